@@ -1,0 +1,59 @@
+# Longer work is in hack/. sudo drops Go's usual place from PATH, so it is put back.
+export PATH := $(PATH):/usr/local/go/bin
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TOOLS := -modfile=hack/tools/go.mod
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/penstock, static
+	@hack/setup.sh build
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/penstock ./cmd/penstock
+
+generate: ## Compile the BPF programs and write their Go types
+	@hack/setup.sh lint
+	go generate ./bpf
+
+test: ## Install what is missing, then run every test and each fuzzer for five seconds
+	@hack/setup.sh test
+	hack/test.sh
+	hack/fuzz.sh 5s
+
+e2e: ## Only the end-to-end tests in network namespaces
+	@hack/setup.sh test
+	go test -count=1 -timeout 20m ./test/...
+
+bench: ## Nanoseconds per packet, our programs beside floors
+	@hack/setup.sh test
+	go test -run '^$$' -bench . -benchtime=1x -timeout 30m ./test/bench
+
+lint: ## Linters, formats, and drift of generated code
+	@hack/setup.sh lint
+	hack/lint.sh
+
+fmt: ## Format Go and C
+	@hack/setup.sh lint
+	go tool $(TOOLS) golangci-lint fmt
+	clang-format-19 -i $(wildcard bpf/*.[ch])
+
+fuzz: ## Each fuzzer for a minute (FUZZTIME=10m for longer)
+	@hack/setup.sh test
+	hack/fuzz.sh $(or $(FUZZTIME),1m)
+
+demo: build ## Two LB nodes, an FRR router and an nginx tier on this machine, step by step
+	@hack/setup.sh demo
+	@go run ./hack/demo -penstock bin/penstock run
+
+demo-up: build ## The demo's network, left running to play with
+	@hack/setup.sh demo
+	@go run ./hack/demo -penstock bin/penstock up
+
+demo-down: ## Remove what demo-up left running
+	@hack/setup.sh demo
+	@go run ./hack/demo down
+
+clean: ## Remove built files
+	rm -rf bin
+
+.PHONY: help build generate test e2e bench lint fmt fuzz demo demo-up demo-down clean
+.DEFAULT_GOAL := help

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Every check that needs no root: Go, C and shell, and generated code against its source.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+go tool -modfile=hack/tools/go.mod golangci-lint run
+clang-format-19 --dry-run -Werror bpf/*.[ch]
+shellcheck .ci/run hack/*.sh
+hack/drift.sh
