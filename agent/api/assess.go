@@ -1,0 +1,129 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/penstock-lb/penstock/bgp"
+)
+
+// Assess fills NotReady, Degraded and Warnings from the rest of the status.
+//
+// A VIP without a usable endpoint, and a source with a bad document, are what
+// the cluster's users made of it: the document is reported as degraded because
+// somebody has to mend it, the VIP is not, because its reason stands beside it.
+func (s *Status) Assess() {
+	s.NotReady = s.notReady()
+	s.Degraded = s.degraded()
+	s.Warnings = append(s.Warnings, s.warnings()...)
+	if s.Warnings == nil {
+		s.Warnings = []string{}
+	}
+}
+
+// notReady: traffic may be sent here only if the tables are written, a program
+// sees it arrive and, where routers are configured, one of them was told.
+func (s *Status) notReady() []string {
+	missing := []string{}
+	if s.State == Draining || s.State == Stopped {
+		missing = append(missing, string(s.State))
+	}
+	if !s.Source.Synced {
+		missing = append(missing, "source not synced")
+	}
+	if !s.Sync.Synced {
+		missing = append(missing, "tables not synced")
+	}
+	if s.attached() == 0 {
+		missing = append(missing, "no interface attached")
+	}
+	if len(s.BGP.Peers) > 0 && s.sessions() == 0 {
+		missing = append(missing, "no BGP session up")
+	}
+	return missing
+}
+
+func (s *Status) degraded() []string {
+	bad := []string{}
+	add := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
+	if s.State != Running {
+		add("agent is %s", s.State)
+	}
+	if !s.Source.Synced {
+		add("source %s is not synced", s.Source.Name)
+	}
+	if n := len(s.Source.Problems); n > 0 {
+		add("source: %s", count(n, "problem"))
+	}
+	if s.Config.Error != "" {
+		add("configuration: %s", s.Config.Error)
+	}
+	if s.Sync.Error != "" {
+		add("sync: %s", s.Sync.Error)
+	}
+	for _, i := range s.Datapath.Interfaces {
+		if !i.Attached {
+			add("interface %s is not attached: %s", i.Name, i.Error)
+		}
+	}
+	for _, p := range s.BGP.Peers {
+		if !SessionUp(p) {
+			add("BGP peer %s is %s", p.Name, p.State)
+		}
+	}
+	if s.BGP.Error != "" {
+		add("BGP: %s", s.BGP.Error)
+	}
+	for _, svc := range s.Services {
+		if svc.Error != "" {
+			add("service %s: %s", svc.Name, svc.Error)
+		}
+	}
+	if s.Datapath.SweepError != "" {
+		add("sweep of flows: %s", s.Datapath.SweepError)
+	}
+	return bad
+}
+
+func (s *Status) warnings() []string {
+	var notes []string
+	for _, i := range s.Datapath.Interfaces {
+		if i.Fallback != "" {
+			notes = append(notes, fmt.Sprintf("interface %s runs in generic mode, which is slow: %s", i.Name, i.Fallback))
+		}
+	}
+	if len(s.Config.Restart) > 0 {
+		notes = append(notes, "restart the agent to apply "+strings.Join(s.Config.Restart, ", "))
+	}
+	return notes
+}
+
+func (s *Status) attached() int {
+	n := 0
+	for _, i := range s.Datapath.Interfaces {
+		if i.Attached {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *Status) sessions() int {
+	n := 0
+	for _, p := range s.BGP.Peers {
+		if SessionUp(p) {
+			n++
+		}
+	}
+	return n
+}
+
+// SessionUp tells whether the session with a peer is established.
+func SessionUp(p bgp.PeerState) bool { return strings.EqualFold(string(p.State), "established") }
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,64 @@
+package api
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/penstock-lb/penstock/bgp"
+)
+
+// healthy is a status that is ready, not degraded and without a warning.
+func healthy() Status {
+	return Status{
+		State:    Running,
+		Source:   SourceStatus{Name: "/etc/penstock/manifests", Synced: true},
+		Datapath: DatapathStatus{Interfaces: []InterfaceStatus{{Name: "eth0", Attached: true, Mode: "native"}}},
+		BGP:      BGPStatus{Peers: []bgp.PeerState{{Name: "tor-1", State: "established"}}},
+		Sync:     SyncStatus{Synced: true},
+	}
+}
+
+func TestAssess(t *testing.T) {
+	for _, tt := range []struct {
+		name                         string
+		spoil                       func(*Status)
+		notReady, degraded, warnings string
+	}{
+		{"healthy", func(*Status) {}, "", "", ""},
+		{"draining", func(s *Status) { s.State = Draining }, "draining", "agent is draining", ""},
+		{"source", func(s *Status) { s.Source.Synced = false }, "source not synced", "source /etc/penstock/manifests is not synced", ""},
+		{"document", func(s *Status) { s.Source.Problems = make([]Problem, 2) }, "", "source: 2 problems", ""},
+		{"tables", func(s *Status) { s.Sync = SyncStatus{Error: "no memory"} }, "tables not synced", "sync: no memory", ""},
+		{"later sync", func(s *Status) { s.Sync.Error = "no memory" }, "", "sync: no memory", ""},
+		{"interface", func(s *Status) { s.Datapath.Interfaces[0] = InterfaceStatus{Name: "eth0", Error: "no such device"} },
+			"no interface attached", "interface eth0 is not attached: no such device", ""},
+		{"one of two interfaces", func(s *Status) {
+			s.Datapath.Interfaces = append(s.Datapath.Interfaces, InterfaceStatus{Name: "eth1", Error: "gone"})
+		}, "", "interface eth1 is not attached: gone", ""},
+		{"generic", func(s *Status) { s.Datapath.Interfaces[0].Fallback = "driver lacks XDP" }, "", "",
+			"interface eth0 runs in generic mode, which is slow: driver lacks XDP"},
+		{"peer", func(s *Status) { s.BGP.Peers[0].State = "active" }, "no BGP session up", "BGP peer tor-1 is active", ""},
+		{"one of two peers", func(s *Status) { s.BGP.Peers = append(s.BGP.Peers, bgp.PeerState{Name: "tor-2", State: "idle"}) },
+			"", "BGP peer tor-2 is idle", ""},
+		{"no peer configured", func(s *Status) { s.BGP.Peers = nil }, "", "", ""},
+		{"service", func(s *Status) { s.Services = []ServiceStatus{{Name: "a/b", Error: "no room"}} }, "", "service a/b: no room", ""},
+		{"VIP without endpoint", func(s *Status) { s.VIPs = []VIPStatus{{Reason: "noEndpoint"}} }, "", "", ""},
+		{"reload", func(s *Status) { s.Config.Error = "bgp.asn: want a number" }, "", "configuration: bgp.asn: want a number", ""},
+		{"restart", func(s *Status) { s.Config.Restart = []string{"nat.ports", "bgp.asn"} }, "", "",
+			"restart the agent to apply nat.ports, bgp.asn"},
+		{"sweep", func(s *Status) { s.Datapath.SweepError = "no map" }, "", "sweep of flows: no map", ""},
+		{"own warning", func(s *Status) { s.Warnings = []string{"ip_forward is 0"} }, "", "", "ip_forward is 0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := healthy()
+			tt.spoil(&s)
+			s.Assess()
+			got := []string{strings.Join(s.NotReady, "; "), strings.Join(s.Degraded, "; "), strings.Join(s.Warnings, "; ")}
+			if d := cmp.Diff([]string{tt.notReady, tt.degraded, tt.warnings}, got); d != "" {
+				t.Errorf("want -, got +\n%s", d)
+			}
+		})
+	}
+}

@@ -1,0 +1,116 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// ErrDown means that no agent listens on the socket.
+var ErrDown = errors.New("agent is not running")
+
+// requestTimeout bounds one request, so that a stuck agent does not hang the
+// command line.
+const requestTimeout = 5 * time.Second
+
+// Client asks an agent over its unix socket.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client for the agent at socket. It does not connect yet.
+func NewClient(socket string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}
+	return &Client{
+		socket: socket,
+		http: &http.Client{
+			Timeout:   requestTimeout,
+			Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
+		},
+	}
+}
+
+// Status returns the agent's whole status.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return fetch[Status](ctx, c, "/v1/status", nil)
+}
+
+// Services returns the tables in the kernel, those named or all.
+func (c *Client) Services(ctx context.Context, names ...string) ([]maps.ServiceStatus, error) {
+	return fetch[[]maps.ServiceStatus](ctx, c, "/v1/services", names)
+}
+
+// Backends returns the backends of the services named or of all.
+func (c *Client) Backends(ctx context.Context, services ...string) ([]Backend, error) {
+	return fetch[[]Backend](ctx, c, "/v1/backends", services)
+}
+
+// Verdicts returns the data path's counters.
+func (c *Client) Verdicts(ctx context.Context) ([]maps.VerdictCount, error) {
+	return fetch[[]maps.VerdictCount](ctx, c, "/v1/verdicts", nil)
+}
+
+// Peers returns the state of the BGP peers.
+func (c *Client) Peers(ctx context.Context) ([]bgp.PeerState, error) {
+	return fetch[[]bgp.PeerState](ctx, c, "/v1/bgp/peers", nil)
+}
+
+// Routes returns the announced paths.
+func (c *Client) Routes(ctx context.Context) ([]bgp.Route, error) {
+	return fetch[[]bgp.Route](ctx, c, "/v1/bgp/routes", nil)
+}
+
+// fetch gets path and decodes the answer. The error wraps ErrDown where nobody
+// listens, and carries the agent's own words where it answered with an error.
+func fetch[T any](ctx context.Context, c *Client, path string, services []string) (T, error) {
+	var v T
+	u := url.URL{Scheme: "http", Host: "penstock", Path: path}
+	u.RawQuery = url.Values{"service": services}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return v, err
+	}
+	resp, err := c.http.Do(req)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return v, fmt.Errorf("%w (nobody listens on %s)", ErrDown, c.socket)
+	}
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // the URL's host is made up, so leave it out
+		}
+		return v, fmt.Errorf("ask the agent on %s: %w", c.socket, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return v, refusal(resp)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
+		return v, fmt.Errorf("decode the agent's %s: %w", path, err)
+	}
+	return v, nil
+}
+
+func refusal(resp *http.Response) error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what could be read is enough to say
+	var f failure
+	if json.Unmarshal(body, &f) == nil && f.Error != "" {
+		return fmt.Errorf("agent: %s", f.Error)
+	}
+	return fmt.Errorf("agent answered %s: %s", resp.Status, body)
+}

@@ -1,0 +1,9 @@
+// Package api is what an agent tells the outside about itself: the Status
+// document, a small JSON API over HTTP on a unix socket (and, if configured, on
+// a loopback address), the health endpoints beside the metrics, and the client
+// that the command line uses.
+//
+// The API only reads. It answers from what the agent last published and from
+// counters read at the moment of the request, so a slow reader never holds up
+// the agent's loop.
+package api

@@ -1,0 +1,109 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// Agent is what the server reads. All methods are called concurrently.
+type Agent interface {
+	Status() Status
+	Services() ([]maps.ServiceStatus, error)
+	Verdicts() ([]maps.VerdictCount, error)
+	Peers() []bgp.PeerState
+	Routes() []bgp.Route
+	// Alive returns why the loop is stuck, or nil.
+	Alive() error
+}
+
+func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
+	mux := newHealthMux(agent, metrics)
+	get(mux, "/v1/status", func(*http.Request) (any, error) { return agent.Status(), nil })
+	get(mux, "/v1/verdicts", func(*http.Request) (any, error) { return nonNil(agent.Verdicts()) })
+	get(mux, "/v1/bgp/peers", func(*http.Request) (any, error) { return nonNil(agent.Peers(), nil) })
+	get(mux, "/v1/bgp/routes", func(*http.Request) (any, error) { return nonNil(agent.Routes(), nil) })
+	get(mux, "/v1/services", func(r *http.Request) (any, error) { return nonNil(selected(agent, r)) })
+	get(mux, "/v1/backends", func(r *http.Request) (any, error) {
+		services, err := selected(agent, r)
+		return Backends(services), err
+	})
+	return mux
+}
+
+// selected returns the services that the query names, or all of them.
+func selected(agent Agent, r *http.Request) ([]maps.ServiceStatus, error) {
+	services, err := agent.Services()
+	names := r.URL.Query()["service"]
+	if err != nil || len(names) == 0 {
+		return services, err
+	}
+	return Select(services, names), nil
+}
+
+// Select returns the services that names mean. A name is a whole name, or a
+// Kubernetes Service's "namespace/name", which means all its ports and families.
+func Select(services []maps.ServiceStatus, names []string) []maps.ServiceStatus {
+	matches := func(s maps.ServiceStatus) bool {
+		return slices.ContainsFunc(names, func(n string) bool {
+			return s.Name == n || strings.HasPrefix(s.Name, n+":")
+		})
+	}
+	return slices.DeleteFunc(slices.Clone(services), func(s maps.ServiceStatus) bool { return !matches(s) })
+}
+
+func newHealthMux(agent Agent, metrics http.Handler) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := agent.Alive(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if missing := agent.Status().NotReady; len(missing) > 0 {
+			http.Error(w, "not ready: "+strings.Join(missing, "; "), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	if metrics != nil {
+		mux.Handle("GET /metrics", metrics)
+	}
+	return mux
+}
+
+// get serves what read returns as JSON, and its error as {"error": …}.
+func get(mux *http.ServeMux, path string, read func(*http.Request) (any, error)) {
+	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+		v, err := read(r)
+		var body []byte
+		if err == nil {
+			body, err = json.Marshal(v)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			body, _ = json.Marshal(failure{err.Error()}) // a struct of one string always encodes
+		}
+		_, _ = w.Write(append(body, '\n')) // a reader that left is not our error
+	})
+}
+
+type failure struct {
+	Error string `json:"error"`
+}
+
+// nonNil makes an empty list [] rather than null in JSON.
+func nonNil[T any](list []T, err error) ([]T, error) {
+	if list == nil {
+		list = []T{}
+	}
+	return list, err
+}

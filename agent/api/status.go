@@ -1,0 +1,142 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// State is where in its life an agent is.
+type State string
+
+const (
+	Starting State = "starting" // nothing has been synced yet
+	Running  State = "running"
+	Draining State = "draining" // paths are withdrawn, traffic still arrives
+	Stopped  State = "stopped"
+)
+
+// Status is everything that an agent says about itself at one moment.
+type Status struct {
+	Version string    `json:"version"`
+	Node    string    `json:"node"`
+	Since   time.Time `json:"since"` // when the agent started
+	State   State     `json:"state"`
+
+	Config   ConfigStatus    `json:"config"`
+	Source   SourceStatus    `json:"source"`
+	Datapath DatapathStatus  `json:"datapath"`
+	BGP      BGPStatus       `json:"bgp"`
+	VIPs     []VIPStatus     `json:"vips"`
+	Services []ServiceStatus `json:"services"`
+	Sync     SyncStatus      `json:"sync"`
+
+	// NotReady says what keeps the agent from being ready, Degraded what is
+	// wrong with it, and Warnings what works but not as well as it could.
+	NotReady []string `json:"notReady"`
+	Degraded []string `json:"degraded"`
+	Warnings []string `json:"warnings"`
+}
+
+// ConfigStatus says which configuration is in force.
+type ConfigStatus struct {
+	File     string    `json:"file"`
+	Loaded   time.Time `json:"loaded"`          // of the configuration in force
+	Error    string    `json:"error,omitempty"` // why the last reload was refused
+	ErrorAt  time.Time `json:"errorAt,omitzero"`
+	Restart  []string  `json:"restart,omitempty"` // changed keys that wait for a restart
+	Reloads  uint64    `json:"reloads"`
+	Failures uint64    `json:"failures"`
+}
+
+// SourceStatus says what is known of the wanted state's origin.
+type SourceStatus struct {
+	Name     string    `json:"name"` // for instance the manifests' directory
+	Synced   bool      `json:"synced"`
+	Changed  time.Time `json:"changed,omitzero"` // when the source last reported a change
+	Problems []Problem `json:"problems"`
+}
+
+// Problem is one object of the source that cannot be used, and why.
+type Problem struct {
+	Object  string `json:"object"`
+	Message string `json:"message"`
+}
+
+// DatapathStatus says what runs in the kernel.
+type DatapathStatus struct {
+	Loaded     bool              `json:"loaded"`
+	Survived   bool              `json:"survived"` // programs were found running at the start
+	Pins       string            `json:"pins"`
+	Schema     string            `json:"schema,omitempty"`
+	Interfaces []InterfaceStatus `json:"interfaces"`
+	Flows      maps.FlowStats    `json:"flows"`
+	SweptAt    time.Time         `json:"sweptAt,omitzero"`
+	SweepError string            `json:"sweepError,omitempty"`
+}
+
+// InterfaceStatus is one configured interface.
+type InterfaceStatus struct {
+	Name     string    `json:"name"`
+	Attached bool      `json:"attached"`
+	Mode     string    `json:"mode,omitempty"`     // native or generic, once attached
+	Fallback string    `json:"fallback,omitempty"` // why not native
+	Error    string    `json:"error,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+}
+
+// BGPStatus is the speaker's.
+type BGPStatus struct {
+	ASN      uint32          `json:"asn"`
+	RouterID string          `json:"routerID"`
+	Error    string          `json:"error,omitempty"`
+	Peers    []bgp.PeerState `json:"peers"`
+}
+
+// VIPStatus is one external address, and why it is not announced if it is not.
+type VIPStatus struct {
+	VIP       netip.Addr   `json:"vip"`
+	Prefix    netip.Prefix `json:"prefix"`
+	Announced bool         `json:"announced"`
+	Reason    string       `json:"reason,omitempty"`
+	Services  []string     `json:"services"` // the services that make it worth announcing
+}
+
+// ServiceStatus is one wanted service: one lookup table.
+type ServiceStatus struct {
+	Name      string   `json:"name"`
+	Frontends []string `json:"frontends"`
+	Backends  int      `json:"backends"`
+	InKernel  bool     `json:"inKernel"`
+	Error     string   `json:"error,omitempty"`
+}
+
+// SyncStatus is the loop's own record.
+type SyncStatus struct {
+	Synced      bool      `json:"synced"` // the tables were written at least once
+	At          time.Time `json:"at,omitzero"`
+	Duration    float64   `json:"durationSeconds"`
+	Error       string    `json:"error,omitempty"`
+	Passes      uint64    `json:"passes"`
+	Errors      uint64    `json:"errors"`
+	NextAttempt time.Time `json:"nextAttempt,omitzero"` // of a failed pass
+}
+
+// Backend is one backend of one service, for listing all of them.
+type Backend struct {
+	Service string `json:"service"`
+	maps.BackendStatus
+}
+
+// Backends lists the backends of services, in the services' order.
+func Backends(services []maps.ServiceStatus) []Backend {
+	all := []Backend{}
+	for _, s := range services {
+		for _, b := range s.Backends {
+			all = append(all, Backend{Service: s.Name, BackendStatus: b})
+		}
+	}
+	return all
+}
