@@ -1,0 +1,27 @@
+// Package desired computes what a node should do from what Kubernetes objects
+// say: the services of the data path, the paths of BGP and, for whatever is not
+// in force, the reason why. It is pure: the same objects in any order give the
+// same State on every node, and nothing outside the arguments is read.
+//
+// Ours are Services of type LoadBalancer whose loadBalancerClass is empty or
+// [Class]. Their external addresses are the union of
+// status.loadBalancer.ingress[].ip, spec.loadBalancerIP and spec.externalIPs.
+// Services of other types are left to kube-proxy, their externalIPs too.
+//
+// Each Service port and address family gives one [maps.Service]. Its backends
+// are the endpoints of all EndpointSlices of that family. The slice's port
+// number is used where its port has the Service port's name and protocol;
+// targetPort is not read, because the slice has already resolved it.
+//
+// An endpoint takes new flows (weight 1) while it is ready and not terminating.
+// Where a service has no such endpoint, those that are terminating but still
+// serve take them (KEP-1669). Every other endpoint that a slice still lists
+// keeps weight 0: its flows go on for as long as its pod answers.
+//
+// Fields that have no meaning here, because flows go to pods directly from a
+// node that runs none: externalTrafficPolicy, healthCheckNodePort,
+// trafficDistribution, allocateLoadBalancerNodePorts, topology hints and the
+// time-out of session affinity. loadBalancerSourceRanges is not enforced by the
+// data path, so a Service that restricts its sources is refused rather than
+// opened to everybody.
+package desired

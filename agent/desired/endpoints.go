@@ -1,0 +1,223 @@
+package desired
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// condition is what an endpoint is fit for. Where two slices disagree about an
+// endpoint, the greater one holds.
+type condition uint8
+
+const (
+	unfit       condition = iota // keeps the flows that it has
+	terminating                  // serves, and takes new flows where nothing is ready
+	ready                        // takes new flows
+)
+
+// conditionOf applies the defaults of the API: ready and serving unless said
+// otherwise. publishNotReady makes every endpoint ready, as it does for the
+// controller that writes slices.
+func conditionOf(c discoveryv1.EndpointConditions, publishNotReady bool) condition {
+	isTrue := func(b *bool, unset bool) bool {
+		if b == nil {
+			return unset
+		}
+		return *b
+	}
+	serving, ending := isTrue(c.Serving, true), isTrue(c.Terminating, false)
+	switch {
+	case publishNotReady:
+		return ready
+	case !serving:
+		return unfit
+	case ending:
+		return terminating
+	case isTrue(c.Ready, true):
+		return ready
+	}
+	return unfit
+}
+
+type endpoint struct {
+	addr netip.Addr
+	cond condition
+	node string
+}
+
+// endpointSet is the usable content of one slice.
+type endpointSet struct {
+	family    family
+	ports     []discoveryv1.EndpointPort
+	endpoints []endpoint
+}
+
+// byService groups slices by the namespace/name of the Service that they belong
+// to, each group sorted by name.
+func byService(all []*discoveryv1.EndpointSlice) map[string][]*discoveryv1.EndpointSlice {
+	out := map[string][]*discoveryv1.EndpointSlice{}
+	for _, s := range all {
+		if name := s.Labels[discoveryv1.LabelServiceName]; name != "" {
+			k := s.Namespace + "/" + name
+			out[k] = append(out[k], s)
+		}
+	}
+	for _, group := range out {
+		slices.SortFunc(group, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	return out
+}
+
+// parseSlices reads the slices of svc and explains what in them is of no use.
+func (b *builder) parseSlices(svc *corev1.Service) []endpointSet {
+	var out []endpointSet
+	for _, s := range b.slices[key(svc)] {
+		set := endpointSet{ports: s.Ports}
+		switch s.AddressType {
+		case discoveryv1.AddressTypeIPv4:
+			set.family = ipv4
+		case discoveryv1.AddressTypeIPv6:
+			set.family = ipv6
+		default:
+			b.explain(svc, "slice "+s.Name, UnsupportedSlice, fmt.Sprintf("addressType %q; IPv4 and IPv6 are served", s.AddressType))
+			continue
+		}
+		var bad []string
+		for _, ep := range s.Endpoints {
+			e, why := b.parseEndpoint(ep, set.family, svc.Spec.PublishNotReadyAddresses)
+			if why != "" {
+				bad = append(bad, why)
+			}
+			if e.addr.IsValid() {
+				set.endpoints = append(set.endpoints, e)
+			}
+		}
+		if len(bad) > 0 {
+			slices.Sort(bad)
+			b.explain(svc, "slice "+s.Name, InvalidEndpoint, abridge(slices.Compact(bad)))
+		}
+		out = append(out, set)
+	}
+	return out
+}
+
+// parseEndpoint gives an endpoint, whose address is invalid if it is of no use,
+// and what is wrong with it. Only the first address counts, as in kube-proxy.
+func (b *builder) parseEndpoint(ep discoveryv1.Endpoint, f family, publishNotReady bool) (endpoint, string) {
+	if len(ep.Addresses) == 0 {
+		return endpoint{}, "endpoint without an address"
+	}
+	s := ep.Addresses[0]
+	addr, why := unicast(s)
+	switch {
+	case why != "":
+		return endpoint{}, fmt.Sprintf("endpoint %s: %s", s, why)
+	case familyOf(addr) != f:
+		return endpoint{}, fmt.Sprintf("endpoint %s: not an %s address", s, f)
+	case b.isVIP[addr]:
+		return endpoint{}, fmt.Sprintf("endpoint %s: it is a VIP", s)
+	}
+	e := endpoint{addr: addr, cond: conditionOf(ep.Conditions, publishNotReady)}
+	if ep.NodeName != nil {
+		e.node = *ep.NodeName
+	}
+	if len(ep.Addresses) > 1 {
+		return e, fmt.Sprintf("endpoint %s: its further addresses are not used; make each an endpoint", s)
+	}
+	return e, ""
+}
+
+func abridge(s []string) string {
+	const most = 3
+	if len(s) <= most {
+		return strings.Join(s, "; ")
+	}
+	return fmt.Sprintf("%s; and %d more", strings.Join(s[:most], "; "), len(s)-most)
+}
+
+// backends gives the backends of one port in one family, sorted by address, and
+// what is to be said about them. Reasons other than TerminatingOnly mean that
+// none takes a new flow.
+func backends(sets []endpointSet, p port, f family) ([]maps.Backend, refusal) {
+	merged := map[netip.AddrPort]endpoint{}
+	listed := 0
+	for _, set := range sets {
+		if set.family != f {
+			continue
+		}
+		listed += len(set.endpoints)
+		for _, number := range portNumbers(set.ports, p) {
+			for _, e := range set.endpoints {
+				at := netip.AddrPortFrom(e.addr, number)
+				merged[at] = merge(merged[at], e)
+			}
+		}
+	}
+	best := unfit
+	for _, e := range merged {
+		best = max(best, e.cond)
+	}
+	out := make([]maps.Backend, 0, len(merged))
+	for at, e := range merged {
+		be := maps.Backend{Addr: at, Node: e.node}
+		if best > unfit && e.cond == best {
+			be.Weight = 1
+		}
+		out = append(out, be)
+	}
+	slices.SortFunc(out, func(a, b maps.Backend) int { return a.Addr.Compare(b.Addr) })
+	return out, judge(best, listed, len(out), p, f)
+}
+
+func judge(best condition, listed, backends int, p port, f family) refusal {
+	switch {
+	case listed == 0:
+		return refusal{NoEndpoints, fmt.Sprintf("no EndpointSlice lists an %s endpoint", f)}
+	case backends == 0:
+		return refusal{PortNotFound, fmt.Sprintf("no EndpointSlice with %s endpoints has a port named %q of protocol %s", f, p.name, p.proto)}
+	case best == unfit:
+		return refusal{NoUsableEndpoints, fmt.Sprintf("%d endpoints, none ready and none terminating that still serves", backends)}
+	case best == terminating:
+		return refusal{TerminatingOnly, "no endpoint is ready; those that are terminating and still serve take new flows"}
+	}
+	return refusal{}
+}
+
+// merge gives one endpoint for two of the same address and port. It commutes.
+func merge(a, b endpoint) endpoint {
+	switch {
+	case !a.addr.IsValid() || a.cond < b.cond:
+		return b
+	case a.cond > b.cond || b.node == "":
+		return a
+	case a.node == "" || b.node < a.node:
+		return b
+	}
+	return a
+}
+
+// portNumbers gives the numbers under which a slice has a Service's port. A port
+// without a number or with an impossible one is skipped.
+func portNumbers(ports []discoveryv1.EndpointPort, p port) []uint16 {
+	var out []uint16
+	for _, sp := range ports {
+		name := ""
+		if sp.Name != nil {
+			name = *sp.Name
+		}
+		proto, ok := parseProto(sp.Protocol)
+		if !ok || proto != p.proto || name != p.name || sp.Port == nil || *sp.Port < 1 || *sp.Port > 65535 {
+			continue
+		}
+		out = append(out, uint16(*sp.Port))
+	}
+	return out
+}

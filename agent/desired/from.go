@@ -1,0 +1,219 @@
+package desired
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// From computes what the node of that name should do. Timestamps in the
+// snapshot are judged at now.
+func From(s Snapshot, node string, now time.Time) State {
+	b := builder{
+		nodes:  nodeAddresses(s.Nodes),
+		slices: byService(s.Slices),
+		isVIP:  map[netip.Addr]bool{},
+		claims: map[maps.Frontend]string{},
+	}
+	services := slices.Clone(s.Services)
+	slices.SortFunc(services, seniority)
+	for _, svc := range services {
+		b.claim(svc, now)
+	}
+	for i := range b.drafts {
+		b.fill(&b.drafts[i])
+	}
+	return b.state(excluded(s.Nodes, node))
+}
+
+// builder collects a State in two passes: first every Service claims its
+// frontends, in order of seniority, then each gets its backends, of which none
+// may be a VIP.
+type builder struct {
+	nodes  map[netip.Addr]string
+	slices map[string][]*discoveryv1.EndpointSlice
+
+	isVIP   map[netip.Addr]bool
+	claims  map[maps.Frontend]string // namespace/name of the Service that has it
+	drafts  []draft
+	reasons []ServiceReason
+}
+
+// draft is a Service that is ours, on its way to maps.Services.
+type draft struct {
+	svc    *corev1.Service
+	tables []table
+}
+
+type table struct {
+	maps.Service
+	port   port
+	family family
+	why    refusal // what is to be said about its backends
+}
+
+func (t table) usable() bool {
+	return slices.ContainsFunc(t.Backends, func(be maps.Backend) bool { return be.Weight > 0 })
+}
+
+func (b *builder) explain(svc *corev1.Service, subject string, r Reason, detail string) {
+	b.reasons = append(b.reasons, ServiceReason{Service: key(svc), Subject: subject, Reason: r, Detail: detail})
+}
+
+func (b *builder) claim(svc *corev1.Service, now time.Time) {
+	mine, no := ours(svc, now)
+	if !mine {
+		return
+	}
+	if no.reason != "" {
+		b.explain(svc, "", no.reason, no.detail)
+		return
+	}
+	vips := b.vips(svc)
+	for _, a := range vips {
+		b.isVIP[a] = true
+	}
+	aff, no := affinity(svc)
+	if no.reason != "" {
+		b.explain(svc, "", no.reason, no.detail)
+	}
+	d := draft{svc: svc}
+	ports := b.ports(svc)
+	for _, f := range []family{ipv4, ipv6} {
+		of := slices.DeleteFunc(slices.Clone(vips), func(a netip.Addr) bool { return familyOf(a) != f })
+		if ranges, yes := restricted(svc, f); yes && len(of) > 0 {
+			b.explain(svc, string(f), SourceRanges, fmt.Sprintf("source ranges %s cannot be enforced; remove them to open the Service to everybody", ranges))
+			continue
+		}
+		for _, p := range ports {
+			t := table{port: p, family: f}
+			t.Name, t.Affinity = tableName(svc, p, f), aff
+			t.Frontends = b.frontends(svc, p, of)
+			if len(t.Frontends) > 0 {
+				d.tables = append(d.tables, t)
+			}
+		}
+	}
+	b.drafts = append(b.drafts, d)
+}
+
+// ports gives the ports of svc that can be served. Of two with the same name or
+// number and protocol, the first is.
+func (b *builder) ports(svc *corev1.Service) []port {
+	var out []port
+	for _, sp := range svc.Spec.Ports {
+		p, no := parsePort(sp)
+		if no.reason != "" {
+			b.explain(svc, "port "+p.label, no.reason, no.detail)
+			continue
+		}
+		twin := slices.IndexFunc(out, func(o port) bool {
+			return o.proto == p.proto && (o.number == p.number || o.label == p.label)
+		})
+		if twin >= 0 {
+			b.explain(svc, "port "+p.String(), InvalidPort, fmt.Sprintf("port %d has the name or the number of port %s, which comes first", p.number, out[twin]))
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// frontends claims port p of each VIP for svc and gives those that were free.
+func (b *builder) frontends(svc *corev1.Service, p port, vips []netip.Addr) []maps.Frontend {
+	var out []maps.Frontend
+	for _, vip := range vips {
+		fe := maps.Frontend{VIP: vip, Port: p.number, Proto: p.proto}
+		if owner, taken := b.claims[fe]; taken {
+			b.explain(svc, fe.String(), FrontendTaken, fmt.Sprintf("Service %s, which is older or comes first by name, has it", owner))
+			continue
+		}
+		b.claims[fe] = key(svc)
+		out = append(out, fe)
+	}
+	return out
+}
+
+func (b *builder) fill(d *draft) {
+	sets := b.parseSlices(d.svc)
+	for i := range d.tables {
+		t := &d.tables[i]
+		t.Backends, t.why = backends(sets, t.port, t.family)
+		if t.why.reason != "" {
+			b.explain(d.svc, "port "+t.port.String()+"/"+string(t.family), t.why.reason, t.why.detail)
+		}
+	}
+}
+
+func (b *builder) state(excluded bool) State {
+	var s State
+	at := map[netip.Addr][]table{}
+	for _, d := range b.drafts {
+		for _, t := range d.tables {
+			s.Services = append(s.Services, t.Service)
+			for _, fe := range t.Frontends {
+				at[fe.VIP] = append(at[fe.VIP], t)
+			}
+		}
+	}
+	for addr := range b.isVIP {
+		s.VIPs = append(s.VIPs, judgeVIP(addr, at[addr], excluded))
+	}
+	slices.SortFunc(s.Services, func(a, b maps.Service) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.VIPs, func(a, b VIP) int { return a.Addr.Compare(b.Addr) })
+	slices.SortFunc(b.reasons, func(a, b ServiceReason) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Subject, b.Subject),
+			cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Detail, b.Detail))
+	})
+	s.Reasons = slices.Compact(b.reasons)
+	return s
+}
+
+// judgeVIP says whether a VIP with those tables may be announced.
+func judgeVIP(addr netip.Addr, tables []table, excluded bool) VIP {
+	v := VIP{Addr: addr, Path: netip.PrefixFrom(addr, addr.BitLen()), Reason: Announceable}
+	slices.SortFunc(tables, func(a, b table) int { return cmp.Compare(a.Name, b.Name) })
+	for _, t := range tables {
+		if t.usable() {
+			v.Services = append(v.Services, t.Name)
+		}
+	}
+	switch {
+	case excluded:
+		v.Services = nil
+		v.Reason, v.Detail = NodeExcluded, "this node has the label "+corev1.LabelNodeExcludeBalancers
+	case len(tables) == 0:
+		v.Reason, v.Detail = NoFrontends, "no port of its Services is in force; see their reasons"
+	case len(v.Services) == 0:
+		v.Reason = tables[0].why.reason
+		var details []string
+		for _, t := range tables {
+			details = append(details, t.Name+": "+t.why.detail)
+		}
+		v.Detail = abridge(details)
+	}
+	return v
+}
+
+// maxName is what the data path keeps of a service's name, in bytes.
+const maxName = 159
+
+// tableName names one port of a Service in one family. The API server's limits
+// keep it below maxName; a longer one ends in a hash of the whole.
+func tableName(svc *corev1.Service, p port, f family) string {
+	name := key(svc) + ":" + p.String() + "/" + string(f)
+	if len(name) <= maxName {
+		return name
+	}
+	sum := fmt.Sprintf("~%x", sha256.Sum256([]byte(name)))[:17]
+	return strings.ToValidUTF8(name[:maxName-len(sum)], "") + sum
+}

@@ -1,0 +1,123 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// Class is the loadBalancerClass of Services that are meant for us alone.
+const Class = "penstock.dev/xdp"
+
+// refusal is why a whole Service is not in force. The zero value is none.
+type refusal struct {
+	reason Reason
+	detail string
+}
+
+// ours reports whether svc is for us to look at, and if so why it is refused.
+func ours(svc *corev1.Service, now time.Time) (bool, refusal) {
+	class := ""
+	if svc.Spec.LoadBalancerClass != nil {
+		class = *svc.Spec.LoadBalancerClass
+	}
+	switch {
+	case svc.Spec.Type != corev1.ServiceTypeLoadBalancer && class == Class:
+		return true, refusal{NotLoadBalancer, fmt.Sprintf("type is %q; only LoadBalancer is served", svc.Spec.Type)}
+	case svc.Spec.Type != corev1.ServiceTypeLoadBalancer:
+		return false, refusal{}
+	case class != "" && class != Class:
+		return true, refusal{OtherClass, fmt.Sprintf("loadBalancerClass is %q; ours is %q or none", class, Class)}
+	case svc.DeletionTimestamp != nil && !svc.DeletionTimestamp.After(now):
+		return true, refusal{Deleted, "deletionTimestamp has passed"}
+	case svc.Spec.ClusterIP == corev1.ClusterIPNone:
+		return true, refusal{Headless, "clusterIP is None, which a LoadBalancer Service cannot be"}
+	case len(svc.Spec.Ports) == 0:
+		return true, refusal{NoPorts, "spec.ports is empty"}
+	}
+	return true, refusal{}
+}
+
+// seniority orders Services so that of two which claim one frontend the first
+// has it: the older one, and of two equally old ones the first by name.
+func seniority(a, b *corev1.Service) int {
+	if !a.CreationTimestamp.Time.Equal(b.CreationTimestamp.Time) {
+		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+	}
+	return strings.Compare(key(a), key(b))
+}
+
+func key(svc *corev1.Service) string { return svc.Namespace + "/" + svc.Name }
+
+// port is a Service port that the data path can have.
+type port struct {
+	label  string // name, or the number where it has none
+	name   string // as slices call it
+	number uint16
+	proto  maps.Proto
+}
+
+func (p port) String() string { return p.label + "/" + p.proto.String() }
+
+func parsePort(sp corev1.ServicePort) (port, refusal) {
+	p := port{label: sp.Name, name: sp.Name}
+	if p.label == "" {
+		p.label = fmt.Sprint(sp.Port)
+	}
+	proto, ok := parseProto(&sp.Protocol)
+	if !ok {
+		return p, refusal{UnsupportedProtocol, fmt.Sprintf("protocol %q; TCP and UDP are served", sp.Protocol)}
+	}
+	if sp.Port < 1 || sp.Port > 65535 {
+		return p, refusal{InvalidPort, fmt.Sprintf("port %d is not within 1–65535", sp.Port)}
+	}
+	p.proto, p.number = proto, uint16(sp.Port)
+	return p, refusal{}
+}
+
+// parseProto applies the default of the API: TCP.
+func parseProto(p *corev1.Protocol) (maps.Proto, bool) {
+	if p == nil {
+		return maps.TCP, true
+	}
+	switch *p {
+	case "", corev1.ProtocolTCP:
+		return maps.TCP, true
+	case corev1.ProtocolUDP:
+		return maps.UDP, true
+	}
+	return 0, false
+}
+
+func affinity(svc *corev1.Service) (maps.Affinity, refusal) {
+	switch svc.Spec.SessionAffinity {
+	case "", corev1.ServiceAffinityNone:
+		return maps.AffinityNone, refusal{}
+	case corev1.ServiceAffinityClientIP:
+		return maps.AffinityClientIP, refusal{}
+	}
+	return maps.AffinityNone, refusal{UnsupportedAffinity,
+		fmt.Sprintf("sessionAffinity %q; None is used, ClientIP can be", svc.Spec.SessionAffinity)}
+}
+
+// restricted reports whether svc is closed to some clients of the family. The
+// annotation is the older form of the field and yields to it.
+func restricted(svc *corev1.Service, f family) (string, bool) {
+	ranges := svc.Spec.LoadBalancerSourceRanges
+	if len(ranges) == 0 {
+		if a := strings.TrimSpace(svc.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]); a != "" {
+			ranges = strings.Split(a, ",")
+		}
+	}
+	open := slices.ContainsFunc(ranges, func(r string) bool {
+		p, err := netip.ParsePrefix(strings.TrimSpace(r))
+		return err == nil && p.Bits() == 0 && familyOf(p.Addr()) == f
+	})
+	return strings.Join(ranges, ", "), len(ranges) > 0 && !open
+}
