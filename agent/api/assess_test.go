@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/bgp"
 )
 
@@ -23,13 +24,13 @@ func healthy() Status {
 func TestAssess(t *testing.T) {
 	for _, tt := range []struct {
 		name                         string
-		spoil                       func(*Status)
+		spoil                        func(*Status)
 		notReady, degraded, warnings string
 	}{
 		{"healthy", func(*Status) {}, "", "", ""},
 		{"draining", func(s *Status) { s.State = Draining }, "draining", "agent is draining", ""},
 		{"source", func(s *Status) { s.Source.Synced = false }, "source not synced", "source /etc/penstock/manifests is not synced", ""},
-		{"document", func(s *Status) { s.Source.Problems = make([]Problem, 2) }, "", "source: 2 problems", ""},
+		{"document", func(s *Status) { s.Source.Problems = make([]desired.Problem, 2) }, "", "source: 2 problems", ""},
 		{"tables", func(s *Status) { s.Sync = SyncStatus{Error: "no memory"} }, "tables not synced", "sync: no memory", ""},
 		{"later sync", func(s *Status) { s.Sync.Error = "no memory" }, "", "sync: no memory", ""},
 		{"interface", func(s *Status) { s.Datapath.Interfaces[0] = InterfaceStatus{Name: "eth0", Error: "no such device"} },
@@ -44,7 +45,7 @@ func TestAssess(t *testing.T) {
 			"", "BGP peer tor-2 is idle", ""},
 		{"no peer configured", func(s *Status) { s.BGP.Peers = nil }, "", "", ""},
 		{"service", func(s *Status) { s.Services = []ServiceStatus{{Name: "a/b", Error: "no room"}} }, "", "service a/b: no room", ""},
-		{"VIP without endpoint", func(s *Status) { s.VIPs = []VIPStatus{{Reason: "noEndpoint"}} }, "", "", ""},
+		{"VIP without endpoint", func(s *Status) { s.VIPs = []VIPStatus{{Reason: desired.NoUsableEndpoints}} }, "", "", ""},
 		{"reload", func(s *Status) { s.Config.Error = "bgp.asn: want a number" }, "", "configuration: bgp.asn: want a number", ""},
 		{"restart", func(s *Status) { s.Config.Restart = []string{"nat.ports", "bgp.asn"} }, "", "",
 			"restart the agent to apply nat.ports, bgp.asn"},

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -25,13 +26,14 @@ type Status struct {
 	Since   time.Time `json:"since"` // when the agent started
 	State   State     `json:"state"`
 
-	Config   ConfigStatus    `json:"config"`
-	Source   SourceStatus    `json:"source"`
-	Datapath DatapathStatus  `json:"datapath"`
-	BGP      BGPStatus       `json:"bgp"`
-	VIPs     []VIPStatus     `json:"vips"`
-	Services []ServiceStatus `json:"services"`
-	Sync     SyncStatus      `json:"sync"`
+	Config   ConfigStatus            `json:"config"`
+	Source   SourceStatus            `json:"source"`
+	Datapath DatapathStatus          `json:"datapath"`
+	BGP      BGPStatus               `json:"bgp"`
+	VIPs     []VIPStatus             `json:"vips"`
+	Services []ServiceStatus         `json:"services"`
+	Reasons  []desired.ServiceReason `json:"reasons"` // why parts of Services are not in force
+	Sync     SyncStatus              `json:"sync"`
 
 	// NotReady says what keeps the agent from being ready, Degraded what is
 	// wrong with it, and Warnings what works but not as well as it could.
@@ -53,16 +55,10 @@ type ConfigStatus struct {
 
 // SourceStatus says what is known of the wanted state's origin.
 type SourceStatus struct {
-	Name     string    `json:"name"` // for instance the manifests' directory
-	Synced   bool      `json:"synced"`
-	Changed  time.Time `json:"changed,omitzero"` // when the source last reported a change
-	Problems []Problem `json:"problems"`
-}
-
-// Problem is one object of the source that cannot be used, and why.
-type Problem struct {
-	Object  string `json:"object"`
-	Message string `json:"message"`
+	Name     string            `json:"name"` // for instance the manifests' directory
+	Synced   bool              `json:"synced"`
+	Changed  time.Time         `json:"changed,omitzero"` // when the source last reported a change
+	Problems []desired.Problem `json:"problems"`
 }
 
 // DatapathStatus says what runs in the kernel.
@@ -97,11 +93,12 @@ type BGPStatus struct {
 
 // VIPStatus is one external address, and why it is not announced if it is not.
 type VIPStatus struct {
-	VIP       netip.Addr   `json:"vip"`
-	Prefix    netip.Prefix `json:"prefix"`
-	Announced bool         `json:"announced"`
-	Reason    string       `json:"reason,omitempty"`
-	Services  []string     `json:"services"` // the services that make it worth announcing
+	VIP       netip.Addr     `json:"vip"`
+	Prefix    netip.Prefix   `json:"prefix"`
+	Announced bool           `json:"announced"`
+	Reason    desired.Reason `json:"reason"` // desired.Announceable, or why it is not announced
+	Detail    string         `json:"detail,omitempty"`
+	Services  []string       `json:"services"` // the services that make it worth announcing
 }
 
 // ServiceStatus is one wanted service: one lookup table.

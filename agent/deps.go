@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/bpf"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// Source is where the wanted state comes from.
+type Source interface {
+	Run(ctx context.Context) error // until ctx ends
+	// Snapshot returns all that the source knows, and false until it has read
+	// everything once.
+	Snapshot() (desired.Snapshot, bool)
+	Changed() <-chan struct{}
+}
+
+// Resolver finds next hops.
+type Resolver interface {
+	Run(ctx context.Context) error // until ctx ends
+	Resolve(ctx context.Context, addrs []netip.Addr) map[netip.Addr]maps.NextHop
+	Changed() <-chan struct{}
+}
+
+// Datapath is the loaded program.
+type Datapath interface {
+	Attach(ifname, mode string) (bpf.Attachment, error)
+	Detach(ifname string) error
+	Attached() []string // interfaces with a pinned link
+	Close() error       // leaves the pins in place
+}
+
+// Tables are the data path's maps.
+type Tables interface {
+	Sync(ctx context.Context, want maps.Want) error
+	Sweep(ctx context.Context, now time.Time) (maps.SweepStats, error)
+	Services() ([]maps.ServiceStatus, error)
+	Verdicts() ([]maps.VerdictCount, error)
+	Flows() (maps.FlowStats, error)
+	Close() error
+}
+
+// Speaker speaks BGP.
+type Speaker interface {
+	Run(ctx context.Context) error // until ctx ends
+	Sync(ctx context.Context, want []bgp.Path) error
+	SetPeers(ctx context.Context, peers []bgp.Peer) error
+	Peers() []bgp.PeerState
+	Routes() []bgp.Route
+	Stop(ctx context.Context, mode bgp.StopMode) error
+}
+
+// System is what the agent asks of the node's kernel beside the data path.
+type System interface {
+	// Ifindex returns an error that wraps fs.ErrNotExist for a missing interface.
+	Ifindex(name string) (int, error)
+	// Sysctl reads a setting, its name in slashes: "net/ipv4/ip_forward".
+	Sysctl(name string) (string, error)
+	SetSysctl(name, value string) error
+}

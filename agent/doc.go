@@ -1,0 +1,23 @@
+// Package agent is the loop that joins the leaves. Sources and routes only
+// trigger it; each pass takes the whole snapshot, computes the whole wanted
+// state, and hands it to each leaf's one idempotent verb. The order is in one
+// place, reconciler.apply:
+//
+//	withdraw paths that are no longer wanted → write the tables → announce paths whose services are in the kernel
+//
+// so that a router never sends what the tables do not know. What fails costs
+// only itself: a service that the tables refuse is not announced, tables that
+// cannot be written leave the last ones in force, an interface that is missing
+// leaves the others forwarding. Every failure is published in the status, logged
+// when it changes, and tried again with a growing delay.
+//
+// At the start the order is: load the programs, open the maps, write the tables,
+// attach, then speak BGP. A fresh program never runs on empty tables, and a
+// router never hears of an address that would not be answered. Until the source
+// has synced once nothing is written at all, so a restarted agent leaves what it
+// finds in force.
+//
+// When the agent ends, programs and tables stay pinned and go on forwarding:
+// after a drain the stragglers are still carried, after a restart the next agent
+// adopts them. bpf.Cleanup is what removes them.
+package agent

@@ -1,0 +1,285 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	stdmaps "maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/bpf"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+var errInjected = errors.New("injected")
+
+// world is everything outside the agent: what the kernel and the routers hold,
+// what was called in which order, and what shall fail.
+type world struct {
+	mu    sync.Mutex
+	calls []string
+
+	kernel   map[string]maps.Service // the tables' content
+	routers  map[netip.Prefix]bool   // what routers have been told
+	attached map[string]bool         // pinned links
+	ifindex  map[string]int
+	sysctls  map[string]string
+	traffic  uint64 // packets forwarded
+	sessions string // the state of every peer
+
+	snapshot desired.Snapshot
+	synced   bool
+
+	// fail returns the error of a call, nil for success. A call is written as
+	// in calls.
+	fail func(call string) error
+	// refuse returns the error of a single service in Tables.Sync.
+	refuse func(service string) error
+	// broken collects violations of the order.
+	broken []string
+
+	sourceChanged, hopsChanged chan struct{}
+	swept                      int
+}
+
+func newWorld() *world {
+	return &world{
+		kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
+		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{}, sessions: "established",
+		fail: func(string) error { return nil }, refuse: func(string) error { return nil },
+		sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1),
+	}
+}
+
+func (w *world) call(format string, args ...any) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := fmt.Sprintf(format, args...)
+	w.calls = append(w.calls, c)
+	return w.fail(c)
+}
+
+// took returns the calls since the last time and forgets them.
+func (w *world) took() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.calls
+	w.calls = nil
+	return c
+}
+
+func (w *world) announced() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for p := range w.routers {
+		out = append(out, p.Addr().String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+func carried(services []maps.Service, addr netip.Addr) bool {
+	return slices.ContainsFunc(services, func(s maps.Service) bool { return carries(s, addr) })
+}
+
+// services returns the tables' content; w.mu is held.
+func (w *world) services() []maps.Service {
+	return slices.Collect(stdmaps.Values(w.kernel))
+}
+
+type fakeTables struct{ *world }
+
+func (f fakeTables) Sync(_ context.Context, want maps.Want) error {
+	var names []string
+	for _, s := range want.Services {
+		names = append(names, s.Name)
+	}
+	if err := f.call("tables.Sync(%s)", strings.Join(names, " ")); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for p := range f.routers {
+		if carried(f.services(), p.Addr()) && !carried(want.Services, p.Addr()) {
+			f.broken = append(f.broken, fmt.Sprintf("tables of %s removed while routers still send", p.Addr()))
+		}
+	}
+	var errs []error
+	next := map[string]maps.Service{}
+	for _, s := range want.Services {
+		if err := f.refuse(s.Name); err != nil {
+			errs = append(errs, &maps.ServiceError{Service: s.Name, Err: err})
+			if old, ok := f.kernel[s.Name]; ok {
+				next[s.Name] = old
+			}
+			continue
+		}
+		next[s.Name] = s
+	}
+	f.kernel = next
+	return errors.Join(errs...)
+}
+
+func (f fakeTables) Sweep(context.Context, time.Time) (maps.SweepStats, error) {
+	f.mu.Lock()
+	f.swept++
+	f.mu.Unlock()
+	return maps.SweepStats{}, nil
+}
+func (f fakeTables) Services() ([]maps.ServiceStatus, error) { return nil, nil }
+func (f fakeTables) Verdicts() ([]maps.VerdictCount, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return []maps.VerdictCount{
+		{Name: "forward", Action: "forward", Packets: f.traffic},
+		{Name: "pass_not_vip", Action: "pass", Packets: uint64(time.Now().UnixNano())},
+	}, nil
+}
+func (f fakeTables) Flows() (maps.FlowStats, error) {
+	return maps.FlowStats{Entries: 1, Capacity: 10}, nil
+}
+func (f fakeTables) Close() error { return f.call("tables.Close") }
+
+type fakeSpeaker struct {
+	*world
+	peers func() []bgp.Peer
+}
+
+func (f fakeSpeaker) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
+	var addrs []string
+	for _, p := range want {
+		addrs = append(addrs, p.Prefix.Addr().String())
+	}
+	err := f.call("speaker.Sync(%s)", strings.Join(addrs, " "))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next := map[netip.Prefix]bool{}
+	for i, p := range want {
+		if err != nil && i%2 == 0 && !f.routers[p.Prefix] {
+			continue // what failed was done by half: some announced, nothing withdrawn
+		}
+		next[p.Prefix] = true
+		if !f.routers[p.Prefix] && !carried(f.services(), p.Prefix.Addr()) {
+			f.broken = append(f.broken, fmt.Sprintf("%s announced before it is in the kernel", p.Prefix.Addr()))
+		}
+	}
+	if err != nil {
+		for p := range f.routers {
+			next[p] = true
+		}
+	}
+	f.routers = next
+	return err
+}
+
+func (f fakeSpeaker) SetPeers(_ context.Context, peers []bgp.Peer) error {
+	return f.call("speaker.SetPeers(%d)", len(peers))
+}
+func (f fakeSpeaker) Peers() []bgp.PeerState { return nil }
+func (f fakeSpeaker) Routes() []bgp.Route    { return nil }
+func (f fakeSpeaker) Stop(_ context.Context, mode bgp.StopMode) error {
+	name := "drain"
+	if mode == bgp.StopRestart {
+		name = "restart"
+	}
+	err := f.call("speaker.Stop(%s)", name)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if mode == bgp.StopDrain {
+		f.routers = map[netip.Prefix]bool{}
+	}
+	return err
+}
+
+type fakeDatapath struct{ *world }
+
+func (f fakeDatapath) Attach(ifname, mode string) (bpf.Attachment, error) {
+	if err := f.call("attach(%s %s)", ifname, mode); err != nil {
+		return bpf.Attachment{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.attached[ifname] = true
+	return bpf.Attachment{Interface: ifname, Ifindex: f.ifindex[ifname], Mode: "native"}, nil
+}
+
+func (f fakeDatapath) Detach(ifname string) error {
+	err := f.call("detach(%s)", ifname)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.attached, ifname)
+	return err
+}
+
+func (f fakeDatapath) Attached() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var names []string
+	for n := range f.attached {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+func (f fakeDatapath) Close() error { return f.call("datapath.Close") }
+
+type fakeSource struct{ *world }
+
+func (f fakeSource) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (f fakeSource) Snapshot() (desired.Snapshot, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.snapshot, f.synced
+}
+func (f fakeSource) Changed() <-chan struct{} { return f.sourceChanged }
+
+type fakeResolver struct{ *world }
+
+func (f fakeResolver) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (f fakeResolver) Resolve(_ context.Context, addrs []netip.Addr) map[netip.Addr]maps.NextHop {
+	hops := map[netip.Addr]maps.NextHop{}
+	for _, a := range addrs {
+		hops[a] = maps.NextHop{Ifindex: 2}
+	}
+	return hops
+}
+func (f fakeResolver) Changed() <-chan struct{} { return f.hopsChanged }
+
+type fakeSystem struct{ *world }
+
+func (f fakeSystem) Ifindex(name string) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, ok := f.ifindex[name]
+	if !ok {
+		return 0, fmt.Errorf("interface %s: %w", name, fs.ErrNotExist)
+	}
+	return i, nil
+}
+
+func (f fakeSystem) Sysctl(name string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v, ok := f.sysctls[name]
+	if !ok {
+		return "", fmt.Errorf("sysctl %s: %w", name, fs.ErrNotExist)
+	}
+	return v, nil
+}
+
+func (f fakeSystem) SetSysctl(name, value string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sysctls[name] = value
+	return nil
+}

@@ -1,0 +1,302 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	stdmaps "maps"
+	"net/netip"
+	"slices"
+
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// Reasons of a VIP that only the agent knows.
+const (
+	NotInKernel    desired.Reason = "NotInKernel"    // none of its services is in the tables
+	NoInterface    desired.Reason = "NoInterface"    // no program sees packets arrive
+	Draining       desired.Reason = "Draining"       // this agent is about to end
+	AnnounceFailed desired.Reason = "AnnounceFailed" // the speaker refused
+	NotSynced      desired.Reason = "NotSynced"      // the tables were never written
+)
+
+// reconciler carries a wanted state into the tables and to the routers, in that
+// order, and remembers what came of it. Only the loop uses it.
+type reconciler struct {
+	tables   Tables
+	speaker  Speaker
+	resolver Resolver
+
+	synced  bool                    // the tables were written at least once
+	written map[string]maps.Service // each service as the tables last took it, by name
+	failed  map[string]error        // services that the tables refused in the last pass
+
+	// told has the paths that a router may have been told: after a failure
+	// more than it really was, never less.
+	told map[netip.Prefix]bgp.Path
+}
+
+func newReconciler(t Tables, s Speaker, r Resolver) *reconciler {
+	return &reconciler{
+		tables: t, speaker: s, resolver: r,
+		written: map[string]maps.Service{},
+		failed:  map[string]error{},
+		told:    map[netip.Prefix]bgp.Path{},
+	}
+}
+
+// outcome is what one pass did. Its error has everything that failed, services
+// excepted: those are in reconciler.failed.
+type outcome struct {
+	vips []verdict
+	err  error
+}
+
+// verdict is what became of one VIP.
+type verdict struct {
+	desired.VIP
+	announced bool
+}
+
+// apply is the one place that knows the order. attach runs once the tables are
+// written and before anything is announced, and returns why nothing may be
+// announced, or "".
+func (r *reconciler) apply(ctx context.Context, want desired.State, attach func() desired.Reason) outcome {
+	stuck, withdrawErr := r.withdraw(ctx, want.VIPs)
+	syncErr := r.sync(ctx, r.hold(want.Services, stuck))
+	if !r.synced {
+		return outcome{judgeAll(want.VIPs, NotSynced), errors.Join(withdrawErr, syncErr)}
+	}
+	vips := r.judge(want.VIPs, attach())
+	announceErr := r.announce(ctx, vips)
+	return outcome{vips, errors.Join(withdrawErr, syncErr, announceErr)}
+}
+
+// withdraw takes back what is no longer wanted, before its tables go. The
+// addresses that it could not withdraw are returned: their tables must stay.
+//
+// A VIP that goes from one service to another stays announced meanwhile, because
+// the tables change under it in one step. One that the tables do not carry is
+// taken back even if it is wanted: after a failure it need not have been told,
+// and must not be told now.
+func (r *reconciler) withdraw(ctx context.Context, vips []desired.VIP) (stuck map[netip.Addr]bool, err error) {
+	keep := map[netip.Prefix]bgp.Path{}
+	for _, v := range vips {
+		path, told := r.told[v.Path]
+		if told && v.Reason == desired.Announceable && r.carried(v.Addr) {
+			keep[v.Path] = path
+		}
+	}
+	if len(keep) == len(r.told) {
+		return nil, nil
+	}
+	if err := r.speaker.Sync(ctx, sorted(keep)); err != nil {
+		stuck = map[netip.Addr]bool{}
+		for p := range r.told {
+			if _, kept := keep[p]; !kept {
+				stuck[p.Addr()] = true
+			}
+		}
+		return stuck, fmt.Errorf("withdraw paths: %w", err)
+	}
+	r.told = keep
+	return nil, nil
+}
+
+// carried tells whether the tables have anything usable on addr, by whichever
+// service.
+func (r *reconciler) carried(addr netip.Addr) bool {
+	for _, s := range r.written {
+		if carries(s, addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// hold replaces the services of stuck addresses by what the tables have. Where
+// that leaves another told address without a service, because a held one was to
+// serve it from now on, that address is held as well.
+func (r *reconciler) hold(want []maps.Service, stuck map[netip.Addr]bool) []maps.Service {
+	for len(stuck) > 0 {
+		held := r.merge(want, stuck)
+		before := len(stuck)
+		for p := range r.told {
+			if !slices.ContainsFunc(held, func(s maps.Service) bool { return carries(s, p.Addr()) }) {
+				stuck[p.Addr()] = true
+			}
+		}
+		if len(stuck) == before {
+			return held
+		}
+	}
+	return want
+}
+
+// merge returns the written services of the stuck addresses, and of want those
+// that take neither a name nor an address from them.
+func (r *reconciler) merge(want []maps.Service, stuck map[netip.Addr]bool) []maps.Service {
+	var merged []maps.Service
+	names, addrs := map[string]bool{}, stdmaps.Clone(stuck)
+	for _, name := range slices.Sorted(stdmaps.Keys(r.written)) {
+		s := r.written[name]
+		if !slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool { return stuck[f.VIP] }) {
+			continue
+		}
+		merged, names[name] = append(merged, s), true
+		for _, f := range s.Frontends {
+			addrs[f.VIP] = true
+		}
+	}
+	for _, s := range want {
+		clash := slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool { return addrs[f.VIP] })
+		if !clash && !names[s.Name] {
+			merged = append(merged, s)
+		}
+	}
+	return merged
+}
+
+// carries tells whether s takes new flows that come to addr.
+func carries(s maps.Service, addr netip.Addr) bool {
+	return slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool { return f.VIP == addr }) &&
+		slices.ContainsFunc(s.Backends, func(b maps.Backend) bool { return b.Weight > 0 })
+}
+
+// sync writes the tables and notes what they took. Tables that could not be
+// written as a whole leave the note as it was, so that nothing which is in force
+// is withdrawn for it, and nothing new announced.
+func (r *reconciler) sync(ctx context.Context, want []maps.Service) error {
+	hops := r.resolver.Resolve(ctx, backendAddrs(want))
+	failed, err := split(r.tables.Sync(ctx, maps.Want{Services: want, NextHops: hops}))
+	r.failed = failed
+	if err != nil {
+		return fmt.Errorf("write tables: %w", err)
+	}
+	next := make(map[string]maps.Service, len(want))
+	for _, s := range want {
+		if failed[s.Name] == nil {
+			next[s.Name] = s
+		} else if old, ok := r.written[s.Name]; ok {
+			next[s.Name] = old
+		}
+	}
+	r.written, r.synced = next, true
+	return nil
+}
+
+// inKernel tells whether the tables carry what comes to addr by a service of
+// that name. What was written is asked, not what is wanted: after a failure the
+// two may differ in addresses and backends.
+func (r *reconciler) inKernel(addr netip.Addr, name string) bool {
+	s, ok := r.written[name]
+	return ok && r.failed[name] == nil && carries(s, addr)
+}
+
+// judge decides for each VIP whether it is announced, and says why not.
+func (r *reconciler) judge(vips []desired.VIP, blocked desired.Reason) []verdict {
+	out := make([]verdict, len(vips))
+	for i, v := range vips {
+		switch {
+		case v.Reason != desired.Announceable:
+		case blocked != "":
+			v.Reason = blocked
+		case !slices.ContainsFunc(v.Services, func(name string) bool { return r.inKernel(v.Addr, name) }):
+			v.Reason, v.Detail = NotInKernel, r.whyNotInKernel(v.Services)
+		}
+		out[i] = verdict{VIP: v}
+	}
+	return out
+}
+
+func (r *reconciler) whyNotInKernel(services []string) string {
+	for _, name := range services {
+		if err := r.failed[name]; err != nil {
+			return fmt.Sprintf("%s: %v", name, err)
+		}
+	}
+	return "the tables could not be written"
+}
+
+// announce tells the routers of every VIP that judge found announceable, and of
+// no other.
+func (r *reconciler) announce(ctx context.Context, vips []verdict) error {
+	want := map[netip.Prefix]bgp.Path{}
+	for _, v := range vips {
+		if v.Reason == desired.Announceable {
+			want[v.Path] = bgp.Path{Prefix: v.Path}
+		}
+	}
+	if err := r.speaker.Sync(ctx, sorted(want)); err != nil {
+		stdmaps.Copy(r.told, want)
+		for i := range vips {
+			if vips[i].Reason == desired.Announceable {
+				vips[i].Reason, vips[i].Detail = AnnounceFailed, err.Error()
+			}
+		}
+		return fmt.Errorf("announce paths: %w", err)
+	}
+	r.told = want
+	for i := range vips {
+		vips[i].announced = vips[i].Reason == desired.Announceable
+	}
+	return nil
+}
+
+func judgeAll(vips []desired.VIP, reason desired.Reason) []verdict {
+	out := make([]verdict, len(vips))
+	for i, v := range vips {
+		if v.Reason == desired.Announceable {
+			v.Reason = reason
+		}
+		out[i] = verdict{VIP: v}
+	}
+	return out
+}
+
+func sorted(paths map[netip.Prefix]bgp.Path) []bgp.Path {
+	return slices.SortedFunc(stdmaps.Values(paths), func(a, b bgp.Path) int {
+		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+	})
+}
+
+func backendAddrs(services []maps.Service) []netip.Addr {
+	seen := map[netip.Addr]bool{}
+	for _, s := range services {
+		for _, b := range s.Backends {
+			seen[b.Addr.Addr()] = true
+		}
+	}
+	return slices.SortedFunc(stdmaps.Keys(seen), netip.Addr.Compare)
+}
+
+// split takes the errors of single services out of what Tables.Sync returned.
+// The rest is about the tables as a whole.
+func split(err error) (failed map[string]error, rest error) {
+	failed = map[string]error{}
+	return failed, collect(err, failed)
+}
+
+func collect(err error, failed map[string]error) error {
+	var service *maps.ServiceError
+	if !errors.As(err, &service) {
+		return err
+	}
+	//nolint:errorlint // this is the walk through a joined error that errors.As cannot do
+	switch e := err.(type) {
+	case *maps.ServiceError:
+		failed[e.Service] = e.Err
+		return nil
+	case interface{ Unwrap() []error }:
+		var rest []error
+		for _, child := range e.Unwrap() {
+			rest = append(rest, collect(child, failed))
+		}
+		return errors.Join(rest...)
+	default:
+		return collect(errors.Unwrap(err), failed)
+	}
+}

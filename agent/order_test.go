@@ -1,0 +1,260 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// service makes a wanted service: "web 192.0.2.1,192.0.2.2 1" has two VIPs and a
+// usable backend, with 0 it has one that takes no new flows.
+func service(text string) maps.Service {
+	f := strings.Fields(text)
+	s := maps.Service{Name: f[0]}
+	for _, vip := range strings.Split(f[1], ",") {
+		s.Frontends = append(s.Frontends, maps.Frontend{VIP: netip.MustParseAddr(vip), Port: uint16(f[0][0]), Proto: maps.TCP})
+	}
+	weight := uint32(f[2][0] - '0')
+	s.Backends = []maps.Backend{{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Weight: weight}}
+	return s
+}
+
+// state makes the wanted state that desired.From would make of the services.
+func state(services ...string) desired.State {
+	var st desired.State
+	vips := map[netip.Addr][]string{}
+	for _, text := range services {
+		s := service(text)
+		st.Services = append(st.Services, s)
+		for _, f := range s.Frontends {
+			if s.Backends[0].Weight > 0 {
+				vips[f.VIP] = append(vips[f.VIP], s.Name)
+			} else {
+				vips[f.VIP] = append(vips[f.VIP], []string{}...)
+			}
+		}
+	}
+	for addr, names := range vips {
+		v := desired.VIP{Addr: addr, Path: netip.PrefixFrom(addr, addr.BitLen()), Services: names, Reason: desired.Announceable}
+		if len(names) == 0 {
+			v.Reason = desired.NoUsableEndpoints
+		}
+		st.VIPs = append(st.VIPs, v)
+	}
+	slices.SortFunc(st.VIPs, func(a, b desired.VIP) int { return a.Addr.Compare(b.Addr) })
+	return st
+}
+
+func (w *world) reconciler() *reconciler {
+	return newReconciler(fakeTables{w}, fakeSpeaker{world: w}, fakeResolver{w})
+}
+
+func attachOK() desired.Reason { return "" }
+
+func TestOrder(t *testing.T) {
+	type step struct {
+		name    string
+		want    desired.State
+		fail    string // the call that fails
+		refuse  string // the service that the tables refuse
+		blocked desired.Reason
+		calls   []string
+		reasons map[string]desired.Reason // of the VIPs that are not announced
+		err     bool
+	}
+	one, two := "web 192.0.2.1 1", "api 192.0.2.2 1"
+	for _, tt := range []struct {
+		name  string
+		steps []step
+	}{
+		{"from nothing to two and back", []step{
+			{want: state(one, two), calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"}},
+			{want: state(two), calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(api)", "attach", "speaker.Sync(192.0.2.2)"}},
+			{want: state(), calls: []string{"speaker.Sync()", "tables.Sync()", "attach", "speaker.Sync()"}},
+		}},
+		{"endpoint lost is withdrawn before its table is emptied", []step{
+			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
+			{want: state("web 192.0.2.1 0"), calls: []string{"speaker.Sync()", "tables.Sync(web)", "attach", "speaker.Sync()"},
+				reasons: map[string]desired.Reason{"192.0.2.1": desired.NoUsableEndpoints}},
+		}},
+		{"a refused service is not announced, the others are", []step{
+			{want: state(one, two), refuse: "web", calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.2)"},
+				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
+			{want: state(one, two), calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"}},
+		}},
+		{"one service in the kernel is enough for a VIP", []step{
+			{want: state(one, "dns 192.0.2.1 1"), refuse: "web", calls: []string{"tables.Sync(web dns)", "attach", "speaker.Sync(192.0.2.1)"}},
+		}},
+		{"a service without usable backend does not carry a VIP", []step{
+			{want: state(one, "dns 192.0.2.1 0"), refuse: "web", calls: []string{"tables.Sync(web dns)", "attach", "speaker.Sync()"},
+				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
+		}},
+		{"tables that cannot be written leave the announced in force", []step{
+			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
+			{want: state(one, two), fail: "tables.Sync(web api)", calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1)"},
+				reasons: map[string]desired.Reason{"192.0.2.2": NotInKernel}, err: true},
+		}},
+		{"an address that the tables do not have yet is not announced by an old service's name", []step{
+			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
+			{want: state("web 192.0.2.1,192.0.2.9 1"), fail: "tables.Sync(web)", calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"},
+				reasons: map[string]desired.Reason{"192.0.2.9": NotInKernel}, err: true},
+		}},
+		{"nothing is announced before the first write", []step{
+			{want: state(one), fail: "tables.Sync(web)", calls: []string{"tables.Sync(web)"},
+				reasons: map[string]desired.Reason{"192.0.2.1": NotSynced}, err: true},
+			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
+		}},
+		{"a path that could not be withdrawn keeps its tables", []step{
+			{want: state(one, two), calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"}},
+			{want: state(two), fail: "speaker.Sync(192.0.2.2)", calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.2)"},
+				reasons: map[string]desired.Reason{"192.0.2.2": AnnounceFailed}, err: true},
+			{want: state(two), calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(api)", "attach", "speaker.Sync(192.0.2.2)"}},
+		}},
+		{"blocked by the interfaces", []step{
+			{want: state(one), blocked: NoInterface, calls: []string{"tables.Sync(web)", "attach", "speaker.Sync()"},
+				reasons: map[string]desired.Reason{"192.0.2.1": NoInterface}},
+		}},
+		{"a VIP that changes hands stays announced", []step{
+			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
+			{want: state("new 192.0.2.1 1"), calls: []string{"tables.Sync(new)", "attach", "speaker.Sync(192.0.2.1)"}},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld()
+			r := w.reconciler()
+			for i, s := range tt.steps {
+				w.fail = func(call string) error {
+					if call == s.fail {
+						return errInjected
+					}
+					return nil
+				}
+				w.refuse = func(name string) error {
+					if name == s.refuse {
+						return errInjected
+					}
+					return nil
+				}
+				got := r.apply(t.Context(), s.want, func() desired.Reason { _ = w.call("attach"); return s.blocked })
+				if d := cmp.Diff(s.calls, w.took()); d != "" {
+					t.Errorf("step %d: calls: want -, got +\n%s", i, d)
+				}
+				reasons := map[string]desired.Reason{}
+				for _, v := range got.vips {
+					if !v.announced {
+						reasons[v.Addr.String()] = v.Reason
+					}
+				}
+				if s.reasons == nil {
+					s.reasons = map[string]desired.Reason{}
+				}
+				if d := cmp.Diff(s.reasons, reasons); d != "" {
+					t.Errorf("step %d: reasons: want -, got +\n%s", i, d)
+				}
+				if (got.err != nil) != s.err {
+					t.Errorf("step %d: error %v", i, got.err)
+				}
+			}
+			if len(w.broken) > 0 {
+				t.Error(w.broken)
+			}
+		})
+	}
+}
+
+// Whatever fails, no router is told of an address before the tables have it, and
+// no table goes while a router may still send; and once nothing fails any more,
+// what is announced is what is wanted.
+func TestOrderHoldsWhateverFails(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld()
+		r := w.reconciler()
+		failing := true
+		flip := rapid.IntRange(0, 3)
+		w.fail = func(string) error {
+			if failing && flip.Draw(t, "fail") == 0 {
+				return errInjected
+			}
+			return nil
+		}
+		w.refuse = func(string) error {
+			if failing && flip.Draw(t, "refuse") == 0 {
+				return errInjected
+			}
+			return nil
+		}
+		var want desired.State
+		for range rapid.IntRange(1, 12).Draw(t, "passes") {
+			want = drawState(t)
+			blocked := rapid.SampledFrom([]desired.Reason{"", "", "", NoInterface}).Draw(t, "blocked")
+			r.apply(context.Background(), want, func() desired.Reason { return blocked })
+		}
+		failing = false
+		r.apply(context.Background(), want, attachOK)
+		if len(w.broken) > 0 {
+			t.Fatalf("%v\ncalls:\n%s", w.broken, strings.Join(w.calls, "\n"))
+		}
+		var announceable []string
+		for _, v := range want.VIPs {
+			if v.Reason == desired.Announceable {
+				announceable = append(announceable, v.Addr.String())
+			}
+		}
+		if d := cmp.Diff(announceable, w.announced()); d != "" {
+			t.Fatalf("at the end: want -, announced +\n%s", d)
+		}
+	})
+}
+
+func drawState(t *rapid.T) desired.State {
+	var services []string
+	for _, name := range []string{"a", "b", "c", "d"} {
+		vips := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}), 0, 3, rapid.ID[string]).Draw(t, name+" vips")
+		if len(vips) > 0 {
+			services = append(services, fmt.Sprintf("%s %s %d", name, strings.Join(vips, ","), rapid.IntRange(0, 1).Draw(t, name+" weight")))
+		}
+	}
+	return state(services...)
+}
+
+func TestSplit(t *testing.T) {
+	a, b, whole := &maps.ServiceError{Service: "a", Err: errInjected}, &maps.ServiceError{Service: "b", Err: errInjected}, errors.New("map is gone")
+	for _, tt := range []struct {
+		name   string
+		err    error
+		failed []string
+		rest   string
+	}{
+		{"nothing", nil, nil, ""},
+		{"one service", a, []string{"a"}, ""},
+		{"two services", errors.Join(a, b), []string{"a", "b"}, ""},
+		{"wrapped", fmt.Errorf("sync: %w", errors.Join(a, fmt.Errorf("more: %w", errors.Join(b)))), []string{"a", "b"}, ""},
+		{"the whole", fmt.Errorf("sync: %w", whole), nil, "sync: map is gone"},
+		{"both", errors.Join(a, fmt.Errorf("prune: %w", whole)), []string{"a"}, "prune: map is gone"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			failed, rest := split(tt.err)
+			for _, name := range tt.failed {
+				if !errors.Is(failed[name], errInjected) {
+					t.Errorf("service %s: %v", name, failed[name])
+				}
+			}
+			if len(failed) != len(tt.failed) {
+				t.Errorf("failed: %v, want %v", failed, tt.failed)
+			}
+			if got := fmt.Sprint(rest); rest != nil && got != tt.rest || rest == nil && tt.rest != "" {
+				t.Errorf("rest %v, want %q", rest, tt.rest)
+			}
+		})
+	}
+}
