@@ -40,8 +40,10 @@ type world struct {
 	// fail returns the error of a call, nil for success. A call is written as
 	// in calls.
 	fail func(call string) error
-	// refuse returns the error of a single service in Tables.Sync.
-	refuse func(service string) error
+	// refuse returns the error of a single service in Tables.Sync, or of a single
+	// address in Speaker.Sync.
+	refuse    func(what string) error
+	otherPeer error // what Speaker.Sync adds for a session that cannot be opened
 	// broken collects violations of the order.
 	broken []string
 
@@ -160,26 +162,42 @@ func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 	for _, p := range want {
 		addrs = append(addrs, p.Prefix.Addr().String())
 	}
-	err := f.call("speaker.Sync(%s)", strings.Join(addrs, " "))
+	if err := f.call("speaker.Sync(%s)", strings.Join(addrs, " ")); err != nil {
+		return fmt.Errorf("%w: %w", bgp.ErrStopped, err)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var errs []error
 	next := map[netip.Prefix]bool{}
-	for i, p := range want {
-		if err != nil && i%2 == 0 && !f.routers[p.Prefix] {
-			continue // what failed was done by half: some announced, nothing withdrawn
+	for _, p := range want {
+		if !f.routers[p.Prefix] {
+			if err := f.refusePath(p.Prefix); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			if !carried(f.services(), p.Prefix.Addr()) {
+				f.broken = append(f.broken, fmt.Sprintf("%s announced before it is in the kernel", p.Prefix.Addr()))
+			}
 		}
 		next[p.Prefix] = true
-		if !f.routers[p.Prefix] && !carried(f.services(), p.Prefix.Addr()) {
-			f.broken = append(f.broken, fmt.Sprintf("%s announced before it is in the kernel", p.Prefix.Addr()))
-		}
 	}
-	if err != nil {
-		for p := range f.routers {
-			next[p] = true
+	for p := range f.routers {
+		if !slices.Contains(want, bgp.Path{Prefix: p}) {
+			if err := f.refusePath(p); err != nil {
+				errs, next[p] = append(errs, err), true
+			}
 		}
 	}
 	f.routers = next
-	return err
+	return errors.Join(append(errs, f.otherPeer)...)
+}
+
+// refusePath returns the error of one path that is announced or withdrawn.
+func (f fakeSpeaker) refusePath(p netip.Prefix) error {
+	if err := f.refuse(p.Addr().String()); err != nil {
+		return &bgp.PathError{Prefix: p, Peer: "tor", Err: err}
+	}
+	return nil
 }
 
 func (f fakeSpeaker) SetPeers(_ context.Context, peers []bgp.Peer) error {

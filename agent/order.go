@@ -93,17 +93,32 @@ func (r *reconciler) withdraw(ctx context.Context, vips []desired.VIP) (stuck ma
 	if len(keep) == len(r.told) {
 		return nil, nil
 	}
-	if err := r.speaker.Sync(ctx, sorted(keep)); err != nil {
-		stuck = map[netip.Addr]bool{}
-		for p := range r.told {
-			if _, kept := keep[p]; !kept {
-				stuck[p.Addr()] = true
-			}
-		}
-		return stuck, fmt.Errorf("withdraw paths: %w", err)
+	if _, err = r.tell(ctx, keep); err != nil {
+		err = fmt.Errorf("withdraw paths: %w", err)
 	}
-	r.told = keep
-	return nil, nil
+	stuck = map[netip.Addr]bool{}
+	for p := range r.told {
+		if _, kept := keep[p]; !kept {
+			stuck[p.Addr()] = true
+		}
+	}
+	return stuck, err
+}
+
+// tell makes want what routers know, and notes what they may know after it:
+// besides want, the paths that could not be withdrawn. Errors that are of no
+// path, such as a session that cannot be opened, hold no path back.
+func (r *reconciler) tell(ctx context.Context, want map[netip.Prefix]bgp.Path) (failed map[netip.Prefix]error, err error) {
+	err = r.speaker.Sync(ctx, sorted(want))
+	failed = pathErrors(err)
+	told := stdmaps.Clone(want)
+	for p, path := range r.told {
+		if _, wanted := want[p]; !wanted && (failed[p] != nil || errors.Is(err, bgp.ErrStopped)) {
+			told[p] = path
+		}
+	}
+	r.told = told
+	return failed, err
 }
 
 // carried tells whether the tables have anything usable on addr, by whichever
@@ -230,18 +245,21 @@ func (r *reconciler) announce(ctx context.Context, vips []verdict) error {
 			want[v.Path] = bgp.Path{Prefix: v.Path}
 		}
 	}
-	if err := r.speaker.Sync(ctx, sorted(want)); err != nil {
-		stdmaps.Copy(r.told, want)
-		for i := range vips {
-			if vips[i].Reason == desired.Announceable {
-				vips[i].Reason, vips[i].Detail = AnnounceFailed, err.Error()
-			}
-		}
-		return fmt.Errorf("announce paths: %w", err)
-	}
-	r.told = want
+	failed, err := r.tell(ctx, want)
 	for i := range vips {
-		vips[i].announced = vips[i].Reason == desired.Announceable
+		v := &vips[i]
+		switch pathErr := failed[v.Path]; {
+		case v.Reason != desired.Announceable:
+		case errors.Is(err, bgp.ErrStopped):
+			v.Reason, v.Detail = AnnounceFailed, err.Error()
+		case pathErr != nil:
+			v.Reason, v.Detail = AnnounceFailed, pathErr.Error()
+		default:
+			v.announced = true
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("announce paths: %w", err)
 	}
 	return nil
 }
@@ -271,32 +289,4 @@ func backendAddrs(services []maps.Service) []netip.Addr {
 		}
 	}
 	return slices.SortedFunc(stdmaps.Keys(seen), netip.Addr.Compare)
-}
-
-// split takes the errors of single services out of what Tables.Sync returned.
-// The rest is about the tables as a whole.
-func split(err error) (failed map[string]error, rest error) {
-	failed = map[string]error{}
-	return failed, collect(err, failed)
-}
-
-func collect(err error, failed map[string]error) error {
-	var service *maps.ServiceError
-	if !errors.As(err, &service) {
-		return err
-	}
-	//nolint:errorlint // this is the walk through a joined error that errors.As cannot do
-	switch e := err.(type) {
-	case *maps.ServiceError:
-		failed[e.Service] = e.Err
-		return nil
-	case interface{ Unwrap() []error }:
-		var rest []error
-		for _, child := range e.Unwrap() {
-			rest = append(rest, collect(child, failed))
-		}
-		return errors.Join(rest...)
-	default:
-		return collect(errors.Unwrap(err), failed)
-	}
 }

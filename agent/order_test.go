@@ -66,7 +66,8 @@ func TestOrder(t *testing.T) {
 		name    string
 		want    desired.State
 		fail    string // the call that fails
-		refuse  string // the service that the tables refuse
+		refuse  string // the service that the tables refuse, or the address that the routers do
+		peer    error  // what the speaker says of a session that cannot be opened
 		blocked desired.Reason
 		calls   []string
 		reasons map[string]desired.Reason // of the VIPs that are not announced
@@ -114,11 +115,24 @@ func TestOrder(t *testing.T) {
 				reasons: map[string]desired.Reason{"192.0.2.1": NotSynced}, err: true},
 			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
 		}},
-		{"a path that could not be withdrawn keeps its tables", []step{
+		{"a stopped speaker withdraws nothing, so all tables stay", []step{
 			{want: state(one, two), calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"}},
 			{want: state(two), fail: "speaker.Sync(192.0.2.2)", calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.2)"},
 				reasons: map[string]desired.Reason{"192.0.2.2": AnnounceFailed}, err: true},
 			{want: state(two), calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(api)", "attach", "speaker.Sync(192.0.2.2)"}},
+		}},
+		{"a path that could not be withdrawn keeps its tables", []step{
+			{want: state(one, two, "dns 192.0.2.3 1"), calls: []string{"tables.Sync(web api dns)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2 192.0.2.3)"}},
+			{want: state(two), refuse: "192.0.2.1", calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.2)"}, err: true},
+			{want: state(two), calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(api)", "attach", "speaker.Sync(192.0.2.2)"}},
+		}},
+		{"a path that could not be announced costs only itself", []step{
+			{want: state(one, two), refuse: "192.0.2.1", calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"},
+				reasons: map[string]desired.Reason{"192.0.2.1": AnnounceFailed}, err: true},
+		}},
+		{"a session that cannot be opened holds nothing back", []step{
+			{want: state(one, two), peer: errInjected, calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"}, err: true},
+			{want: state(two), peer: errInjected, calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(api)", "attach", "speaker.Sync(192.0.2.2)"}, err: true},
 		}},
 		{"blocked by the interfaces", []step{
 			{want: state(one), blocked: NoInterface, calls: []string{"tables.Sync(web)", "attach", "speaker.Sync()"},
@@ -139,6 +153,7 @@ func TestOrder(t *testing.T) {
 					}
 					return nil
 				}
+				w.otherPeer = s.peer
 				w.refuse = func(name string) error {
 					if name == s.refuse {
 						return errInjected
