@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * flow: what NAT has to remember. A flow is two entries of one map, one for each
+ * direction's tuple, each saying what its packets become. Either can be made
+ * again from the other: once a tick the half that is in use renews the other, so
+ * that eviction takes whole flows or none that live.
+ *
+ * TCP is tracked as far as freeing ports needs it. A retired flow (past its
+ * state's timeout in both directions) is taken over in place by whoever wants
+ * its port; Go's sweep removes the rest.
+ */
+#pragma once
+#include "slot.h"
+
+#define PORT_PROBES 32
+
+static __always_inline __u32 now_tick(void)
+{
+	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+}
+
+/* other_half gives the key of the other half of flow f, and what that half says. */
+static __always_inline void other_half(const struct tuple *t, const struct flow *f,
+				       struct tuple *key, struct flow *value)
+{
+	/* field by field: a literal would cost a copy on the stack */
+	key->src = f->dst;
+	key->dst = f->src;
+	key->sport = f->dport;
+	key->dport = f->sport;
+	key->proto = t->proto;
+	__builtin_memset(key->pad, 0, sizeof(key->pad));
+	value->src = t->dst;
+	value->dst = t->src;
+	value->sport = t->dport;
+	value->dport = t->sport;
+	value->state = f->state;
+	value->flags = f->flags ^ FLOW_REPLY;
+	value->pad = 0;
+	value->backend = f->backend;
+	value->seen = f->seen;
+}
+
+static __always_inline int same_mapping(const struct flow *a, const struct flow *b)
+{
+	return same_addr(&a->src, &b->src) && same_addr(&a->dst, &b->dst) && a->sport == b->sport &&
+	       a->dport == b->dport;
+}
+
+static __always_inline int idle(const struct flow *f, __u32 now)
+{
+	__u8 state = f->state;
+
+	return state >= FLOW_STATES || (__s32)(now - f->seen) > (__s32)timeouts[state];
+}
+
+/* retired: no packet either way for as long as its state allows. */
+static __noinline int retired(const struct tuple *t, const struct flow *f, __u32 now)
+{
+	struct tuple key;
+	struct flow want, *other;
+
+	if (!idle(f, now))
+		return 0;
+	other_half(t, f, &key, &want);
+	other = bpf_map_lookup_elem(&flows, &key);
+	return !other || !same_mapping(other, &want) || idle(other, now);
+}
+
+/*
+ * renew marks the flow as seen and makes sure of its other half. It returns 0
+ * where the other half's tuple serves another flow by now: this one is over.
+ */
+static __noinline int renew(const struct tuple *t, struct flow *f, __u32 now)
+{
+	struct tuple key;
+	struct flow want, *other;
+
+	f->seen = now;
+	other_half(t, f, &key, &want);
+	other = bpf_map_lookup_elem(&flows, &key);
+	if (other && same_mapping(other, &want))
+		return 1;
+	if (!other && !bpf_map_update_elem(&flows, &key, &want, BPF_NOEXIST))
+		return 1;
+	bpf_map_delete_elem(&flows, t);
+	return 0;
+}
+
+/* set_state changes both halves. */
+static __noinline void set_state(const struct tuple *t, struct flow *f, enum flow_state state,
+				 enum flow_flags flags)
+{
+	struct tuple key;
+	struct flow want, *other;
+
+	f->state = state;
+	f->flags |= flags;
+	other_half(t, f, &key, &want);
+	other = bpf_map_lookup_elem(&flows, &key);
+	if (other && same_mapping(other, &want)) {
+		other->state = state;
+		other->flags |= flags;
+	}
+}
+
+/*
+ * track follows TCP; data packets of an established flow change nothing. The
+ * client's ACK establishes, not the backend's SYN-ACK, so that a flood of SYNs
+ * from forged addresses holds no port for long. What begins in the middle is
+ * established by the one who can tell, the backend, if it does not reset it.
+ */
+static __always_inline void track(const struct packet *p, struct flow *f)
+{
+	__u8 reply = f->flags & FLOW_REPLY, fins = f->flags & ~FLOW_REPLY;
+	const __u8 both = FLOW_FIN_CLIENT | FLOW_FIN_BACKEND;
+
+	if (f->state == FLOW_UDP)
+		return;
+	if (p->tcp_flags & TCP_RST) {
+		set_state(&p->tuple, f, reply ? FLOW_CLOSED : FLOW_CLOSING, 0);
+	} else if (p->tcp_flags & TCP_FIN) {
+		fins |= reply ? FLOW_FIN_BACKEND : FLOW_FIN_CLIENT;
+		set_state(&p->tuple, f, (fins & both) == both ? FLOW_CLOSING : f->state, fins);
+	} else if (f->state == (reply ? FLOW_CLOSED : FLOW_NEW) && !(p->tcp_flags & TCP_SYN)) {
+		set_state(&p->tuple, f, FLOW_ESTABLISHED, 0);
+	}
+}
+
+static __always_inline int is_new_syn(const struct packet *p)
+{
+	return p->tuple.proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/*
+ * lookup_flow returns the packet's flow, NULL where it has none, or none any
+ * more: its time is up, or a SYN wants to use a closed flow's tuple again.
+ */
+static __always_inline struct flow *lookup_flow(const struct packet *p)
+{
+	struct flow *f = bpf_map_lookup_elem(&flows, &p->tuple);
+	__u32 now;
+
+	if (!f)
+		return NULL;
+	if (is_new_syn(p) && (f->state == FLOW_CLOSING || f->state == FLOW_CLOSED))
+		return NULL;
+	now = now_tick();
+	if (f->seen != now) {
+		if (idle(f, now) && retired(&p->tuple, f, now))
+			return NULL;
+		if (!renew(&p->tuple, f, now))
+			return NULL;
+	}
+	if (p->fragment != FRAGMENT_LATER)
+		track(p, f);
+	return f;
+}
+
+/* find_backend mends the flow's hint; 0 if the service has that backend no more. */
+static __noinline int find_backend(struct flow *f, __u32 service)
+{
+	struct backend_key key = {};
+	__u32 *index;
+
+	key.addr = f->dst;
+	key.port = f->dport;
+	key.service = service;
+	index = bpf_map_lookup_elem(&backend_indices, &key);
+	if (!index)
+		return 0;
+	f->backend = *index;
+	return 1;
+}
+
+/* flow_backend returns the backend that the flow is on and notes it in p, or NULL. */
+static __always_inline struct backend *flow_backend(struct packet *p, struct flow *f,
+						    const struct frontend *fe)
+{
+	struct backend *b = backend_at(f->backend);
+
+	if (!b || b->service != fe->service || b->port != f->dport ||
+	    !same_addr(&b->addr, &f->dst)) {
+		if (!find_backend(f, fe->service))
+			return NULL;
+		b = backend_at(f->backend);
+	}
+	p->backend = f->backend;
+	return b;
+}
+
+static __always_inline void delete_flow(const struct tuple *t, const struct flow *f)
+{
+	struct tuple key;
+	struct flow unused;
+
+	other_half(t, f, &key, &unused);
+	bpf_map_delete_elem(&flows, &key);
+	bpf_map_delete_elem(&flows, t);
+}
+
+/*
+ * claim takes over the tuple of a retired flow, or of one that is closing where
+ * closing is asked for. Of several CPUs only one wins the swap.
+ */
+static __always_inline int claim(const struct tuple *key, const struct flow *value, int closing)
+{
+	struct flow *old = bpf_map_lookup_elem(&flows, key);
+	__u32 seen;
+
+	if (!old)
+		return !bpf_map_update_elem(&flows, key, value, BPF_NOEXIST);
+	seen = old->seen;
+	if (!retired(key, old, value->seen) &&
+	    !(closing && old->state == FLOW_CLOSING && seen != value->seen))
+		return 0;
+	if (__sync_val_compare_and_swap(&old->seen, seen, value->seen) != seen)
+		return 0;
+	return !bpf_map_update_elem(&flows, key, value, BPF_ANY);
+}
+
+/*
+ * allocate_port finds a port such that the backend's answers to it are nobody
+ * else's, and takes it by inserting the reply half. A range of its own for each
+ * backend, since the backend is part of the tuple: with n of N ports in use, a
+ * probe fails with probability n/N. The last resort is a closing flow's port.
+ */
+static __noinline int allocate_port(struct tuple *key, struct flow *value, __be16 *port)
+{
+	__u32 start = bpf_get_prandom_u32();
+	__u32 stride = (start >> 16) | 1;
+
+	for (int i = 0; i < PORT_PROBES; i++) {
+		key->dport = bpf_htons(port_min + (start + i * stride) % port_count);
+		if (claim(key, value, i >= PORT_PROBES / 2)) {
+			*port = key->dport;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+/*
+ * create_flow makes both halves, the reply's first: an answer can only come
+ * after the request has left. f is set to the forward half's mapping.
+ */
+static __noinline enum verdict create_flow(const struct packet *p, const struct backend *b,
+					   struct flow *f)
+{
+	struct tuple key;
+	struct flow reply;
+
+	f->src = b->source;
+	f->dst = b->addr;
+	f->sport = 0;
+	f->dport = b->port;
+	f->state = p->tuple.proto == IPPROTO_UDP ? FLOW_UDP
+		   : is_new_syn(p)		 ? FLOW_NEW
+						 : FLOW_CLOSED;
+	f->flags = 0;
+	f->pad = 0;
+	f->backend = p->backend;
+	f->seen = now_tick();
+	other_half(&p->tuple, f, &key, &reply);
+	if (allocate_port(&key, &reply, &f->sport))
+		return VERDICT_DROP_PORTS_EXHAUSTED;
+	if (bpf_map_update_elem(&flows, &p->tuple, f, BPF_ANY)) {
+		bpf_map_delete_elem(&flows, &key);
+		return VERDICT_DROP_FLOW_TABLE;
+	}
+	return VERDICT_FORWARD;
+}

@@ -1,0 +1,208 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// Config is what a program is loaded with. All of it is fixed until the next Load.
+type Config struct {
+	Pins         string // a directory on a bpffs
+	DiscardFlows bool   // let go of pinned flows of another schema
+
+	Compile bool   // build with the node's clang instead of taking what came with the binary
+	Clang   string // its name or path
+	Sources string // directory of the C files, empty for the embedded ones
+
+	Seed            [16]byte // of the flow hash
+	Ports           PortRange
+	Timeouts        Timeouts
+	UnmatchedReject bool   // answer what has no frontend or backend with an ICMP error
+	ICMPRate        uint32 // ICMP errors per second and CPU
+
+	// Capacities. Pinned maps keep the size that they were made with.
+	MaxFrontends, MaxBackends, MaxRows, MaxFlows uint32
+}
+
+// PortRange is inclusive at both ends.
+type PortRange struct{ First, Last uint16 }
+
+// Timeouts say how long a flow may be idle, by its state.
+type Timeouts struct{ SYN, Established, Closing, Closed, UDP time.Duration }
+
+// LB is the loaded program with its maps. It is not safe for concurrent use.
+type LB struct {
+	log   *slog.Logger
+	pins  *Pins
+	prog  *ebpf.Program
+	maps  map[string]*ebpf.Map
+	dirs  []string // of the groups in use
+	links map[string]*attached
+}
+
+// Load compiles if asked to, opens or creates the pinned maps and loads the
+// program. Packets see nothing of it before Attach.
+func Load(cfg Config, log *slog.Logger) (_ *LB, err error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise the limit of locked memory, which kernels before 5.11 need: %w", err)
+	}
+	spec, err := specFor(cfg)
+	if err != nil {
+		return nil, err
+	}
+	pins, err := OpenPins(cfg.Pins)
+	if err != nil {
+		return nil, err
+	}
+	lb := &LB{log: log, pins: pins, maps: make(map[string]*ebpf.Map), links: make(map[string]*attached)}
+	defer func() {
+		if err != nil {
+			lb.Close()
+		}
+	}()
+	if err := checkState(pins.Dir, spec, cfg.DiscardFlows); err != nil {
+		return nil, err
+	}
+	for _, g := range []group{tables, state} {
+		maps, dir, err := g.open(pins.Dir, spec)
+		if err != nil {
+			return nil, permissionHint(err)
+		}
+		lb.dirs = append(lb.dirs, dir)
+		for name, m := range maps {
+			lb.adopt(name, m, spec)
+		}
+	}
+	if err := lb.loadProgram(spec); err != nil {
+		return nil, permissionHint(err)
+	}
+	return lb, nil
+}
+
+// adopt takes a map as it is: its size is part of it.
+func (lb *LB) adopt(name string, m *ebpf.Map, spec *ebpf.CollectionSpec) {
+	lb.maps[name] = m
+	if want := spec.Maps[name]; m.MaxEntries() != want.MaxEntries {
+		lb.log.Warn("pinned map keeps its size until `penstock cleanup` or a reboot",
+			"map", name, "entries", m.MaxEntries(), "configured", want.MaxEntries)
+		want.MaxEntries = m.MaxEntries()
+	}
+}
+
+func (lb *LB) loadProgram(spec *ebpf.CollectionSpec) error {
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: lb.maps})
+	if err != nil {
+		var refused *ebpf.VerifierError
+		if errors.As(err, &refused) {
+			return fmt.Errorf("the kernel's verifier refuses the program: %+v", refused)
+		}
+		return fmt.Errorf("load the program: %w", err)
+	}
+	lb.prog = coll.DetachProgram(lbProgLb)
+	coll.Close()
+	return nil
+}
+
+func permissionHint(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: the agent needs the capabilities BPF, NET_ADMIN and PERFMON, or root", err)
+	}
+	return err
+}
+
+// specFor is the program with cfg's sizes and switches.
+func specFor(cfg Config) (*ebpf.CollectionSpec, error) {
+	load := loadLb
+	if cfg.Compile {
+		load = func() (*ebpf.CollectionSpec, error) { return compile(cfg.Clang, cfg.Sources) }
+	}
+	spec, err := load()
+	if err != nil {
+		return nil, err
+	}
+	for name, entries := range map[string]uint32{
+		lbMapFrontends:       cfg.MaxFrontends,
+		lbMapServices:        cfg.MaxFrontends,
+		lbMapBackends:        cfg.MaxBackends,
+		lbMapBackendIndices:  cfg.MaxBackends,
+		lbMapBackendCounters: cfg.MaxBackends,
+		lbMapSlots:           cfg.MaxRows / SlotsPerLine,
+		lbMapFlows:           cfg.MaxFlows,
+	} {
+		if entries != 0 {
+			spec.Maps[name].MaxEntries = entries
+		}
+	}
+	if cfg.Ports.First == 0 || cfg.Ports.Last < cfg.Ports.First {
+		return nil, fmt.Errorf("nat.ports %d-%d is no range of ports", cfg.Ports.First, cfg.Ports.Last)
+	}
+	var errs []error
+	for name, value := range map[string]any{
+		lbVarSeed:            cfg.Seed,
+		lbVarPortMin:         cfg.Ports.First,
+		lbVarPortCount:       uint32(cfg.Ports.Last-cfg.Ports.First) + 1,
+		lbVarIcmpRate:        cfg.ICMPRate,
+		lbVarUnmatchedReject: cfg.UnmatchedReject,
+		lbVarTimeouts:        cfg.Timeouts.ticks(),
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			errs = append(errs, fmt.Errorf("set %s: %w", name, err))
+		}
+	}
+	return spec, errors.Join(errs...)
+}
+
+// ticks are in the order of enum flow_state.
+func (t Timeouts) ticks() (ticks [FlowStates]uint32) {
+	for state, d := range map[lbFlowState]time.Duration{
+		lbFlowStateFLOW_NEW:         t.SYN,
+		lbFlowStateFLOW_ESTABLISHED: t.Established,
+		lbFlowStateFLOW_CLOSING:     t.Closing,
+		lbFlowStateFLOW_CLOSED:      t.Closed,
+		lbFlowStateFLOW_UDP:         t.UDP,
+	} {
+		ticks[state] = uint32((d + 1<<TickShift - 1) >> TickShift)
+	}
+	return ticks
+}
+
+// Timeout tells, in ticks, how long a flow of that state may be idle.
+func (t Timeouts) Timeout(state uint8) uint32 {
+	if int(state) >= FlowStates {
+		return 0
+	}
+	return t.ticks()[state]
+}
+
+// Map returns one of the maps by its name in maps.h, which the LB keeps open.
+func (lb *LB) Map(name string) *ebpf.Map { return lb.maps[name] }
+
+// Program returns the loaded program, which the LB keeps open.
+func (lb *LB) Program() *ebpf.Program { return lb.prog }
+
+// Schema names the layouts in use, as in "tables-0123abcd state-4567ef01".
+func (lb *LB) Schema() string {
+	return filepath.Base(lb.dirs[0]) + " " + filepath.Base(lb.dirs[1])
+}
+
+// Close lets go of everything and leaves the pins, so that forwarding goes on.
+func (lb *LB) Close() error {
+	var errs []error
+	for _, a := range lb.links {
+		errs = append(errs, a.link.Close())
+	}
+	for _, m := range lb.maps {
+		errs = append(errs, m.Close())
+	}
+	if lb.prog != nil {
+		errs = append(errs, lb.prog.Close())
+	}
+	return errors.Join(append(errs, lb.pins.Close())...)
+}

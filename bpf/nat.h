@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * nat: requests to the backend, answers back to the client. All that can be
+ * refused is refused before the first byte is written.
+ */
+#pragma once
+#include "forward.h"
+#include "fragment.h"
+#include "frontend.h"
+#include "reject.h"
+#include "rewrite.h"
+
+static __always_inline void count_backend(const struct packet *p, int new_flow)
+{
+	struct backend_counter *c = bpf_map_lookup_elem(&backend_counters, &p->backend);
+
+	if (!c)
+		return;
+	c->packets++;
+	c->bytes += p->len;
+	c->flows += new_flow;
+}
+
+/* A client is neither a VIP (two services could answer each other for ever) nor no host. */
+static __always_inline int is_client(const struct packet *p)
+{
+	return unicast(p, &p->tuple.src) && !is_vip(&p->tuple.src);
+}
+
+/* open_flow places a flow that nobody has yet. */
+static __always_inline enum verdict open_flow(struct xdp_md *ctx, struct packet *p,
+					      const struct frontend *fe, struct flow *f)
+{
+	struct backend *b;
+
+	if (fe->flags & FRONTEND_EMPTY)
+		return reject_unreachable(ctx, p, VERDICT_REJECT_NO_BACKEND,
+					  VERDICT_DROP_NO_BACKEND);
+	if (!is_client(p))
+		return VERDICT_DROP_SOURCE;
+	b = select_backend(p, fe);
+	if (!b)
+		return VERDICT_DROP_TABLE;
+	return create_flow(p, b, f);
+}
+
+/* send rewrites the packet and sends it; verdict is what that counts as if we send it. */
+static __always_inline enum verdict send(struct xdp_md *ctx, struct packet *p, const struct flow *f,
+					 enum verdict verdict)
+{
+	switch (route(ctx, p, &f->src, &f->dst)) {
+	case ROUTE_NONE:
+		return VERDICT_DROP_NO_ROUTE;
+	case ROUTE_TOO_BIG:
+		return reject_too_big(ctx, p, p->hop.mtu, &p->tuple.dst);
+	case ROUTE_KERNEL:
+		return rewrite(ctx, p, f) ? VERDICT_ABORT : verdict + 1; /* its _KERNEL */
+	default:
+		return rewrite(ctx, p, f) || transmit(ctx, p) ? VERDICT_ABORT : verdict;
+	}
+}
+
+/* forward takes a request to its backend. */
+static __noinline enum verdict forward(struct xdp_md *ctx, struct packet *p,
+				       const struct frontend *fe)
+{
+	struct flow *known = lookup_flow(p), f;
+	struct backend *b = NULL;
+	enum verdict v;
+
+	if (known) {
+		b = flow_backend(p, known, fe);
+		if (!b)
+			delete_flow(&p->tuple, known);
+	}
+	if (b) {
+		f = *known;
+	} else {
+		known = NULL;
+		v = open_flow(ctx, p, fe, &f);
+		if (v != VERDICT_FORWARD)
+			return v;
+		b = backend_at(p->backend);
+		if (!b)
+			return VERDICT_DROP_TABLE;
+	}
+	if (p->ttl <= 1)
+		return reject_ttl(ctx, p, &f.src);
+	remember_fragment(p);
+	count_backend(p, !known);
+	p->hop = b->nexthop;
+	return send(ctx, p, &f, VERDICT_FORWARD);
+}
+
+static __always_inline int in_port_range(__be16 port)
+{
+	return (__u32)(bpf_ntohs(port) - port_min) < port_count;
+}
+
+/* reply takes an answer back to the client, or leaves alone what is none. */
+static __noinline enum verdict reply(struct xdp_md *ctx, struct packet *p)
+{
+	struct flow *f, copy;
+
+	if (!in_port_range(p->tuple.dport))
+		return VERDICT_PASS_NOT_VIP;
+	f = lookup_flow(p);
+	if (!f || !(f->flags & FLOW_REPLY))
+		return VERDICT_PASS_NOT_VIP;
+	if (p->ttl <= 1)
+		return reject_ttl(ctx, p, &p->tuple.dst);
+	copy = *f;
+	remember_fragment(p);
+	return send(ctx, p, &copy, VERDICT_REPLY);
+}

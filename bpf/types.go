@@ -1,0 +1,53 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// The layouts of types.h, as bpf2go found them in the program's BTF.
+type (
+	Addr           = lbAddr
+	Tuple          = lbTuple
+	FrontendKey    = lbFrontendKey
+	Frontend       = lbFrontend
+	SlotLine       = lbSlotLine
+	Nexthop        = lbNexthop
+	Backend        = lbBackend
+	BackendKey     = lbBackendKey
+	BackendCounter = lbBackendCounter
+	Service        = lbService
+	Flow           = lbFlow
+	Counter        = lbCounter
+)
+
+// FrontendFlags as in enum frontend_flags.
+type FrontendFlags = lbFrontendFlags
+
+// What a frontend can be.
+const (
+	FrontendEmpty    = lbFrontendFlagsFRONTEND_EMPTY
+	FrontendAffinity = lbFrontendFlagsFRONTEND_AFFINITY
+)
+
+// SlotsPerLine is the number of rows in one element of slots.
+const SlotsPerLine = uint32(len(SlotLine{}.Rows))
+
+// TickShift turns nanoseconds of CLOCK_MONOTONIC into Flow.Seen's ticks of 1.07 s.
+const TickShift = 30
+
+// FlowStates is the number of values that Flow.State can have.
+const FlowStates = int(lbFlowStateFLOW_STATES)
+
+// AddrFrom maps IPv4 into IPv6, as the maps have it.
+func AddrFrom(a netip.Addr) Addr { return Addr{Bytes: a.As16()} }
+
+// Netip returns a plain IPv4 address where one is mapped.
+func (a lbAddr) Netip() netip.Addr { return netip.AddrFrom16(a.Bytes).Unmap() }
+
+// Htons turns a port around between the host's order and the maps', either way.
+func Htons(port uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], port)
+	return binary.NativeEndian.Uint16(b[:])
+}
