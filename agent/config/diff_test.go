@@ -1,0 +1,77 @@
+package config
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDiff(t *testing.T) {
+	const peers = `
+bgp:
+  asn: 64512
+  peers:
+    - {name: tor1, address: 192.0.2.1, asn: 64513}
+    - {name: tor2, address: 192.0.2.2, asn: 64513}
+`
+	tests := []struct {
+		name     string
+		old, new string
+		want     Changes
+	}{
+		{name: "same", old: peers, new: peers},
+		{name: "spelled differently", old: "nat: {timeouts: {established: 3h}}", new: "nat: {timeouts: {established: 180m}}"},
+		{name: "live", old: "", new: "log: {level: debug}\ndatapath: {interfaces: [eth0, eth1]}",
+			want: Changes{Live: []Change{{"datapath.interfaces", "", "eth0,eth1"}, {"log.level", "info", "debug"}}}},
+		{name: "restart", old: "", new: "nat: {ports: 2000-3000}",
+			want: Changes{Restart: []Change{{"nat.ports", "1024-29999", "2000-3000"}}}},
+		{name: "seed", old: "datapath: {seed: old}", new: "datapath: {seed: new}",
+			want: Changes{Restart: []Change{{"datapath.seed", redacted, redacted}}}},
+		{name: "peers", old: peers, new: `
+bgp:
+  asn: 64512
+  peers:
+    - {name: tor2, address: 192.0.2.2, asn: 64513, holdTime: 30s}
+    - {address: "2001:db8::1", asn: 64513}
+`,
+			want: Changes{Live: []Change{
+				{"bgp.peers[tor1]", "192.0.2.1 AS 64513", ""},
+				{"bgp.peers[tor2].holdTime", "9s", "30s"},
+				{"bgp.peers[2001:db8::1]", "", "2001:db8::1 AS 64513"},
+			}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := Diff(mustParse(t, tt.old), mustParse(t, tt.new))
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if got.Empty() != (diff(tt.want) == 0) {
+				t.Errorf("Empty = %v", got.Empty())
+			}
+		})
+	}
+}
+
+func diff(c Changes) int { return len(c.Live) + len(c.Restart) }
+
+// Every setting is compared: no key can change unnoticed.
+func TestDiffCoversEveryKey(t *testing.T) {
+	for _, s := range settings {
+		changed := Default()
+		at := s.at(changed)
+		for _, text := range []string{"x", "false", "true", "17", "17s", "192.0.2.1", "generic", "drop", "restart", "debug", "json", "5-6"} {
+			if err := at.Set(text); err == nil && at.String() != s.at(Default()).String() {
+				break
+			}
+		}
+		c := Diff(Default(), changed)
+		got := c.Restart
+		if s.Live {
+			got = c.Live
+		}
+		if len(got) != 1 || got[0].Key != s.Name || diff(c) != 1 {
+			t.Errorf("%s: Diff = %+v", s.Name, c)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// WriteTable writes the keys as a Markdown table.
+func WriteTable(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("| Key | Default | A change | Meaning |\n|---|---|---|---|\n")
+	for _, k := range Keys() {
+		def, change := "", "needs a restart"
+		if k.Default != "" {
+			def = "`" + k.Default + "`"
+		}
+		if k.Live {
+			change = "applies live"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, def, change, strings.ReplaceAll(k.Doc, "|", `\|`))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// DefaultFile is a file that sets every key to its default, with its meaning
+// above it. The peers, which have no default, are an example in comments.
+func DefaultFile() string {
+	var b strings.Builder
+	b.WriteString("# Configuration of the Penstock agent. Every key is shown with its default and can\n" +
+		"# be left out. PENSTOCK_DATAPATH_BPFFS in the environment overrides datapath.bpffs,\n" +
+		"# and the flag --datapath-bpffs overrides both. [live] marks what a running agent\n" +
+		"# applies when this file changes; the rest needs a restart.\n")
+	var open []string
+	def := Default()
+	for _, s := range settings {
+		path := strings.Split(s.Name, ".")
+		above, name := path[:len(path)-1], path[len(path)-1]
+		if len(open) == 0 || open[0] != path[0] {
+			if len(open) > 0 && open[0] == "bgp" {
+				writePeers(&b)
+			}
+			b.WriteByte('\n')
+		}
+		shared := 0
+		for shared < min(len(open)-1, len(above)) && open[shared] == above[shared] {
+			shared++
+		}
+		for i := shared; i < len(above); i++ {
+			fmt.Fprintf(&b, "%s%s:\n", indent(i), above[i])
+		}
+		at := s.at(def)
+		comment(&b, indent(len(above)), s.Key)
+		fmt.Fprintf(&b, "%s%s: %s\n", indent(len(above)), name, yamlText(at))
+		open = path
+	}
+	return b.String()
+}
+
+// writePeers continues the section bgp with an example of peers.
+func writePeers(b *strings.Builder) {
+	example := map[string]string{"name": "tor1", "address": "192.0.2.1", "asn": "64512"}
+	b.WriteString("  # Routers. A change of one leaves the sessions of the others alone. [live]\n  # peers:\n")
+	for i, s := range peerSettings {
+		text, ok := example[s.Name]
+		if !ok {
+			text = yamlText(s.at(ptr(defaultPeer())))
+		}
+		dash := "  "
+		if i == 0 {
+			dash = "- "
+		}
+		fmt.Fprintf(b, "  #   %s%s: %s # %s\n", dash, s.Name, text, plain(s.Doc))
+	}
+}
+
+func indent(depth int) string { return strings.Repeat("  ", depth) }
+
+func yamlText(v value) string {
+	text := v.String()
+	switch v.(type) {
+	case listValue:
+		return "[" + strings.ReplaceAll(text, ",", ", ") + "]"
+	case boolValue, durationValue, uintValue[uint32], uintValue[uint8]:
+		return text
+	}
+	if text == "" || strings.ContainsAny(text, ":#") {
+		return fmt.Sprintf("%q", text)
+	}
+	return text
+}
+
+// comment writes a key's meaning in lines of at most 88 columns.
+func comment(b *strings.Builder, indent string, k Key) {
+	doc := plain(k.Doc) + "."
+	if k.Live {
+		doc += " [live]"
+	}
+	line := indent + "#"
+	for word := range strings.FieldsSeq(doc) {
+		if len(line)+1+len(word) > 88 {
+			b.WriteString(line + "\n")
+			line = indent + "#"
+		}
+		line += " " + word
+	}
+	b.WriteString(line + "\n")
+}
+
+func plain(markdown string) string { return strings.ReplaceAll(markdown, "`", "") }

@@ -1,0 +1,55 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func TestTableHoldsEveryKey(t *testing.T) {
+	var b strings.Builder
+	if err := WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if got, want := len(lines), 2+len(settings)+len(peerSettings); got != want {
+		t.Errorf("%d lines, want %d", got, want)
+	}
+	for _, l := range lines {
+		if strings.Count(strings.ReplaceAll(l, `\|`, ""), "|") != 5 {
+			t.Errorf("not four columns: %s", l)
+		}
+	}
+	for _, want := range []string{
+		"| `nat.ports` | `1024-29999` | needs a restart | Source ports of translated flows.",
+		"| `bgp.peers[].holdTime` | `9s` | applies live | Silence",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+}
+
+func TestFlagNames(t *testing.T) {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	AddFlags(fs)
+	for _, name := range []string{"compile", "datapath-icmp-rate", "bgp-router-id", "nat-timeouts-syn", "bgp-graceful-restart-restart-time", "node"} {
+		if fs.Lookup(name) == nil {
+			t.Errorf("no flag --%s", name)
+		}
+	}
+	if fs.Lookup("datapath-seed") != nil {
+		t.Error("the seed is a flag, which every user of the host can read")
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	if got := mustParse(t, "").Warnings(); len(got) != 2 {
+		t.Errorf("warnings of the default: %q", got)
+	}
+	quiet := "datapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
+	if got := mustParse(t, quiet).Warnings(); len(got) != 0 {
+		t.Errorf("warnings: %q", got)
+	}
+}

@@ -1,0 +1,94 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Error is one thing that is wrong with a configuration.
+type Error struct {
+	Source string // "penstock.yaml:12", "environment PENSTOCK_NODE", "flag --node", or empty
+	Key    string // as in "bgp.peers[0].asn"; empty: the whole
+	Value  string // empty where there is none or it is secret
+	Err    error  // what is wrong, and the way out
+}
+
+func (e *Error) Error() string {
+	var parts []string
+	if e.Source != "" {
+		parts = append(parts, e.Source)
+	}
+	switch {
+	case e.Key != "" && e.Value != "":
+		parts = append(parts, fmt.Sprintf("%s = %q", e.Key, e.Value))
+	case e.Key != "":
+		parts = append(parts, e.Key)
+	}
+	return strings.Join(append(parts, e.Err.Error()), ": ")
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// faults collects errors in the order in which they are found.
+type faults []*Error
+
+func (f *faults) add(key, value, format string, args ...any) {
+	*f = append(*f, &Error{Key: key, Value: value, Err: fmt.Errorf(format, args...)})
+}
+
+func (f faults) join() error {
+	errs := make([]error, len(f))
+	for i, e := range f {
+		errs[i] = e
+	}
+	return errors.Join(errs...)
+}
+
+// suggest gives " (did you mean …?)" for the candidate that is nearest to a
+// mistyped name, or nothing where none is near.
+func suggest(name string, candidates []string) string {
+	type near struct {
+		name string
+		dist int
+	}
+	var found []near
+	for _, c := range candidates {
+		d := distance(strings.ToLower(name), strings.ToLower(c))
+		if strings.EqualFold(lastPart(name), lastPart(c)) {
+			d = min(d, 2) // right key, wrong section
+		}
+		if d <= min(2, len(name)/2) {
+			found = append(found, near{c, d})
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	best := slices.MinFunc(found, func(a, b near) int { return cmp.Compare(a.dist, b.dist) })
+	return fmt.Sprintf(" (did you mean %s?)", best.name)
+}
+
+func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
+// distance is Levenshtein's, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			next := diagonal
+			if a[i] != b[j] {
+				next = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], next
+		}
+	}
+	return row[len(b)]
+}

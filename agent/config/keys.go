@@ -1,0 +1,199 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Key is one setting.
+type Key struct {
+	Name    string // as in "datapath.bpffs"; "bgp.peers[].asn" is of each peer
+	Default string // empty: none
+	Live    bool   // a running agent applies a change; otherwise it needs a restart
+	Doc     string // meaning and unit, in Markdown, without a full stop
+}
+
+// Keys gives every key in the order of the documentation.
+func Keys() []Key {
+	var out []Key
+	for _, s := range settings {
+		k := s.Key
+		k.Default = s.at(Default()).String()
+		out = append(out, k)
+	}
+	for _, s := range peerSettings {
+		k := s.Key
+		k.Name = peersKey + "[]." + k.Name
+		k.Default = s.at(ptr(defaultPeer())).String()
+		out = append(out, k)
+	}
+	return out
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// setting ties a key to its place in a C.
+type setting[C any] struct {
+	Key
+	at func(*C) value
+}
+
+const peersKey = "bgp.peers"
+
+// Default gives the configuration that an empty file stands for, but for the
+// name of the node, which Load looks up.
+func Default() *Config {
+	return &Config{
+		Source: Source{Directory: "/etc/penstock/manifests"},
+		Datapath: Datapath{
+			Mode:         "auto",
+			Clang:        "clang",
+			BPFFS:        "/sys/fs/bpf/penstock",
+			Unmatched:    "reject",
+			ICMPRate:     1000,
+			Rows:         1 << 14,
+			MaxRows:      1 << 22,
+			MaxFrontends: 1 << 16,
+			MaxBackends:  1 << 16,
+		},
+		NAT: NAT{
+			Ports:    PortRange{1024, 29999},
+			MaxFlows: 1 << 20,
+			Timeouts: Timeouts{
+				SYN:         30 * time.Second,
+				Established: 3 * time.Hour,
+				Closing:     60 * time.Second,
+				Closed:      5 * time.Second,
+				UDP:         3 * time.Minute,
+			},
+		},
+		BGP: BGP{
+			GracefulRestart: GracefulRestart{Enabled: true, RestartTime: 120 * time.Second},
+		},
+		Shutdown:     ShutdownDrain,
+		DrainTimeout: 10 * time.Second,
+		Metrics:      Metrics{Address: ":9470"},
+		API:          API{Socket: "/run/penstock/agent.sock"},
+		Log:          Log{Level: slog.LevelInfo, Format: "text"},
+	}
+}
+
+func defaultPeer() Peer {
+	return Peer{HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, ConnectRetry: 2 * time.Second}
+}
+
+const (
+	live    = true
+	restart = false
+)
+
+var settings = []setting[Config]{
+	{Key{"node", "", restart, "Name of this node's Node object; empty: the host name"},
+		func(c *Config) value { return stringValue{&c.Node} }},
+	{Key{"source.directory", "", restart, "Directory of Kubernetes YAML: Service, EndpointSlice and Node objects"},
+		func(c *Config) value { return stringValue{&c.Source.Directory} }},
+
+	{Key{"datapath.interfaces", "", live, "Devices that take clients' packets and backends' replies; empty: those of the default routes"},
+		func(c *Config) value { return listValue{&c.Datapath.Interfaces} }},
+	{Key{"datapath.mode", "", restart, "`native` needs the driver's support for XDP, `generic` is slow and works everywhere, `auto` takes the best that a device can"},
+		func(c *Config) value {
+			return choiceValue[string]{&c.Datapath.Mode, []string{"auto", "native", "generic"}}
+		}},
+	{Key{"datapath.compile", "", restart, "Compile the program on this node from the sources in the binary instead of loading the one built with it"},
+		func(c *Config) value { return boolValue{&c.Datapath.Compile} }},
+	{Key{"datapath.clang", "", restart, "Compiler for `datapath.compile`: a name in PATH or a path"},
+		func(c *Config) value { return stringValue{&c.Datapath.Clang} }},
+	{Key{"datapath.bpffs", "", restart, "Directory for pinned maps and links, on a bpf file system"},
+		func(c *Config) value { return stringValue{&c.Datapath.BPFFS} }},
+	{Key{"datapath.unmatched", "", restart, "What a packet to a VIP gets where no service is or none is usable: `reject` answers with ICMP port unreachable, `drop` does not answer"},
+		func(c *Config) value {
+			return choiceValue[string]{&c.Datapath.Unmatched, []string{"reject", "drop"}}
+		}},
+	{Key{"datapath.icmpRate", "", restart, "Most ICMP errors that the data path sends, per second and CPU; 0: none"},
+		func(c *Config) value { return uintValue[uint32]{&c.Datapath.ICMPRate} }},
+	{Key{"datapath.seed", "", restart, "Secret key of the hash that places flows: 32 hexadecimal digits, or any text, which is hashed. The same on all load balancer nodes. Not a flag, as others could read it"},
+		func(c *Config) value { return secretValue{&c.Datapath.Seed} }},
+	{Key{"datapath.seedFile", "", restart, "File that holds `datapath.seed`"},
+		func(c *Config) value { return stringValue{&c.Datapath.SeedFile} }},
+	{Key{"datapath.rows", "", restart, "Rows of the smallest lookup table, a power of two: more rows share the load more evenly. The same on all load balancer nodes"},
+		func(c *Config) value { return uintValue[uint32]{&c.Datapath.Rows} }},
+	{Key{"datapath.maxRows", "", restart, "Rows of all lookup tables together, 4 bytes each"},
+		func(c *Config) value { return uintValue[uint32]{&c.Datapath.MaxRows} }},
+	{Key{"datapath.maxFrontends", "", restart, "Most frontends: VIP, port and protocol"},
+		func(c *Config) value { return uintValue[uint32]{&c.Datapath.MaxFrontends} }},
+	{Key{"datapath.maxBackends", "", restart, "Most backends of all services together"},
+		func(c *Config) value { return uintValue[uint32]{&c.Datapath.MaxBackends} }},
+	{Key{"datapath.discardFlows", "", restart, "Permission to drop the pinned flow table, and with it the translated flows, where an upgrade changed its layout"},
+		func(c *Config) value { return boolValue{&c.Datapath.DiscardFlows} }},
+
+	{Key{"nat.ports", "", restart, "Source ports of translated flows. Apart from `net.ipv4.ip_local_port_range`, or listed in `net.ipv4.ip_local_reserved_ports`"},
+		func(c *Config) value { return portsValue{&c.NAT.Ports} }},
+	{Key{"nat.maxFlows", "", restart, "Most translated flows; beyond it the least recently used goes"},
+		func(c *Config) value { return uintValue[uint32]{&c.NAT.MaxFlows} }},
+	{Key{"nat.timeouts.syn", "", restart, "Idle time after which a TCP flow is forgotten that was not answered"},
+		func(c *Config) value { return durationValue{&c.NAT.Timeouts.SYN} }},
+	{Key{"nat.timeouts.established", "", restart, "The same for an open TCP flow"},
+		func(c *Config) value { return durationValue{&c.NAT.Timeouts.Established} }},
+	{Key{"nat.timeouts.closing", "", restart, "The same for a TCP flow with one FIN"},
+		func(c *Config) value { return durationValue{&c.NAT.Timeouts.Closing} }},
+	{Key{"nat.timeouts.closed", "", restart, "The same for a TCP flow with both FINs or a RST"},
+		func(c *Config) value { return durationValue{&c.NAT.Timeouts.Closed} }},
+	{Key{"nat.timeouts.udp", "", restart, "The same for a UDP flow"},
+		func(c *Config) value { return durationValue{&c.NAT.Timeouts.UDP} }},
+
+	{Key{"bgp.asn", "", restart, "This node's autonomous system number; needed where there are peers"},
+		func(c *Config) value { return uintValue[uint32]{&c.BGP.ASN} }},
+	{Key{"bgp.routerID", "", restart, "BGP identifier, written as an IPv4 address; empty: this node's first IPv4 address"},
+		func(c *Config) value { return addrValue{&c.BGP.RouterID} }},
+	{Key{"bgp.gracefulRestart.enabled", "", restart, "Ask the peers to keep the routes while the agent restarts (RFC 4724)"},
+		func(c *Config) value { return boolValue{&c.BGP.GracefulRestart.Enabled} }},
+	{Key{"bgp.gracefulRestart.restartTime", "", restart, "How long they keep them"},
+		func(c *Config) value { return durationValue{&c.BGP.GracefulRestart.RestartTime} }},
+
+	{Key{"shutdown", "", live, "What SIGTERM does: `drain` withdraws the routes and waits, `restart` leaves them to graceful restart"},
+		func(c *Config) value {
+			return choiceValue[ShutdownMode]{&c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart}}
+		}},
+	{Key{"drainTimeout", "", live, "How long `shutdown: drain` waits, forwarding, after the routes are withdrawn"},
+		func(c *Config) value { return durationValue{&c.DrainTimeout} }},
+
+	{Key{"metrics.address", "", restart, "Where Prometheus metrics, `/healthz` and `/readyz` are served; empty: nowhere"},
+		func(c *Config) value { return stringValue{&c.Metrics.Address} }},
+	{Key{"api.socket", "", restart, "Unix socket that `penstock status` and the other commands use"},
+		func(c *Config) value { return stringValue{&c.API.Socket} }},
+	{Key{"api.address", "", restart, "Loopback address and port where the same is served; empty: nowhere"},
+		func(c *Config) value { return stringValue{&c.API.Address} }},
+	{Key{"log.level", "", live, "`debug`, `info`, `warn` or `error`"},
+		func(c *Config) value { return levelValue{&c.Log.Level} }},
+	{Key{"log.format", "", restart, "`text` or `json`"},
+		func(c *Config) value { return choiceValue[string]{&c.Log.Format, []string{"text", "json"}} }},
+}
+
+// peerSettings are those of one entry of bgp.peers. A change of one peer leaves
+// the sessions of the others alone.
+var peerSettings = []setting[Peer]{
+	{Key{"name", "", live, "Name in logs, metrics and `penstock bgp peers`; empty: the address"},
+		func(p *Peer) value { return stringValue{&p.Name} }},
+	{Key{"address", "", live, "The router's address"},
+		func(p *Peer) value { return addrValue{&p.Address} }},
+	{Key{"asn", "", live, "The router's autonomous system number"},
+		func(p *Peer) value { return uintValue[uint32]{&p.ASN} }},
+	{Key{"localAddress", "", live, "This node's end of the session; empty: chosen by route"},
+		func(p *Peer) value { return addrValue{&p.LocalAddress} }},
+	{Key{"passwordFile", "", live, "File with the password of TCP MD5 (RFC 2385); a line break at its end does not count"},
+		func(p *Peer) value { return stringValue{&p.PasswordFile} }},
+	{Key{"holdTime", "", live, "Silence after which a peer is given up: 0 or whole seconds from 3s (RFC 4271)"},
+		func(p *Peer) value { return durationValue{&p.HoldTime} }},
+	{Key{"keepaliveTime", "", live, "Interval of keepalives, whole seconds, at most a third of the hold time"},
+		func(p *Peer) value { return durationValue{&p.KeepaliveTime} }},
+	{Key{"connectRetry", "", live, "Interval of attempts to connect, whole seconds"},
+		func(p *Peer) value { return durationValue{&p.ConnectRetry} }},
+	{Key{"multihopTTL", "", live, "TTL of our packets to a router that is not directly connected; 0: it is"},
+		func(p *Peer) value { return uintValue[uint8]{&p.MultihopTTL} }},
+	{Key{"families", "", live, "`ipv4`, `ipv6` or both; empty: that of the address and those with a next hop"},
+		func(p *Peer) value { return listValue{&p.Families} }},
+	{Key{"nextHop4", "", live, "Next hop of IPv4 routes; empty: this node"},
+		func(p *Peer) value { return addrValue{&p.NextHop4} }},
+	{Key{"nextHop6", "", live, "Next hop of IPv6 routes; empty: this node"},
+		func(p *Peer) value { return addrValue{&p.NextHop6} }},
+}

@@ -1,0 +1,23 @@
+package config
+
+import "fmt"
+
+// Warnings says what is valid but hardly meant, each with the way out.
+func (c *Config) Warnings() []string {
+	var out []string
+	if c.Datapath.Seed == "" {
+		out = append(out, "datapath.seed is not set: clients can compute which backend a flow goes to; set the same secret on all load balancer nodes")
+	}
+	if len(c.BGP.Peers) == 0 {
+		out = append(out, "bgp.peers is empty: no VIP is announced; add the routers, or route the VIPs to this node by other means")
+	}
+	if c.Shutdown == ShutdownRestart && !c.BGP.GracefulRestart.Enabled {
+		out = append(out, "shutdown is restart but bgp.gracefulRestart.enabled is false: routers drop the routes at once; enable it, or drain")
+	}
+	for _, p := range c.BGP.Peers {
+		if p.HoldTime == 0 {
+			out = append(out, fmt.Sprintf("bgp.peers[%s].holdTime is 0: a dead session is never noticed; set 3s or more", p.Name))
+		}
+	}
+	return out
+}
