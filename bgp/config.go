@@ -1,0 +1,244 @@
+package bgp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Config is what a [Speaker] needs to know.
+type Config struct {
+	// ASN is our autonomous system.
+	ASN uint32
+	// RouterID is our BGP identifier, an IPv4 address that no other speaker of the network has.
+	RouterID        netip.Addr
+	GracefulRestart GracefulRestart
+	// Peers are the routers at the start; see Speaker.SetPeers for later.
+	Peers []Peer
+	// Restarting says that the data plane kept forwarding since the previous process: routers are
+	// told that they may keep using our old routes until they have the new ones (RFC 4724).
+	Restarting bool
+}
+
+// GracefulRestart is RFC 4724: routers keep our routes while we restart.
+type GracefulRestart struct {
+	Enabled bool
+	// RestartTime is how long routers wait for us, 1 s to 4095 s; 0 means 120 s.
+	RestartTime time.Duration
+}
+
+// Peer is a router that we open a session to.
+type Peer struct {
+	// Name is the peer's name in logs, errors and states; unique.
+	Name string
+	// Address is the router's address; unique, not link-local.
+	Address netip.Addr
+	// ASN is the router's autonomous system; equal to ours, the session is iBGP.
+	ASN uint32
+	// LocalAddress is our end of the session; zero, the route to the peer chooses it.
+	LocalAddress netip.Addr
+	// Password is the TCP MD5 signature's key (RFC 2385), at most 80 bytes; empty for none.
+	Password string
+	// HoldTime is when a silent session counts as dead, in whole seconds from 3 s; 0 means 90 s.
+	HoldTime time.Duration
+	// KeepaliveTime is how often we send, in whole seconds; 0 means a third of HoldTime.
+	KeepaliveTime time.Duration
+	// ConnectRetry is the time between attempts, in whole seconds; 0 means 2 s. GoBGP adds up to
+	// as much again at random, and waits 5 s more after a session was lost.
+	ConnectRetry time.Duration
+	// MultihopTTL is the TTL of an eBGP session over routers; 0 for a directly connected peer.
+	MultihopTTL uint8
+	// TTLSecurity accepts only packets that no router has forwarded (RFC 5082). The peer must do
+	// the same. It excludes MultihopTTL.
+	TTLSecurity bool
+	// Families are carried by the session. Empty means the family of Address, and the other one too
+	// if the next hop for it is set.
+	Families []Family
+	// NextHop4 and NextHop6 are announced as next hops instead of our end of the session. NextHop6
+	// is required for IPv6 over an IPv4 session; IPv4 over an IPv6 session without NextHop4 gets an
+	// IPv6 next hop (RFC 8950).
+	NextHop4, NextHop6 netip.Addr
+}
+
+// Family is an address family; both are unicast.
+type Family string
+
+const (
+	IPv4 Family = "ipv4"
+	IPv6 Family = "ipv6"
+)
+
+func familyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+const (
+	defaultRestartTime  = 120 * time.Second
+	maxRestartTime      = 4095 * time.Second // 12 bits, RFC 4724 section 3
+	defaultHoldTime     = 90 * time.Second
+	minHoldTime         = 3 * time.Second // RFC 4271 section 4.2
+	maxHoldTime         = 65535 * time.Second
+	defaultConnectRetry = 2 * time.Second
+	maxPassword         = 80 // TCP_MD5SIG_MAXKEYLEN
+)
+
+// normal returns the configuration with its defaults filled in, or all that is wrong with it.
+func (c Config) normal() (Config, error) {
+	var errs []error
+	if c.ASN == 0 {
+		errs = append(errs, errors.New("BGP: own ASN is 0: give 1 to 4294967295"))
+	}
+	if !c.RouterID.Is4() || c.RouterID.IsUnspecified() {
+		errs = append(errs, fmt.Errorf("BGP: router ID %q: give an IPv4 address that no other speaker has", c.RouterID))
+	}
+	gr := &c.GracefulRestart
+	if gr.RestartTime == 0 {
+		gr.RestartTime = defaultRestartTime
+	}
+	if gr.RestartTime < time.Second || gr.RestartTime > maxRestartTime {
+		errs = append(errs, fmt.Errorf("BGP: graceful restart time %s: give 1s to %s", gr.RestartTime, maxRestartTime))
+	}
+	peers, err := normalPeers(c.Peers)
+	c.Peers = peers
+	return c, errors.Join(append(errs, err)...)
+}
+
+func normalPeers(peers []Peer) ([]Peer, error) {
+	var errs []error
+	names, addrs := map[string]bool{}, map[netip.Addr]string{}
+	normal := make([]Peer, 0, len(peers))
+	for _, p := range peers {
+		p, err := p.normal()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("BGP peer %q: %w", p.Name, err))
+		}
+		if names[p.Name] {
+			errs = append(errs, fmt.Errorf("BGP peer %q: another peer has this name", p.Name))
+		}
+		if other, ok := addrs[p.Address]; ok {
+			errs = append(errs, fmt.Errorf("BGP peer %q: peer %q has the same address %s", p.Name, other, p.Address))
+		}
+		names[p.Name], addrs[p.Address] = true, p.Name
+		normal = append(normal, p)
+	}
+	return normal, errors.Join(errs...)
+}
+
+func (p Peer) normal() (Peer, error) {
+	p.Address = p.Address.Unmap()
+	p.LocalAddress = p.LocalAddress.Unmap()
+	p.HoldTime = orDefault(p.HoldTime, defaultHoldTime)
+	p.KeepaliveTime = orDefault(p.KeepaliveTime, (p.HoldTime / 3).Truncate(time.Second))
+	p.ConnectRetry = orDefault(p.ConnectRetry, defaultConnectRetry)
+	if len(p.Families) == 0 {
+		p.Families = p.impliedFamilies()
+	}
+	p.Families = slices.Sorted(slices.Values(p.Families))
+	return p, errors.Join(p.checkAddresses(), p.checkTimers(), p.checkFamilies(), p.checkAuth())
+}
+
+func orDefault(v, def time.Duration) time.Duration {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+func (p Peer) impliedFamilies() []Family {
+	var families []Family
+	if p.Address.Is4() || p.NextHop4.IsValid() {
+		families = append(families, IPv4)
+	}
+	if p.Address.Is6() || p.NextHop6.IsValid() {
+		families = append(families, IPv6)
+	}
+	return families
+}
+
+func (p Peer) checkAddresses() error {
+	var errs []error
+	if p.Name == "" {
+		errs = append(errs, errors.New("no name: give one"))
+	}
+	switch a := p.Address; {
+	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast():
+		errs = append(errs, fmt.Errorf("address %q: give the router's unicast address", a))
+	case a.IsLinkLocalUnicast() || a.Zone() != "":
+		errs = append(errs, fmt.Errorf("address %s: link-local peers are not supported: give a global address", a))
+	}
+	if p.ASN == 0 {
+		errs = append(errs, errors.New("ASN is 0: give 1 to 4294967295"))
+	}
+	if l := p.LocalAddress; l.IsValid() && (l.IsUnspecified() || l.Is4() != p.Address.Is4()) {
+		errs = append(errs, fmt.Errorf("local address %s does not fit the peer's address %s: give one of the same family", l, p.Address))
+	}
+	return errors.Join(errs...)
+}
+
+func (p Peer) checkTimers() error {
+	var errs []error
+	for what, d := range map[string]time.Duration{"hold": p.HoldTime, "keepalive": p.KeepaliveTime, "connect retry": p.ConnectRetry} {
+		if d < time.Second || d > maxHoldTime || d%time.Second != 0 {
+			errs = append(errs, fmt.Errorf("%s time %s: give whole seconds from 1s to %s", what, d, maxHoldTime))
+		}
+	}
+	if p.HoldTime < minHoldTime {
+		errs = append(errs, fmt.Errorf("hold time %s: give %s or more", p.HoldTime, minHoldTime))
+	}
+	if p.KeepaliveTime >= p.HoldTime {
+		errs = append(errs, fmt.Errorf("keepalive time %s: give less than the hold time %s", p.KeepaliveTime, p.HoldTime))
+	}
+	return errors.Join(errs...)
+}
+
+func (p Peer) checkFamilies() error {
+	var errs []error
+	for i, f := range p.Families {
+		if f != IPv4 && f != IPv6 {
+			errs = append(errs, fmt.Errorf("family %q: give %s or %s", f, IPv4, IPv6))
+		}
+		if i > 0 && f == p.Families[i-1] {
+			errs = append(errs, fmt.Errorf("family %s is listed twice", f))
+		}
+	}
+	for _, nh := range []struct {
+		addr   netip.Addr
+		family Family
+	}{{p.NextHop4, IPv4}, {p.NextHop6, IPv6}} {
+		if !nh.addr.IsValid() {
+			continue
+		}
+		if familyOf(nh.addr) != nh.family || nh.addr.Is4In6() || nh.addr.IsUnspecified() || nh.addr.IsMulticast() {
+			errs = append(errs, fmt.Errorf("next hop %s for %s: give a unicast address of that family", nh.addr, nh.family))
+		}
+		if !slices.Contains(p.Families, nh.family) {
+			errs = append(errs, fmt.Errorf("next hop %s for %s, which the session does not carry: add the family or remove the next hop", nh.addr, nh.family))
+		}
+	}
+	if p.Address.Is4() && slices.Contains(p.Families, IPv6) && !p.NextHop6.IsValid() {
+		errs = append(errs, errors.New("ipv6 over an IPv4 session has no next hop: give the IPv6 next hop or a second peer with the router's IPv6 address"))
+	}
+	return errors.Join(errs...)
+}
+
+func (p Peer) checkAuth() error {
+	var errs []error
+	if len(p.Password) > maxPassword {
+		errs = append(errs, fmt.Errorf("password of %d bytes: give at most %d", len(p.Password), maxPassword))
+	}
+	if p.TTLSecurity && p.MultihopTTL != 0 {
+		errs = append(errs, fmt.Errorf("TTL security with multihop TTL %d: give only one of the two", p.MultihopTTL))
+	}
+	return errors.Join(errs...)
+}
+
+// LogValue shows the peer without its password.
+func (p Peer) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("name", p.Name), slog.Any("address", p.Address), slog.Any("asn", p.ASN))
+}
