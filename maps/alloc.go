@@ -1,0 +1,107 @@
+package maps
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+)
+
+// region is a run of rows: base is a multiple of rows, which is a power of two.
+type region struct{ base, rows uint32 }
+
+// regions is a buddy allocator. free[k] holds the bases of free runs of 2^k rows.
+type regions struct {
+	total uint32
+	free  [32][]uint32
+}
+
+func newRegions(total uint32) *regions {
+	r := &regions{total: total}
+	for base := uint32(0); base < total; {
+		k := bits.Len32(total-base) - 1
+		if base != 0 {
+			k = min(k, bits.TrailingZeros32(base))
+		}
+		r.free[k] = append(r.free[k], base)
+		base += 1 << k
+	}
+	return r
+}
+
+// take returns the lowest of the smallest runs that fit.
+func (r *regions) take(rows uint32) (region, error) {
+	want := bits.TrailingZeros32(rows)
+	for k := want; k < len(r.free); k++ {
+		if len(r.free[k]) == 0 {
+			continue
+		}
+		base := slices.Min(r.free[k])
+		return region{base, rows}, r.reserve(region{base, rows})
+	}
+	return region{}, fmt.Errorf("no %d rows in a run are left of %d: raise datapath.maxRows", rows, r.total)
+}
+
+// reserve takes a region that is known.
+func (r *regions) reserve(want region) error {
+	for k := bits.TrailingZeros32(want.rows); k < len(r.free); k++ {
+		base := want.base &^ (1<<k - 1)
+		i := slices.Index(r.free[k], base)
+		if i < 0 {
+			continue
+		}
+		r.free[k] = slices.Delete(r.free[k], i, i+1)
+		for k--; 1<<k >= want.rows && k >= 0; k-- { // give back the halves that are not wanted
+			half := want.base&^(1<<k-1) ^ 1<<k
+			r.free[k] = append(r.free[k], half)
+		}
+		return nil
+	}
+	return fmt.Errorf("rows %d to %d are in use twice", want.base, want.base+want.rows-1)
+}
+
+func (r *regions) put(g region) {
+	for k := bits.TrailingZeros32(g.rows); ; k++ {
+		i := slices.Index(r.free[k], g.base^1<<k)
+		if i < 0 || k == len(r.free)-1 {
+			r.free[k] = append(r.free[k], g.base)
+			return
+		}
+		r.free[k] = slices.Delete(r.free[k], i, i+1)
+		g.base &^= 1 << k
+	}
+}
+
+// indices hands out the lowest free number below a limit.
+type indices struct {
+	what  string // for errors: what runs out, and the key that sets the limit
+	limit uint32
+	used  map[uint32]bool
+	next  uint32 // nothing below it is free
+}
+
+func newIndices(what string, limit uint32) *indices {
+	return &indices{what: what, limit: limit, used: make(map[uint32]bool)}
+}
+
+func (x *indices) take() (uint32, error) {
+	for ; x.next < x.limit; x.next++ {
+		if !x.used[x.next] {
+			x.used[x.next] = true
+			return x.next, nil
+		}
+	}
+	return 0, fmt.Errorf("all %d %s", x.limit, x.what)
+}
+
+func (x *indices) reserve(i uint32) error {
+	if i >= x.limit || x.used[i] {
+		return fmt.Errorf("index %d is in use twice", i)
+	}
+	x.used[i] = true
+	return nil
+}
+
+func (x *indices) put(i uint32) {
+	delete(x.used, i)
+	x.next = min(x.next, i)
+}

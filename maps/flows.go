@@ -1,0 +1,96 @@
+package maps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/penstock-lb/penstock/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// batch is how many flows one system call reads. A bucket of the table that does
+// not fit would end the walk; they have one or two entries.
+const batch = 4096
+
+// sweepSlack, in ticks, keeps the sweep away from flows that are just ending, for
+// it can't delete and look in one step.
+const sweepSlack = 2
+
+// SweepStats says what a sweep did, in entries of flows.
+type SweepStats struct{ Scanned, Deleted int }
+
+// walkFlows calls each for all flows, in chunks whose slices are reused.
+func (v *View) walkFlows(ctx context.Context, each func([]bpf.Tuple, []bpf.Flow) error) error {
+	keys, values := make([]bpf.Tuple, batch), make([]bpf.Flow, batch)
+	for cursor := new(ebpf.MapBatchCursor); ; {
+		n, err := v.m.flows.BatchLookup(cursor, keys, values, nil)
+		last := errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !last {
+			return fmt.Errorf("flows: %w", err)
+		}
+		if err := errors.Join(each(keys[:n], values[:n]), ctx.Err()); err != nil || last {
+			return err
+		}
+	}
+}
+
+// Flows counts the entries of the flow table.
+func (v *View) Flows() (FlowStats, error) {
+	stats := FlowStats{Capacity: v.m.flows.MaxEntries()}
+	err := v.walkFlows(context.Background(), func(keys []bpf.Tuple, _ []bpf.Flow) error {
+		stats.Entries += uint32(len(keys))
+		return nil
+	})
+	return stats, err
+}
+
+// Sweep removes the flows that have been idle in both directions for longer than
+// their state allows. The data path would take their ports over by itself; the
+// sweep spares live flows from the eviction that a full table brings.
+func (t *Tables) Sweep(ctx context.Context) (stats SweepStats, err error) {
+	now, err := tick()
+	if err != nil {
+		return stats, err
+	}
+	err = t.walkFlows(ctx, func(keys []bpf.Tuple, values []bpf.Flow) error {
+		stats.Scanned += len(keys)
+		for i, f := range values {
+			if !t.idle(f, now) || !t.otherIdle(keys[i], f, now) {
+				continue
+			}
+			if err := ignoreMissing(t.m.flows.Delete(keys[i])); err != nil {
+				return fmt.Errorf("delete flow: %w", err)
+			}
+			stats.Deleted++
+		}
+		return nil
+	})
+	return stats, err
+}
+
+func (t *Tables) idle(f bpf.Flow, now uint32) bool {
+	return int32(now-f.Seen) > int32(t.opts.Timeouts.Timeout(f.State)+sweepSlack)
+}
+
+// otherIdle looks at the flow's other half, which is found as flow.h finds it.
+func (t *Tables) otherIdle(key bpf.Tuple, f bpf.Flow, now uint32) bool {
+	other := bpf.Tuple{Src: f.Dst, Dst: f.Src, Sport: f.Dport, Dport: f.Sport, Proto: key.Proto}
+	var o bpf.Flow
+	if err := t.m.flows.Lookup(other, &o); err != nil {
+		return errors.Is(err, ebpf.ErrKeyNotExist)
+	}
+	mine := o.Src == key.Dst && o.Dst == key.Src && o.Sport == key.Dport && o.Dport == key.Sport
+	return !mine || t.idle(o, now)
+}
+
+// tick is the program's clock: units of 2^30 ns of CLOCK_MONOTONIC.
+func tick() (uint32, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0, err
+	}
+	return uint32(time.Duration(ts.Nano()) >> bpf.TickShift), nil
+}

@@ -1,0 +1,245 @@
+package maps
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/penstock-lb/penstock/bpf"
+	"github.com/penstock-lb/penstock/maps/rendezvous"
+)
+
+// service is one service as the kernel has it.
+type service struct {
+	name     string
+	id       uint32
+	raw      bpf.Service // as in the services map, zero if it is not there
+	region   region      // zero rows: none yet
+	left     []region    // regions that a frontend may still point at
+	table    *rendezvous.Table
+	backends map[netip.AddrPort]*backend
+}
+
+// backend is one element of backends.
+type backend struct {
+	index uint32
+	raw   bpf.Backend // as in the kernel
+}
+
+// validate refuses what no table can hold, before anything of it is applied.
+func (s Service) validate() error {
+	if s.Name == "" || len(s.Name) >= len(bpf.Service{}.Name) {
+		return fmt.Errorf("the name has %d bytes, of 1 to %d", len(s.Name), len(bpf.Service{}.Name)-1)
+	}
+	if len(s.Frontends) == 0 {
+		return fmt.Errorf("no frontend")
+	}
+	is4 := s.Frontends[0].VIP.Unmap().Is4()
+	for _, f := range s.Frontends {
+		if !f.VIP.IsValid() || f.Port == 0 || f.Proto != TCP && f.Proto != UDP {
+			return fmt.Errorf("frontend %s needs an address, a port, and tcp or udp", f)
+		}
+		if f.VIP.Unmap().Is4() != is4 {
+			return fmt.Errorf("frontend %s and %s are of two address families", s.Frontends[0], f)
+		}
+	}
+	seen := make(map[netip.AddrPort]bool, len(s.Backends))
+	for _, b := range s.Backends {
+		if !b.Addr.IsValid() || b.Addr.Port() == 0 || b.Addr.Addr().Unmap().Is4() != is4 {
+			return fmt.Errorf("backend %s needs a port and the address family of %s", b.Addr, s.Frontends[0])
+		}
+		if seen[b.Addr] {
+			return fmt.Errorf("backend %s is there twice", b.Addr)
+		}
+		seen[b.Addr] = true
+	}
+	return nil
+}
+
+// normal returns the service with plain IPv4 addresses, as the maps give them back.
+func (s Service) normal() Service {
+	s.Frontends, s.Backends = slices.Clone(s.Frontends), slices.Clone(s.Backends)
+	for i, f := range s.Frontends {
+		s.Frontends[i].VIP = f.VIP.Unmap()
+	}
+	for i, b := range s.Backends {
+		s.Backends[i].Addr = netip.AddrPortFrom(b.Addr.Addr().Unmap(), b.Addr.Port())
+	}
+	return s
+}
+
+// upsert brings one service into the kernel. Where it fails, the frontends still
+// say what they said before.
+func (t *Tables) upsert(want Service, hops map[netip.Addr]NextHop) error {
+	s := t.services[want.Name]
+	if s == nil {
+		id, err := t.ids.take()
+		if err != nil {
+			return err
+		}
+		s = &service{name: want.Name, id: id, backends: make(map[netip.AddrPort]*backend)}
+		t.services[want.Name] = s
+	}
+	for _, b := range want.Backends {
+		if err := t.upsertBackend(s, b, hops[b.Addr.Addr()]); err != nil {
+			return fmt.Errorf("backend %s: %w", b.Addr, err)
+		}
+	}
+	if err := t.fill(s, want.Backends); err != nil {
+		return err
+	}
+	usable := slices.ContainsFunc(want.Backends, func(b Backend) bool { return b.Weight > 0 })
+	if raw := rawService(want.Name, s.region.rows, flags(want, usable)); raw != s.raw {
+		if err := t.m.services.Put(s.id, raw); err != nil {
+			return fmt.Errorf("services: %w", err)
+		}
+		s.raw = raw
+	}
+	if err := t.publish(s, want, usable); err != nil {
+		return err
+	}
+	t.freed.regions = append(t.freed.regions, s.left...)
+	s.left = nil
+	t.retire(s, want.Backends)
+	return nil
+}
+
+func (t *Tables) upsertBackend(s *service, want Backend, hop NextHop) error {
+	raw := rawBackend(want.Addr, s.id, hop)
+	b := s.backends[want.Addr]
+	if b == nil {
+		index, err := t.indices.take()
+		if err != nil {
+			return err
+		}
+		if err := t.m.counters.Put(index, make([]bpf.BackendCounter, t.cpus)); err != nil {
+			t.indices.put(index)
+			return fmt.Errorf("counters: %w", err)
+		}
+		b = &backend{index: index}
+		s.backends[want.Addr] = b
+	}
+	if b.raw == raw {
+		return nil
+	}
+	if err := t.m.backends.Put(b.index, raw); err != nil {
+		return fmt.Errorf("backends: %w", err)
+	}
+	if err := t.m.backendIndices.Put(backendKey(want.Addr, s.id), b.index); err != nil {
+		return fmt.Errorf("backend_indices: %w", err)
+	}
+	b.raw = raw
+	return nil
+}
+
+// fill makes the rows name their owners: in place, or in a new region where the
+// table has another size. A service that never had a usable backend has no rows.
+func (t *Tables) fill(s *service, want []Backend) error {
+	rows := min(rendezvous.RowsFor(len(want), t.opts.Rows), rendezvous.MaxRows)
+	rows = max(rows, bpf.SlotsPerLine)
+	endpoints := make([]rendezvous.Endpoint, 0, len(want))
+	for _, b := range want {
+		if b.Weight > 0 {
+			endpoints = append(endpoints, rendezvous.Endpoint{ID: b.Addr, Weight: b.Weight})
+		}
+	}
+	if len(endpoints) == 0 {
+		// The rows stay, and the frontend says that they mean nothing. The table
+		// forgets them, for the backends that they name may be gone by and by.
+		if s.table != nil {
+			s.table.Set(nil)
+		}
+		return nil
+	}
+	if s.region.rows != rows {
+		g, err := t.regions.take(rows)
+		if err != nil {
+			return err
+		}
+		if s.region.rows != 0 {
+			s.left = append(s.left, s.region)
+		}
+		s.region, s.table = g, nil
+	}
+	if s.table == nil {
+		s.table = rendezvous.New(t.opts.Seed, rows)
+	}
+	for _, row := range s.table.Set(endpoints) {
+		owner, _ := s.table.Row(row)
+		t.slots.set(s.region.base+row, s.backends[owner].index)
+	}
+	return nil
+}
+
+// publish points the frontends at the region.
+func (t *Tables) publish(s *service, want Service, usable bool) error {
+	value := bpf.Frontend{Service: s.id, Flags: flags(want, usable)}
+	if s.region.rows != 0 {
+		value.Base, value.Mask = s.region.base, s.region.rows-1
+	}
+	for _, f := range want.Frontends {
+		if have, ok := t.frontends[f]; ok && have == value {
+			continue
+		}
+		if t.vips[f.VIP] == 0 {
+			if err := t.m.frontends.Put(vipKey(f.VIP), bpf.Frontend{}); err != nil {
+				return fmt.Errorf("vip %s: %w", f.VIP, err)
+			}
+		}
+		if err := t.m.frontends.Put(f.key(), value); err != nil {
+			return fmt.Errorf("frontend %s: %w", f, err)
+		}
+		if _, ok := t.frontends[f]; !ok {
+			t.vips[f.VIP]++
+		}
+		t.frontends[f] = value
+	}
+	return nil
+}
+
+// retire notes the backends that no row and no wish names any more.
+func (t *Tables) retire(s *service, want []Backend) {
+	keep := make(map[netip.AddrPort]bool, len(want))
+	for _, b := range want {
+		keep[b.Addr] = true
+	}
+	for addr, b := range s.backends {
+		if !keep[addr] {
+			delete(s.backends, addr)
+			t.gone = append(t.gone, goneBackend{backendKey(addr, s.id), b.index})
+		}
+	}
+}
+
+// remove takes a service out of the memory of what is in the kernel, after its
+// frontends are gone.
+func (t *Tables) remove(s *service) error {
+	t.retire(s, nil)
+	t.freed.regions = append(t.freed.regions, s.left...)
+	if s.region.rows != 0 {
+		t.freed.regions = append(t.freed.regions, s.region)
+	}
+	delete(t.services, s.name)
+	t.freed.ids = append(t.freed.ids, s.id)
+	if s.raw == (bpf.Service{}) {
+		return nil
+	}
+	return ignoreMissing(t.m.services.Delete(s.id))
+}
+
+// unwanted lists the services that want does not have and no frontend points at,
+// in order.
+func (t *Tables) unwanted(want map[string]bool) []*service {
+	pointed := make(map[uint32]bool)
+	for _, value := range t.frontends {
+		pointed[value.Service] = true
+	}
+	var list []*service
+	for _, name := range slices.Sorted(maps.Keys(t.services)) {
+		if s := t.services[name]; !want[name] && !pointed[s.id] {
+			list = append(list, s)
+		}
+	}
+	return list
+}

@@ -1,0 +1,202 @@
+package maps
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/penstock-lb/penstock/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// View reads the tables. Its methods may be called from any goroutine, and see
+// the kernel's state of the moment.
+type View struct {
+	m struct {
+		frontends, slots, backends, backendIndices, services, counters, verdicts, flows *ebpf.Map
+	}
+	rows  *slots
+	owned []*ebpf.Map
+}
+
+// ServiceStatus is a service as the kernel has it.
+type ServiceStatus struct {
+	Name      string          `json:"name"`
+	ID        uint32          `json:"id"`
+	Frontends []Frontend      `json:"frontends"`
+	Affinity  Affinity        `json:"affinity"`
+	Rows      uint32          `json:"rows"`
+	Backends  []BackendStatus `json:"backends"`
+}
+
+// BackendStatus is a backend as the kernel has it, with its counters.
+type BackendStatus struct {
+	Index    uint32         `json:"index"`
+	Addr     netip.AddrPort `json:"addr"`
+	Rows     uint32         `json:"rows"` // of its service's table; 0 takes no new flow
+	NextHop  NextHop        `json:"nextHop"`
+	Packets  uint64         `json:"packets"` // towards the backend
+	Bytes    uint64         `json:"bytes"`   // of IP packet
+	NewFlows uint64         `json:"newFlows"`
+}
+
+// VerdictCount is the counter of one verdict since the maps were made.
+type VerdictCount struct {
+	Name    string `json:"name"`
+	Action  string `json:"action"` // pass, forward, reply, icmp, reject, drop or abort
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"` // of IP packet; of frame where it is not IP
+}
+
+// FlowStats tells how full the flow table is. A flow has two entries.
+type FlowStats struct {
+	Entries  uint32 `json:"entries"`
+	Capacity uint32 `json:"capacity"`
+}
+
+// OpenView opens the pinned tables for reading, with or without an agent.
+func OpenView(pins string) (*View, error) {
+	opened, err := bpf.OpenTables(pins)
+	if err != nil {
+		return nil, err
+	}
+	v, err := newView(func(name string) *ebpf.Map { return opened[name] })
+	if err != nil {
+		return nil, err
+	}
+	v.owned = slices.Collect(maps.Values(opened))
+	return v, nil
+}
+
+func newView(m func(name string) *ebpf.Map) (*View, error) {
+	v := &View{}
+	v.m.frontends, v.m.slots, v.m.services = m("frontends"), m("slots"), m("services")
+	v.m.backends, v.m.backendIndices, v.m.counters = m("backends"), m("backend_indices"), m("backend_counters")
+	v.m.verdicts, v.m.flows = m("verdicts"), m("flows")
+	var err error
+	v.rows, err = mapSlots(v.m.slots, unix.PROT_READ)
+	return v, err
+}
+
+// Close lets go of the maps.
+func (v *View) Close() error {
+	err := v.rows.close()
+	for _, m := range v.owned {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}
+
+// Services lists the services by name, their frontends and backends by address.
+func (v *View) Services() ([]ServiceStatus, error) {
+	byID := make(map[uint32]*ServiceStatus)
+	var id uint32
+	var raw bpf.Service
+	it := v.m.services.Iterate()
+	for it.Next(&id, &raw) {
+		byID[id] = &ServiceStatus{
+			Name: serviceName(raw), ID: id, Affinity: affinity(raw.Flags),
+			Frontends: []Frontend{}, Backends: []BackendStatus{},
+		}
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("services: %w", err)
+	}
+	share, err := v.frontends(byID)
+	if err != nil {
+		return nil, fmt.Errorf("frontends: %w", err)
+	}
+	if err := v.backends(byID, share); err != nil {
+		return nil, fmt.Errorf("backends: %w", err)
+	}
+	list := make([]ServiceStatus, 0, len(byID))
+	for _, s := range byID {
+		slices.SortFunc(s.Frontends, compareFrontends)
+		slices.SortFunc(s.Backends, func(a, b BackendStatus) int { return a.Addr.Compare(b.Addr) })
+		list = append(list, *s)
+	}
+	slices.SortFunc(list, func(a, b ServiceStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// frontends fills in the frontends and returns how many rows each backend has.
+func (v *View) frontends(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, err error) {
+	share = make(map[uint32]uint32)
+	counted := make(map[uint32]bool)
+	var key bpf.FrontendKey
+	var fe bpf.Frontend
+	it := v.m.frontends.Iterate()
+	for it.Next(&key, &fe) {
+		s := byID[fe.Service]
+		if s == nil || isVIP(key) {
+			continue
+		}
+		s.Frontends = append(s.Frontends, frontendOf(key))
+		if fe.Flags&bpf.FrontendEmpty != 0 || counted[fe.Service] {
+			continue
+		}
+		counted[fe.Service] = true
+		s.Rows = fe.Mask + 1
+		for row := range s.Rows {
+			share[v.rows.get(fe.Base+row)]++
+		}
+	}
+	return share, it.Err()
+}
+
+func (v *View) backends(byID map[uint32]*ServiceStatus, share map[uint32]uint32) error {
+	var key bpf.BackendKey
+	var index uint32
+	var perCPU []bpf.BackendCounter
+	it := v.m.backendIndices.Iterate()
+	for it.Next(&key, &index) {
+		s := byID[key.Service]
+		if s == nil {
+			continue
+		}
+		var raw bpf.Backend
+		if err := v.m.backends.Lookup(index, &raw); err != nil {
+			return err
+		}
+		if err := v.m.counters.Lookup(index, &perCPU); err != nil {
+			return err
+		}
+		b := BackendStatus{Index: index, Addr: backendAddr(raw), Rows: share[index], NextHop: nextHopOf(raw)}
+		for _, c := range perCPU {
+			b.Packets += c.Packets
+			b.Bytes += c.Bytes
+			b.NewFlows += c.Flows
+		}
+		s.Backends = append(s.Backends, b)
+	}
+	return it.Err()
+}
+
+// Verdicts lists all counters in the order of the program's enum.
+func (v *View) Verdicts() ([]VerdictCount, error) {
+	names, err := bpf.Verdicts()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]VerdictCount, len(names))
+	var perCPU []bpf.Counter
+	for i, n := range names {
+		if err := v.m.verdicts.Lookup(uint32(i), &perCPU); err != nil {
+			return nil, fmt.Errorf("verdict %s: %w", n.Name, err)
+		}
+		list[i] = VerdictCount{Name: n.Name, Action: n.Action}
+		for _, c := range perCPU {
+			list[i].Packets += c.Packets
+			list[i].Bytes += c.Bytes
+		}
+	}
+	return list, nil
+}
+
+func compareFrontends(a, b Frontend) int {
+	return cmp.Or(a.VIP.Compare(b.VIP), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto))
+}
