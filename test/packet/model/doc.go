@@ -1,0 +1,10 @@
+// Package model says what the load balancer does with a frame. It is written from
+// what the data path is for, in the plainest way, as the measure that the C
+// program is tested against: whole packets are parsed into values, and checksums
+// are summed over all that they cover.
+//
+// It has no clock: flows do not expire, and senders of ICMP errors have no rate.
+// Two choices are the program's own and the model only checks them: the port that
+// a new flow gets, and nothing else. What the kernel's routing table would say is
+// an input.
+package model
