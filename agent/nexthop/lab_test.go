@@ -46,6 +46,7 @@ func newLab(t *testing.T) *lab {
 		l.node.Sysctl(t, "net.ipv4.neigh."+dev+".locktime", "0")
 	}
 	l.r = New(slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	l.r.provokeEvery = time.Hour // so that nothing but events brings a change
 	l.eth0, l.eth1 = l.iface(l.node, "eth0"), l.iface(l.node, "eth1")
 	return l
 }
@@ -124,13 +125,15 @@ func (l *lab) resolve(addr string) lbmaps.NextHop {
 	return l.resolveAll(a)[a]
 }
 
-// expect resolves addr again at each Changed until it is want.
+// expect resolves addr again at each Changed until it is want, and lets earlier events run dry, so that
+// none of them can stand in for one that a test makes next.
 func (l *lab) expect(addr string, want lbmaps.NextHop) {
 	l.t.Helper()
-	timeout := time.After(15 * time.Second)
+	timeout := time.After(8 * time.Second)
 	for {
 		got := l.resolve(addr)
 		if got == want {
+			l.quiet()
 			return
 		}
 		select {
@@ -139,6 +142,21 @@ func (l *lab) expect(addr string, want lbmaps.NextHop) {
 			l.t.Fatalf("next hop of %s with no further change:\n got %+v\nwant %+v", addr, got, want)
 		}
 	}
+}
+
+// quiet returns after no event came for a while.
+func (l *lab) quiet() {
+	l.t.Helper()
+	seen, since := l.r.Stats().Events, time.Now()
+	fixture.Wait(l.t, 10*time.Second, "events to run dry", func() error {
+		if now := l.r.Stats().Events; now != seen {
+			seen, since = now, time.Now()
+		}
+		if time.Since(since) < 3*gather {
+			return fmt.Errorf("%d events", seen)
+		}
+		return nil
+	})
 }
 
 // via is the next hop through a device of the node to a device of a gateway.

@@ -120,7 +120,7 @@ func TestResolveVLAN(t *testing.T) {
 
 func TestResolveEncapsulatingRoute(t *testing.T) {
 	l := newLab(t)
-	l.ipOrSkip("route add 10.6.0.0/16 encap seg6 mode encap segs fd00::1 dev eth0")
+	l.ipOrSkip("route add 10.6.0.0/16 encap seg6 mode encap segs fd00::1 via 192.0.2.254 dev eth0")
 	if got := l.resolve("10.6.0.3"); got.Ifindex != 0 {
 		t.Errorf("next hop of a route that encapsulates: %+v", got)
 	}

@@ -132,11 +132,7 @@ func TestLinkDownAndUp(t *testing.T) {
 	l.ip("link set eth0 down")
 	l.expect("192.0.2.254", lbmaps.NextHop{})
 	l.ip("link set eth0 up")
-	back := time.Now()
 	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
-	if took := time.Since(back); took >= provokeEvery {
-		t.Errorf("the neighbour was asked for %s after the link came up", took)
-	}
 }
 
 // The other device's route takes over when the link of the better one goes, and gives back.
@@ -157,10 +153,11 @@ func TestSourceChange(t *testing.T) {
 	l := newLab(t)
 	l.run()
 	l.ip("addr add 192.0.2.2/24 dev eth0")
-	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
+	l.ip("route add 10.0.0.0/8 via 192.0.2.254")
+	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.node.Sysctl(t, "net.ipv4.conf.all.promote_secondaries", "1")
-	l.ip("addr del 192.0.2.1/24 dev eth0")
-	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.2"))
+	l.ip("addr del 192.0.2.1/24 dev eth0") // no event for the route, whose source it was
+	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.2"))
 }
 
 func TestMTUChange(t *testing.T) {
@@ -220,7 +217,7 @@ func TestNoSignalWithoutChange(t *testing.T) {
 	select { // what the first Resolve's neighbour caused
 	case <-l.r.Changed():
 		l.resolve("192.0.2.254")
-	case <-time.After(2 * gather):
+	default:
 	}
 	l.ip("route add 10.0.0.0/8 via 192.0.2.254")
 	l.ip("route add 192.0.2.254/32 dev eth0")
