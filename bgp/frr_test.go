@@ -170,7 +170,7 @@ func TestWrongASN(t *testing.T) {
 	cfg.Peers[1].ASN = 65001
 	s := startSpeaker(t, l.lbs[0], cfg)
 	s.sync(vipA4, vipA6)
-	for name, want := range map[string]string{"tor1-v4": "refused our OPEN", "tor1-v6": "bad peer as"} {
+	for name, want := range map[string]string{"tor1-v4": "refused our OPEN", "tor1-v6": "as number mismatch expected 65001, received 64512"} {
 		fixture.Wait(t, 20*time.Second, "the reason of "+name, func() error {
 			if got := s.peer(name); got.State == bgp.Established || !strings.Contains(strings.ToLower(got.DownReason), strings.ToLower(want)) {
 				return fmt.Errorf("%s, %q", got.State, got.DownReason)

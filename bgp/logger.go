@@ -18,6 +18,10 @@ type logger struct {
 	log      *slog.Logger
 	history  *history
 	password bool
+
+	// refusal is what we sent instead of accepting the peer's OPEN. GoBGP logs it before the change
+	// of state that it causes, never at the same time.
+	refusal string
 }
 
 // harmless are warnings that belong to ordinary operation.
@@ -32,12 +36,13 @@ var harmless = []string{
 
 var (
 	established = packet.BGP_FSM_ESTABLISHED.String()
+	openSent    = packet.BGP_FSM_OPENSENT.String()
 	openConfirm = packet.BGP_FSM_OPENCONFIRM.String()
 	idle        = packet.BGP_FSM_IDLE.String()
 )
 
-// invalidMessage is GoBGP's reason for a notification while it waits for the first keepalive: it does
-// not keep the notification's code.
+// invalidMessage is GoBGP's reason for a notification during the handshake, ours and the peer's alike;
+// it does not keep the notification.
 const invalidMessage = "invalid-msg"
 
 func (l *logger) Debug(msg string, fields gobgp.Fields) {
@@ -61,6 +66,8 @@ func (l *logger) stateChanged(from, to, reason string) {
 		l.log.Warn("BGP session lost", "reason", reason)
 	case from == openConfirm && to == idle && reason == invalidMessage:
 		l.history.down(time.Now(), "the peer refused our OPEN: compare both ASNs with the router's; its log has the reason")
+	case from == openSent && to == idle && reason == invalidMessage:
+		l.history.down(time.Now(), "refused the peer's OPEN: "+l.refusal)
 	case to == idle && from != idle:
 		l.history.down(time.Now(), reasonText(reason))
 	}
@@ -73,6 +80,9 @@ func (l *logger) Warn(msg string, fields gobgp.Fields) {
 	level := slog.LevelWarn
 	if slices.Contains(harmless, msg) {
 		level = slog.LevelDebug
+	}
+	if sent, ok := fields["Data"].(*packet.MessageError); ok {
+		l.refusal = sent.Message
 	}
 	l.write(level, msg, fields)
 }
