@@ -93,6 +93,8 @@ func (x *indices) take() (uint32, error) {
 	return 0, fmt.Errorf("all %d %s", x.limit, x.what)
 }
 
+func (x *indices) free() int { return int(x.limit) - len(x.used) }
+
 func (x *indices) reserve(i uint32) error {
 	if i >= x.limit || x.used[i] {
 		return fmt.Errorf("index %d is in use twice", i)

@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -81,15 +82,19 @@ func (t *Tables) upsert(want Service, hops map[netip.Addr]NextHop) error {
 		s = &service{name: want.Name, id: id, backends: make(map[netip.AddrPort]*backend)}
 		t.services[want.Name] = s
 	}
+	if err := t.room(s, want.Backends); err != nil {
+		return err
+	}
+	usable := slices.ContainsFunc(want.Backends, func(b Backend) bool { return b.Weight > 0 })
+	if err := t.resize(s, len(want.Backends), usable); err != nil {
+		return err
+	}
 	for _, b := range want.Backends {
 		if err := t.upsertBackend(s, b, hops[b.Addr.Addr()]); err != nil {
 			return fmt.Errorf("backend %s: %w", b.Addr, err)
 		}
 	}
-	if err := t.fill(s, want.Backends); err != nil {
-		return err
-	}
-	usable := slices.ContainsFunc(want.Backends, func(b Backend) bool { return b.Weight > 0 })
+	t.fill(s, want.Backends)
 	if raw := rawService(want.Name, s.region.rows, flags(want, usable)); raw != s.raw {
 		if err := t.m.services.Put(s.id, raw); err != nil {
 			return fmt.Errorf("services: %w", err)
@@ -102,6 +107,24 @@ func (t *Tables) upsert(want Service, hops map[netip.Addr]NextHop) error {
 	t.freed.regions = append(t.freed.regions, s.left...)
 	s.left = nil
 	t.retire(s, want.Backends)
+	return nil
+}
+
+// room makes sure that all backends find a place, before the first one takes it.
+func (t *Tables) room(s *service, want []Backend) error {
+	more := 0
+	for _, b := range want {
+		if s.backends[b.Addr] == nil {
+			more++
+		}
+	}
+	if more > t.indices.free() {
+		t.reuse()
+	}
+	if free := t.indices.free(); more > free {
+		return fmt.Errorf("%d more backends, and there is room for %d of %d: raise datapath.maxBackends",
+			more, free, t.indices.limit)
+	}
 	return nil
 }
 
@@ -133,43 +156,47 @@ func (t *Tables) upsertBackend(s *service, want Backend, hop NextHop) error {
 	return nil
 }
 
-// fill makes the rows name their owners: in place, or in a new region where the
-// table has another size. A service that never had a usable backend has no rows.
-func (t *Tables) fill(s *service, want []Backend) error {
-	rows := min(rendezvous.RowsFor(len(want), t.opts.Rows), rendezvous.MaxRows)
-	rows = max(rows, bpf.SlotsPerLine)
-	endpoints := make([]rendezvous.Endpoint, 0, len(want))
-	for _, b := range want {
-		if b.Weight > 0 {
-			endpoints = append(endpoints, rendezvous.Endpoint{ID: b.Addr, Weight: b.Weight})
-		}
-	}
-	if len(endpoints) == 0 {
-		// The rows stay, and the frontend says that they mean nothing. The table
-		// forgets them, for the backends that they name may be gone by and by.
-		if s.table != nil {
-			s.table.Set(nil)
-		}
+// resize gives the table a region of the right size. A service that never had a
+// usable backend has none. Frontends point at the old region until publish.
+func (t *Tables) resize(s *service, backends int, usable bool) error {
+	rows := max(rendezvous.RowsFor(backends, t.opts.Rows), bpf.SlotsPerLine)
+	if !usable || s.region.rows == rows {
 		return nil
 	}
-	if s.region.rows != rows {
-		g, err := t.regions.take(rows)
-		if err != nil {
-			return err
-		}
-		if s.region.rows != 0 {
-			s.left = append(s.left, s.region)
-		}
-		s.region, s.table = g, nil
+	g, err := t.regions.take(rows)
+	if err != nil && len(t.freed.regions) > 0 {
+		t.reuse()
+		g, err = t.regions.take(rows)
+	}
+	if err != nil {
+		return err
+	}
+	if s.region.rows != 0 {
+		s.left = append(s.left, s.region)
+	}
+	s.region, s.table = g, nil
+	return nil
+}
+
+// fill makes the rows name their owners. Where no backend is usable the rows stay,
+// and the frontend will say that they mean nothing; the table forgets them, for
+// the backends that they name may be gone by and by.
+func (t *Tables) fill(s *service, want []Backend) {
+	if s.region.rows == 0 {
+		return
 	}
 	if s.table == nil {
-		s.table = rendezvous.New(t.opts.Seed, rows)
+		s.table = rendezvous.New(t.opts.Seed, s.region.rows)
+	}
+	endpoints := make([]rendezvous.Endpoint, 0, len(want))
+	for _, b := range want {
+		endpoints = append(endpoints, rendezvous.Endpoint{ID: b.Addr, Weight: b.Weight})
 	}
 	for _, row := range s.table.Set(endpoints) {
-		owner, _ := s.table.Row(row)
-		t.slots.set(s.region.base+row, s.backends[owner].index)
+		if owner, ok := s.table.Row(row); ok {
+			t.slots.set(s.region.base+row, s.backends[owner].index)
+		}
 	}
-	return nil
 }
 
 // publish points the frontends at the region.
@@ -228,18 +255,22 @@ func (t *Tables) remove(s *service) error {
 	return ignoreMissing(t.m.services.Delete(s.id))
 }
 
-// unwanted lists the services that want does not have and no frontend points at,
-// in order.
-func (t *Tables) unwanted(want map[string]bool) []*service {
+// pruneServices removes the services that are not wanted and that no frontend
+// points at.
+func (t *Tables) pruneServices(wanted map[string]bool) error {
 	pointed := make(map[uint32]bool)
 	for _, value := range t.frontends {
 		pointed[value.Service] = true
 	}
-	var list []*service
+	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(t.services)) {
-		if s := t.services[name]; !want[name] && !pointed[s.id] {
-			list = append(list, s)
+		s := t.services[name]
+		if wanted[name] || pointed[s.id] {
+			continue
+		}
+		if err := t.remove(s); err != nil {
+			errs = append(errs, &ServiceError{name, err})
 		}
 	}
-	return list
+	return errors.Join(errs...)
 }

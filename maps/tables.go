@@ -95,36 +95,28 @@ func (t *Tables) Close() error { return errors.Join(t.slots.close(), t.View.Clos
 func (t *Tables) Sync(ctx context.Context, want Want) error {
 	t.reuse()
 	services, errs := admit(want.Services)
-	wanted := make(map[string]bool, len(services))
-	owner := make(map[Frontend]string)
+	kept := refusedNames(errs)
+	wanted, owner := maps.Clone(kept), make(map[Frontend]string)
 	for _, s := range services {
 		wanted[s.Name] = true
-	}
-	for _, err := range errs { // what is refused now may be in force from before
-		var refused *ServiceError
-		if errors.As(err, &refused) {
-			wanted[refused.Service] = true
+		for _, f := range s.Frontends {
+			owner[f] = s.Name
 		}
 	}
+	prune := func(moved bool) {
+		errs = append(errs, t.pruneFrontends(owner, kept, moved), t.pruneServices(wanted), t.clear(ctx))
+	}
+	prune(false) // makes room, and takes nothing from anybody
 	hops := normalHops(want.NextHops)
 	for _, s := range services {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		for _, f := range s.Frontends {
-			owner[f] = s.Name
-		}
 		if err := t.upsert(s, hops); err != nil {
 			errs = append(errs, &ServiceError{s.Name, err})
 		}
 	}
-	errs = append(errs, t.pruneFrontends(wanted, owner, refusedNames(errs)))
-	for _, s := range t.unwanted(wanted) {
-		if err := t.remove(s); err != nil {
-			errs = append(errs, &ServiceError{s.name, err})
-		}
-	}
-	errs = append(errs, t.clear(ctx))
+	prune(true)
 	return errors.Join(errs...)
 }
 
@@ -176,9 +168,10 @@ func normalHops(hops map[netip.Addr]NextHop) map[netip.Addr]NextHop {
 	return normal
 }
 
-// pruneFrontends removes those that their service does not have any more. The
-// frontends of a refused service stay, unless another one has taken them.
-func (t *Tables) pruneFrontends(wanted map[string]bool, owner map[Frontend]string, refused map[string]bool) error {
+// pruneFrontends removes those that nobody wants any more, and if moved also
+// those that still point at another service than their owner, which did not make
+// it. What a kept service has stays, unless another one wants it.
+func (t *Tables) pruneFrontends(owner map[Frontend]string, kept map[string]bool, moved bool) error {
 	names := make(map[uint32]string, len(t.services))
 	for name, s := range t.services {
 		names[s.id] = name
@@ -186,7 +179,8 @@ func (t *Tables) pruneFrontends(wanted map[string]bool, owner map[Frontend]strin
 	var errs []error
 	for _, f := range slices.SortedFunc(maps.Keys(t.frontends), compareFrontends) {
 		name := names[t.frontends[f].Service]
-		if wanted[name] && (owner[f] == name || refused[name]) {
+		want, ok := owner[f]
+		if ok && (want == name || !moved) || !ok && kept[name] {
 			continue
 		}
 		if err := ignoreMissing(t.m.frontends.Delete(f.key())); err != nil {
