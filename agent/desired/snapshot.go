@@ -42,7 +42,7 @@ func (p Problem) String() string {
 		fmt.Fprintf(&b, ": document %d", p.Document)
 	}
 	if p.Kind != "" {
-		fmt.Fprintf(&b, ": %s %s", p.Kind, p.object())
+		fmt.Fprintf(&b, ": %s", strings.TrimSpace(p.Kind+" "+p.object()))
 	}
 	if p.Field != "" {
 		fmt.Fprintf(&b, ": %s", p.Field)
@@ -58,7 +58,7 @@ func (p Problem) String() string {
 }
 
 func (p Problem) object() string {
-	if p.Namespace == "" {
+	if p.Namespace == "" || p.Name == "" {
 		return p.Name
 	}
 	return p.Namespace + "/" + p.Name
