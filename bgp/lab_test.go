@@ -158,21 +158,24 @@ func rib(r *fixture.FRR, family string) (map[string][]string, error) {
 	return hops, nil
 }
 
-// fib is the kernel's routing table: BGP's prefixes to the devices they leave by, sorted.
+// fib is the kernel's routing table: the routers' prefixes to the devices they leave by, sorted.
 func fib(n *fixture.Netns, family string) (map[string][]string, error) {
-	out, err := n.Output("ip", "-j", "-"+strings.TrimPrefix(family, "ipv"), "route", "show", "proto", "bgp")
+	out, err := n.Output("ip", "-j", "-"+strings.TrimPrefix(family, "ipv"), "route", "show", "table", "main")
 	if err != nil {
 		return nil, err
 	}
 	var routes []struct {
-		Dst, Dev string
-		Nexthops []struct{ Dev string }
+		Dst, Dev, Protocol string
+		Nexthops           []struct{ Dev string }
 	}
 	if err := json.Unmarshal([]byte(out), &routes); err != nil {
 		return nil, err
 	}
 	devs := map[string][]string{}
 	for _, r := range routes {
+		if r.Protocol != "bgp" && r.Protocol != "bird" {
+			continue
+		}
 		prefix := r.Dst
 		if addr, err := netip.ParseAddr(r.Dst); err == nil {
 			prefix = netip.PrefixFrom(addr, addr.BitLen()).String()
@@ -184,6 +187,7 @@ func fib(n *fixture.Netns, family string) (map[string][]string, error) {
 			devs[prefix] = append(devs[prefix], hop.Dev)
 		}
 		slices.Sort(devs[prefix])
+		devs[prefix] = slices.Compact(devs[prefix])
 	}
 	return devs, nil
 }
