@@ -3,8 +3,8 @@ package agent
 import (
 	"context"
 	"net/netip"
-	"time"
 
+	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
@@ -29,16 +29,18 @@ type Resolver interface {
 
 // Datapath is the loaded program.
 type Datapath interface {
-	Attach(ifname, mode string) (bpf.Attachment, error)
-	Detach(ifname string) error
-	Attached() []string // interfaces with a pinned link
-	Close() error       // leaves the pins in place
+	Attach(device string, mode bpf.Mode) (bpf.Attachment, error)
+	Detach(device string) error
+	Attached() []string // devices with a pinned link, from before too
+	Settle() error      // removes what older programs left
+	Schema() string
+	Close() error // leaves the pins in place
 }
 
 // Tables are the data path's maps.
 type Tables interface {
 	Sync(ctx context.Context, want maps.Want) error
-	Sweep(ctx context.Context, now time.Time) (maps.SweepStats, error)
+	Sweep(ctx context.Context) (maps.SweepStats, error)
 	Services() ([]maps.ServiceStatus, error)
 	Verdicts() ([]maps.VerdictCount, error)
 	Flows() (maps.FlowStats, error)
@@ -55,8 +57,18 @@ type Speaker interface {
 	Stop(ctx context.Context, mode bgp.StopMode) error
 }
 
+// Configs gives the configuration in force.
+type Configs interface {
+	Run(ctx context.Context) error // until ctx ends
+	Config() *config.Config        // the last good one
+	Err() error                    // why the newest is not in force
+	Changed() <-chan struct{}      // Config or Err
+}
+
 // System is what the agent asks of the node's kernel beside the data path.
 type System interface {
+	// DefaultDevices names the devices of the default routes, sorted.
+	DefaultDevices() ([]string, error)
 	// Ifindex returns an error that wraps fs.ErrNotExist for a missing interface.
 	Ifindex(name string) (int, error)
 	// Sysctl reads a setting, its name in slashes: "net/ipv4/ip_forward".

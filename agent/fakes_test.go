@@ -31,8 +31,8 @@ type world struct {
 	attached map[string]bool         // pinned links
 	ifindex  map[string]int
 	sysctls  map[string]string
-	traffic  uint64 // packets forwarded
-	sessions string // the state of every peer
+	traffic  uint64   // packets forwarded
+	defaults []string // devices of the default routes
 
 	snapshot desired.Snapshot
 	synced   bool
@@ -47,6 +47,9 @@ type world struct {
 	// broken collects violations of the order.
 	broken []string
 
+	block        chan struct{} // Tables.Sync waits for it, if set
+	brokenSource chan error    // what the source ends with
+
 	sourceChanged, hopsChanged chan struct{}
 	swept                      int
 }
@@ -54,9 +57,9 @@ type world struct {
 func newWorld() *world {
 	return &world{
 		kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
-		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{}, sessions: "established",
+		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{},
 		fail: func(string) error { return nil }, refuse: func(string) error { return nil },
-		sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1),
+		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1),
 	}
 }
 
@@ -108,6 +111,12 @@ func (f fakeTables) Sync(_ context.Context, want maps.Want) error {
 		return err
 	}
 	f.mu.Lock()
+	block := f.block
+	f.mu.Unlock()
+	if block != nil {
+		<-block
+	}
+	f.mu.Lock()
 	defer f.mu.Unlock()
 	for p := range f.routers {
 		if carried(f.services(), p.Addr()) && !carried(want.Services, p.Addr()) {
@@ -130,7 +139,7 @@ func (f fakeTables) Sync(_ context.Context, want maps.Want) error {
 	return errors.Join(errs...)
 }
 
-func (f fakeTables) Sweep(context.Context, time.Time) (maps.SweepStats, error) {
+func (f fakeTables) Sweep(context.Context) (maps.SweepStats, error) {
 	f.mu.Lock()
 	f.swept++
 	f.mu.Unlock()
@@ -221,7 +230,7 @@ func (f fakeSpeaker) Stop(_ context.Context, mode bgp.StopMode) error {
 
 type fakeDatapath struct{ *world }
 
-func (f fakeDatapath) Attach(ifname, mode string) (bpf.Attachment, error) {
+func (f fakeDatapath) Attach(ifname string, mode bpf.Mode) (bpf.Attachment, error) {
 	if err := f.call("attach(%s %s)", ifname, mode); err != nil {
 		return bpf.Attachment{}, err
 	}
@@ -249,11 +258,20 @@ func (f fakeDatapath) Attached() []string {
 	slices.Sort(names)
 	return names
 }
-func (f fakeDatapath) Close() error { return f.call("datapath.Close") }
+func (f fakeDatapath) Settle() error  { return f.call("settle") }
+func (f fakeDatapath) Schema() string { return "tables-0 state-0" }
+func (f fakeDatapath) Close() error   { return f.call("datapath.Close") }
 
 type fakeSource struct{ *world }
 
-func (f fakeSource) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (f fakeSource) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-f.brokenSource:
+		return err
+	}
+}
 func (f fakeSource) Snapshot() (desired.Snapshot, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -274,6 +292,8 @@ func (f fakeResolver) Resolve(_ context.Context, addrs []netip.Addr) map[netip.A
 func (f fakeResolver) Changed() <-chan struct{} { return f.hopsChanged }
 
 type fakeSystem struct{ *world }
+
+func (f fakeSystem) DefaultDevices() ([]string, error) { return f.defaults, nil }
 
 func (f fakeSystem) Ifindex(name string) (int, error) {
 	f.mu.Lock()

@@ -44,7 +44,7 @@ type Status struct {
 
 // ConfigStatus says which configuration is in force.
 type ConfigStatus struct {
-	File     string    `json:"file"`
+	File     string    `json:"file,omitempty"`
 	Loaded   time.Time `json:"loaded"`          // of the configuration in force
 	Error    string    `json:"error,omitempty"` // why the last reload was refused
 	ErrorAt  time.Time `json:"errorAt,omitzero"`
@@ -68,7 +68,7 @@ type DatapathStatus struct {
 	Pins       string            `json:"pins"`
 	Schema     string            `json:"schema,omitempty"`
 	Interfaces []InterfaceStatus `json:"interfaces"`
-	Flows      maps.FlowStats    `json:"flows"`
+	Flows      maps.FlowStats    `json:"flows"` // as of SweptAt
 	SweptAt    time.Time         `json:"sweptAt,omitzero"`
 	SweepError string            `json:"sweepError,omitempty"`
 }
@@ -112,13 +112,14 @@ type ServiceStatus struct {
 
 // SyncStatus is the loop's own record.
 type SyncStatus struct {
-	Synced      bool      `json:"synced"` // the tables were written at least once
-	At          time.Time `json:"at,omitzero"`
-	Duration    float64   `json:"durationSeconds"`
-	Error       string    `json:"error,omitempty"`
-	Passes      uint64    `json:"passes"`
-	Errors      uint64    `json:"errors"`
-	NextAttempt time.Time `json:"nextAttempt,omitzero"` // of a failed pass
+	Synced        bool      `json:"synced"` // the tables were written at least once
+	At            time.Time `json:"at,omitzero"`
+	Duration      float64   `json:"durationSeconds"`
+	TotalDuration float64   `json:"totalDurationSeconds"` // of all passes
+	Error         string    `json:"error,omitempty"`
+	Passes        uint64    `json:"passes"`
+	Errors        uint64    `json:"errors"`
+	NextAttempt   time.Time `json:"nextAttempt,omitzero"` // of a failed pass
 }
 
 // Backend is one backend of one service, for listing all of them.

@@ -1,0 +1,277 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+const (
+	// resync is how often a pass is made without a reason, and flows are swept.
+	resync = 30 * time.Second
+	// stuckAfter is how long a pass may take before the agent counts as stuck.
+	stuckAfter = time.Minute
+)
+
+// Deps are everything that the agent works with.
+type Deps struct {
+	Version  string
+	Source   Source
+	Resolver Resolver
+	System   System
+	Configs  Configs
+	Level    *slog.LevelVar // of the log, set when log.level changes
+
+	// Load loads the program and opens its tables.
+	Load func(*config.Config) (Datapath, Tables, error)
+	// Speaker makes a speaker that does nothing before its first Sync. restarting
+	// says that the data plane forwarded on while no agent ran.
+	Speaker func(cfg *config.Config, restarting bool) (Speaker, error)
+}
+
+// Agent is one node's control loop. The methods that read may be called
+// concurrently, from New on.
+type Agent struct {
+	deps Deps
+	log  *slog.Logger
+
+	// The loop's own.
+	booted, cfg  *config.Config // as started with; as in force for what applies live
+	datapath     Datapath
+	reconciler   *reconciler
+	attachments  *attachments
+	ledger       *ledger
+	backoff      backoff
+	retry        *time.Timer
+	peersPending bool // the speaker has yet to take cfg's peers
+	draining     bool
+	announced    map[string]verdict // by VIP, as last logged
+
+	busy atomic.Int64 // when the pass under way began, Unix ns; 0 between passes
+
+	mu      sync.RWMutex // guards all below
+	status  api.Status
+	tables  Tables  // nil while not open
+	speaker Speaker // nil before the start
+}
+
+// New makes an agent that does nothing before Run.
+func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
+	now := time.Now()
+	return &Agent{
+		deps: deps, log: log, booted: cfg, cfg: cfg,
+		ledger:    newLedger(log),
+		announced: map[string]verdict{},
+		status: api.Status{
+			Version: deps.Version, Node: cfg.Node, Since: now, State: api.Starting,
+			Config:   api.ConfigStatus{Loaded: now},
+			Source:   api.SourceStatus{Name: cfg.Source.Directory},
+			Datapath: api.DatapathStatus{Pins: cfg.Datapath.BPFFS},
+			BGP:      api.BGPStatus{ASN: cfg.BGP.ASN},
+		},
+	}
+}
+
+// Run works until ctx ends, and then shuts down as configured, which may take as
+// long as drainTimeout. It returns early if the data path cannot be loaded or a
+// part of the agent ends; the data path then stays as it is, and so do the routes
+// where graceful restart is on.
+func (a *Agent) Run(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, work := errgroup.WithContext(work)
+	component(work, g, "source", a.deps.Source.Run)
+	component(work, g, "next hops", a.deps.Resolver.Run)
+	component(work, g, "configuration", a.deps.Configs.Run)
+	g.Go(func() error {
+		defer cancel()
+		return a.work(ctx, work, g)
+	})
+	err := g.Wait()
+	a.update(func(s *api.Status) { s.State = api.Stopped })
+	return err
+}
+
+// component runs a part of the agent that may not end before ctx does.
+func component(ctx context.Context, g *errgroup.Group, name string, run func(context.Context) error) {
+	g.Go(func() error {
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("ended unexpectedly")
+		}
+		return fmt.Errorf("%s: %w", name, err)
+	})
+}
+
+// work is the loop's whole life. It ends by itself after stop, and at once when
+// ctx ends because a component failed.
+func (a *Agent) work(stop, ctx context.Context, g *errgroup.Group) (err error) {
+	if err := a.load(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	component(ctx, g, "BGP", a.speaker.Run)
+	a.loop(stop, ctx)
+	if ctx.Err() != nil {
+		return nil // the component's error says why
+	}
+	return a.shutdown(ctx)
+}
+
+// load brings the data path into the kernel, where no packet meets it yet.
+func (a *Agent) load() error {
+	if err := checkPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
+		return err
+	}
+	datapath, tables, err := a.deps.Load(a.cfg)
+	if err != nil {
+		return fmt.Errorf("load data path: %w", err)
+	}
+	survived := datapath.Attached()
+	flows, err := tables.Flows()
+	if err != nil {
+		return errors.Join(err, tables.Close(), datapath.Close())
+	}
+	speaker, err := a.deps.Speaker(a.cfg, len(survived) > 0)
+	if err != nil {
+		return errors.Join(err, tables.Close(), datapath.Close())
+	}
+	if len(survived) > 0 {
+		a.log.Info("the data path has forwarded on without an agent", "interfaces", survived)
+	}
+	a.datapath = datapath
+	a.reconciler = newReconciler(tables, speaker, a.deps.Resolver)
+	a.attachments = &attachments{
+		datapath: datapath, system: a.deps.System, mode: modeOf(a.cfg), log: a.log,
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tables, a.speaker = tables, speaker
+	a.status.Datapath.Loaded = true
+	a.status.Datapath.Survived = len(survived) > 0
+	a.status.Datapath.Schema = datapath.Schema()
+	a.status.Datapath.Flows, a.status.Datapath.SweptAt = flows, time.Now()
+	return nil
+}
+
+// close lets go of the data path, which goes on forwarding.
+func (a *Agent) close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	tables := a.tables
+	a.tables = nil
+	return errors.Join(tables.Close(), a.datapath.Close())
+}
+
+// loop makes a pass whenever something may have changed, until stop or ctx ends.
+func (a *Agent) loop(stop, ctx context.Context) {
+	resync := time.NewTicker(resync)
+	defer resync.Stop()
+	a.retry = time.NewTimer(0)
+	defer a.retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-stop.Done():
+			return
+		case <-a.deps.Source.Changed():
+			a.update(func(s *api.Status) { s.Source.Changed = time.Now() })
+		case <-a.deps.Resolver.Changed():
+		case <-a.deps.Configs.Changed():
+			a.reload()
+		case <-resync.C:
+			a.sweep(ctx)
+		case <-a.retry.C:
+		}
+		a.pass(ctx)
+	}
+}
+
+// sweep frees the flows that have expired. What it leaves is the flow table's
+// fill in the status: a count of its own would lock every bucket once more.
+func (a *Agent) sweep(ctx context.Context) {
+	stats, err := a.reconciler.tables.Sweep(ctx)
+	a.log.Debug("flows swept", "scanned", stats.Scanned, "deleted", stats.Deleted, "err", err)
+	a.update(func(s *api.Status) {
+		s.Datapath.SweepError = text(err)
+		if err == nil {
+			s.Datapath.SweptAt = time.Now()
+			s.Datapath.Flows.Entries = uint32(stats.Scanned - stats.Deleted)
+		}
+	})
+}
+
+// Alive returns why the loop does not work, or nil.
+func (a *Agent) Alive() error {
+	if began := a.busy.Load(); began != 0 {
+		if d := time.Since(time.Unix(0, began)); d > stuckAfter {
+			return fmt.Errorf("the loop has been in one pass for %s", d.Round(time.Second))
+		}
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.status.State == api.Stopped {
+		return errors.New("the agent has ended")
+	}
+	return nil
+}
+
+var errNotLoaded = errors.New("the data path is not loaded")
+
+// Services reads the tables in the kernel.
+func (a *Agent) Services() ([]maps.ServiceStatus, error) {
+	return read(a, Tables.Services)
+}
+
+// Verdicts reads the data path's counters.
+func (a *Agent) Verdicts() ([]maps.VerdictCount, error) {
+	return read(a, Tables.Verdicts)
+}
+
+// read holds off close while the tables are being read.
+func read[T any](a *Agent, do func(Tables) (T, error)) (T, error) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.tables == nil {
+		var none T
+		return none, errNotLoaded
+	}
+	return do(a.tables)
+}
+
+// Peers returns the BGP peers.
+func (a *Agent) Peers() []bgp.PeerState {
+	if s := a.currentSpeaker(); s != nil {
+		return s.Peers()
+	}
+	return []bgp.PeerState{}
+}
+
+// Routes returns the announced routes.
+func (a *Agent) Routes() []bgp.Route {
+	if s := a.currentSpeaker(); s != nil {
+		return s.Routes()
+	}
+	return []bgp.Route{}
+}
+
+func (a *Agent) currentSpeaker() Speaker {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.speaker
+}

@@ -1,0 +1,55 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+var descs []*prometheus.Desc
+
+// desc describes a metric and lists it for Describe.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	d := prometheus.NewDesc("penstock_"+name, help, labels, nil)
+	descs = append(descs, d)
+	return d
+}
+
+var (
+	buildInfo    = desc("build_info", "Version of the agent; always 1.", "version", "node")
+	startTime    = desc("start_time_seconds", "When the agent started, Unix time.")
+	state        = desc("state", "1 for the state that the agent is in.", "state")
+	ready        = desc("ready", "Whether the agent is ready.")
+	scrapeErrors = desc("scrape_errors", "Tables that could not be read at this scrape.")
+
+	verdictPackets = desc("verdict_packets_total", "Packets by what became of them.", "verdict", "action")
+	verdictBytes   = desc("verdict_bytes_total", "Bytes of IP packet by what became of them.", "verdict", "action")
+
+	backendPackets = desc("backend_packets_total", "Packets sent to a backend.", "service", "backend")
+	backendBytes   = desc("backend_bytes_total", "Bytes of IP packet sent to a backend.", "service", "backend")
+	backendFlows   = desc("backend_new_flows_total", "Flows begun at a backend.", "service", "backend")
+	backendRows    = desc("backend_rows", "Rows of the service's table that name the backend; 0 takes no new flow.", "service", "backend")
+	serviceRows    = desc("service_rows", "Rows of the service's table; 0 where no backend is usable.", "service")
+
+	flows         = desc("flows", "Entries of the flow table after its last sweep; a flow has two.")
+	flowsCapacity = desc("flows_capacity", "Entries that fit the flow table.")
+
+	interfaceAttached = desc("interface_attached", "Whether the program runs on a configured interface.", "interface", "mode")
+	interfaceFallback = desc("interface_fallback", "Whether an interface runs in generic mode because its driver refused.", "interface")
+	datapathSurvived  = desc("datapath_survived", "Whether the agent found the data path running when it started.")
+
+	sessionUp      = desc("bgp_session_up", "Whether the session is established.", "peer")
+	sessionFlaps   = desc("bgp_session_flaps_total", "Established sessions that ended.", "peer")
+	pathsAnnounced = desc("bgp_paths_announced", "Paths that the peer has from us.", "peer", "family")
+	pathsReceived  = desc("bgp_paths_received", "Paths that the peer sent; they are not used.", "peer", "family")
+
+	vipAnnounced    = desc("vip_announced", "Whether a VIP is announced, and why it is not.", "vip", "reason")
+	services        = desc("services", "Wanted services, each one port in one address family.")
+	serviceProblems = desc("service_problems", "Parts of Services that are not in force, and services that the tables refused.")
+	sourceProblems  = desc("source_problems", "Objects of the source that could not be used.")
+	sourceSynced    = desc("source_synced", "Whether the source has been read completely once.")
+
+	reloadSuccess   = desc("config_reload_success", "Whether the newest configuration is in force.")
+	reloadTimestamp = desc("config_reload_timestamp_seconds", "When the configuration in force was loaded, Unix time.")
+	restartNeeded   = desc("config_restart_keys", "Changed keys that wait for a restart.")
+
+	syncDuration  = desc("sync_duration_seconds", "Time that passes took.")
+	syncErrors    = desc("sync_errors_total", "Passes in which something failed.")
+	syncTimestamp = desc("sync_timestamp_seconds", "When the last pass began, Unix time.")
+)

@@ -1,0 +1,113 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// emitter turns what was read into metrics.
+type emitter struct{ ch chan<- prometheus.Metric }
+
+func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (e emitter) truth(d *prometheus.Desc, v bool, labels ...string) {
+	f := 0.0
+	if v {
+		f = 1
+	}
+	e.gauge(d, f, labels...)
+}
+
+// timestamp leaves out what has not happened yet.
+func (e emitter) timestamp(d *prometheus.Desc, t time.Time) {
+	if !t.IsZero() {
+		e.gauge(d, float64(t.UnixNano())/1e9)
+	}
+}
+
+func (e emitter) build(s api.Status) {
+	e.gauge(buildInfo, 1, s.Version, s.Node)
+	e.timestamp(startTime, s.Since)
+	for _, is := range []api.State{api.Starting, api.Running, api.Draining, api.Stopped} {
+		e.truth(state, s.State == is, string(is))
+	}
+	e.truth(ready, len(s.NotReady) == 0)
+}
+
+func (e emitter) loop(s api.Status) {
+	e.truth(sourceSynced, s.Source.Synced)
+	e.gauge(sourceProblems, float64(len(s.Source.Problems)))
+	e.truth(reloadSuccess, s.Config.Error == "")
+	e.timestamp(reloadTimestamp, s.Config.Loaded)
+	e.gauge(restartNeeded, float64(len(s.Config.Restart)))
+	e.ch <- prometheus.MustNewConstSummary(syncDuration, s.Sync.Passes, s.Sync.TotalDuration, nil)
+	e.counter(syncErrors, s.Sync.Errors)
+	e.timestamp(syncTimestamp, s.Sync.At)
+}
+
+func (e emitter) datapath(s api.Status) {
+	e.truth(datapathSurvived, s.Datapath.Survived)
+	if s.Datapath.Loaded {
+		e.gauge(flows, float64(s.Datapath.Flows.Entries))
+		e.gauge(flowsCapacity, float64(s.Datapath.Flows.Capacity))
+	}
+	for _, i := range s.Datapath.Interfaces {
+		e.truth(interfaceAttached, i.Attached, i.Name, i.Mode)
+		e.truth(interfaceFallback, i.Fallback != "", i.Name)
+	}
+}
+
+func (e emitter) bgp(s api.Status) {
+	for _, p := range s.BGP.Peers {
+		e.truth(sessionUp, api.SessionUp(p), p.Name)
+		e.counter(sessionFlaps, uint64(p.Flaps), p.Name)
+		for _, f := range p.Families {
+			e.gauge(pathsAnnounced, float64(f.Announced), p.Name, string(f.Family))
+			e.gauge(pathsReceived, float64(f.Received), p.Name, string(f.Family))
+		}
+	}
+}
+
+func (e emitter) vips(s api.Status) {
+	for _, v := range s.VIPs {
+		e.truth(vipAnnounced, v.Announced, v.VIP.String(), string(v.Reason))
+	}
+	problems := len(s.Reasons)
+	for _, svc := range s.Services {
+		if svc.Error != "" {
+			problems++
+		}
+	}
+	e.gauge(services, float64(len(s.Services)))
+	e.gauge(serviceProblems, float64(problems))
+}
+
+func (e emitter) verdicts(counts []maps.VerdictCount) {
+	for _, v := range counts {
+		e.counter(verdictPackets, v.Packets, v.Name, v.Action)
+		e.counter(verdictBytes, v.Bytes, v.Name, v.Action)
+	}
+}
+
+func (e emitter) backends(list []maps.ServiceStatus) {
+	for _, s := range list {
+		e.gauge(serviceRows, float64(s.Rows), s.Name)
+		for _, b := range s.Backends {
+			backend := b.Addr.String()
+			e.counter(backendPackets, b.Packets, s.Name, backend)
+			e.counter(backendBytes, b.Bytes, s.Name, backend)
+			e.counter(backendFlows, b.NewFlows, s.Name, backend)
+			e.gauge(backendRows, float64(b.Rows), s.Name, backend)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package metrics
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+type fakeAgent struct {
+	status   api.Status
+	services []maps.ServiceStatus
+	verdicts []maps.VerdictCount
+	err      error
+}
+
+func (f fakeAgent) Status() api.Status                      { return f.status }
+func (f fakeAgent) Services() ([]maps.ServiceStatus, error) { return f.services, f.err }
+func (f fakeAgent) Verdicts() ([]maps.VerdictCount, error)  { return f.verdicts, f.err }
+
+// full is an agent that has every metric.
+func full() fakeAgent {
+	at := time.Unix(1_700_000_000, 0)
+	return fakeAgent{
+		status: api.Status{
+			Version: "v1.2.3", Node: "lb-1", Since: at, State: api.Running,
+			Config: api.ConfigStatus{Loaded: at, Restart: []string{"nat.ports"}},
+			Source: api.SourceStatus{Synced: true, Problems: make([]desired.Problem, 3)},
+			Datapath: api.DatapathStatus{
+				Loaded: true, Survived: true, Flows: maps.FlowStats{Entries: 12, Capacity: 1024},
+				Interfaces: []api.InterfaceStatus{
+					{Name: "eth0", Attached: true, Mode: "native"},
+					{Name: "eth1", Attached: true, Mode: "generic", Fallback: "not supported"},
+					{Name: "eth2", Error: "no such interface"},
+				},
+			},
+			BGP: api.BGPStatus{Peers: []bgp.PeerState{
+				{Name: "tor-1", State: bgp.Established, Flaps: 2, Families: []bgp.FamilyState{{Family: bgp.IPv4, Announced: 5, Received: 1}}},
+				{Name: "tor-2", State: bgp.Active},
+			}},
+			VIPs: []api.VIPStatus{
+				{VIP: netip.MustParseAddr("192.0.2.1"), Announced: true, Reason: desired.Announceable},
+				{VIP: netip.MustParseAddr("2001:db8::1"), Reason: desired.NoUsableEndpoints},
+			},
+			Services: []api.ServiceStatus{{Name: "default/web:http/tcp/ipv4"}, {Name: "default/api:http/tcp/ipv4", Error: "no room"}},
+			Reasons:  make([]desired.ServiceReason, 4),
+			Sync:     api.SyncStatus{Synced: true, At: at, Passes: 10, TotalDuration: 0.5, Errors: 1},
+		},
+		services: []maps.ServiceStatus{{Name: "default/web:http/tcp/ipv4", Rows: 1024, Backends: []maps.BackendStatus{
+			{Addr: netip.MustParseAddrPort("10.1.0.2:8080"), Rows: 1024, Packets: 7, Bytes: 700, NewFlows: 3},
+		}}},
+		verdicts: []maps.VerdictCount{{Name: "drop_malformed", Action: "drop", Packets: 4, Bytes: 240}},
+	}
+}
+
+const wanted = `
+penstock_backend_bytes_total{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 700
+penstock_backend_new_flows_total{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 3
+penstock_backend_packets_total{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 7
+penstock_backend_rows{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 1024
+penstock_bgp_paths_announced{family="ipv4",peer="tor-1"} 5
+penstock_bgp_paths_received{family="ipv4",peer="tor-1"} 1
+penstock_bgp_session_flaps_total{peer="tor-1"} 2
+penstock_bgp_session_up{peer="tor-1"} 1
+penstock_bgp_session_up{peer="tor-2"} 0
+penstock_build_info{node="lb-1",version="v1.2.3"} 1
+penstock_config_reload_success 1
+penstock_config_reload_timestamp_seconds 1.7e+09
+penstock_config_restart_keys 1
+penstock_datapath_survived 1
+penstock_flows 12
+penstock_flows_capacity 1024
+penstock_interface_attached{interface="eth0",mode="native"} 1
+penstock_interface_attached{interface="eth1",mode="generic"} 1
+penstock_interface_attached{interface="eth2",mode=""} 0
+penstock_interface_fallback{interface="eth0"} 0
+penstock_interface_fallback{interface="eth1"} 1
+penstock_ready 1
+penstock_scrape_errors 0
+penstock_service_problems 5
+penstock_service_rows{service="default/web:http/tcp/ipv4"} 1024
+penstock_services 2
+penstock_source_problems 3
+penstock_source_synced 1
+penstock_start_time_seconds 1.7e+09
+penstock_state{state="running"} 1
+penstock_state{state="draining"} 0
+penstock_sync_duration_seconds_count 10
+penstock_sync_duration_seconds_sum 0.5
+penstock_sync_errors_total 1
+penstock_sync_timestamp_seconds 1.7e+09
+penstock_verdict_bytes_total{action="drop",verdict="drop_malformed"} 240
+penstock_verdict_packets_total{action="drop",verdict="drop_malformed"} 4
+penstock_vip_announced{reason="Announceable",vip="192.0.2.1"} 1
+penstock_vip_announced{reason="NoUsableEndpoints",vip="2001:db8::1"} 0
+`
+
+func scrape(t *testing.T, agent Agent) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	Handler(agent).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	body, err := io.ReadAll(w.Result().Body)
+	if err != nil || w.Code != http.StatusOK {
+		t.Fatalf("%d, %v: %s", w.Code, err, body)
+	}
+	return string(body)
+}
+
+func TestScrape(t *testing.T) {
+	text := scrape(t, full())
+	for line := range strings.Lines(wanted) {
+		if line != "\n" && !strings.Contains(text, "\n"+line) {
+			t.Errorf("no %s", line)
+		}
+	}
+	if !strings.Contains(text, "go_goroutines") || !strings.Contains(text, "process_start_time_seconds") {
+		t.Error("metrics of Go or of the process are missing")
+	}
+}
+
+func TestEveryMetricIsEmittedAndClean(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(New(full()))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(families) != len(descs) {
+		t.Errorf("%d metrics are described, %d emitted", len(descs), len(families))
+	}
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestTablesThatCannotBeRead(t *testing.T) {
+	agent := full()
+	agent.err = errors.New("no such map")
+	text := scrape(t, agent)
+	if !strings.Contains(text, "\npenstock_scrape_errors 2\n") || strings.Contains(text, "penstock_verdict_packets_total{") {
+		t.Errorf("scraped\n%s", text)
+	}
+	if !strings.Contains(text, `penstock_bgp_session_up{peer="tor-1"} 1`) {
+		t.Error("what can be read is missing too")
+	}
+}
+
+func TestAgentThatJustStarted(t *testing.T) {
+	text := scrape(t, fakeAgent{err: errors.New("not loaded"), status: api.Status{State: api.Starting, NotReady: []string{"all"}}})
+	for _, line := range []string{"penstock_ready 0", "penstock_scrape_errors 0", `penstock_state{state="starting"} 1`} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("no %s", line)
+		}
+	}
+	if strings.Contains(text, "penstock_sync_timestamp_seconds ") {
+		t.Error("a pass that never was has a time")
+	}
+}

@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// NoPeers is the reason of a VIP that nobody can be told of.
+const NoPeers desired.Reason = "NoPeers"
+
+// pass carries the whole wanted state out once. Until the source has synced there
+// is no wanted state, and what is in force stays.
+func (a *Agent) pass(ctx context.Context) {
+	began := time.Now()
+	a.busy.Store(began.UnixNano())
+	defer a.busy.Store(0)
+	snapshot, synced := a.deps.Source.Snapshot()
+	if !synced {
+		a.update(func(s *api.Status) { s.Source.Problems = nonNil(snapshot.Problems) })
+		return
+	}
+	want := desired.From(snapshot, a.booted.Node, began)
+	peersErr := a.syncPeers(ctx)
+	var attachErr error
+	out := a.apply(ctx, want, func() desired.Reason {
+		attachErr = a.attachments.ensure(a.cfg.Datapath.Interfaces, began)
+		return a.blocked()
+	})
+	a.report(want, out, peersErr, attachErr)
+	next := a.schedule(errors.Join(out.err, peersErr, attachErr) != nil || len(a.reconciler.failed) > 0)
+	a.publish(snapshot, want, out, errors.Join(out.err, peersErr), began, next)
+}
+
+// apply leaves the routers alone once they have been told to send elsewhere.
+func (a *Agent) apply(ctx context.Context, want desired.State, attach func() desired.Reason) outcome {
+	if a.draining {
+		return outcome{judgeAll(want.VIPs, Draining), a.reconciler.sync(ctx, want.Services)}
+	}
+	return a.reconciler.apply(ctx, want, attach)
+}
+
+func (a *Agent) syncPeers(ctx context.Context) error {
+	if !a.peersPending {
+		return nil
+	}
+	if err := a.reconciler.speaker.SetPeers(ctx, peers(a.cfg)); err != nil {
+		return fmt.Errorf("change BGP peers: %w", err)
+	}
+	a.peersPending = false
+	return nil
+}
+
+// blocked says why nothing at all may be announced.
+func (a *Agent) blocked() desired.Reason {
+	switch {
+	case a.attachments.attached() == 0:
+		return NoInterface
+	case len(a.cfg.BGP.Peers) == 0:
+		return NoPeers
+	}
+	return ""
+}
+
+// schedule sets the time of the next attempt after a failure; zero without one.
+func (a *Agent) schedule(failed bool) time.Time {
+	a.retry.Stop()
+	if !failed {
+		a.backoff.reset()
+		return time.Time{}
+	}
+	delay := a.backoff.next()
+	a.retry.Reset(delay)
+	return time.Now().Add(delay)
+}
+
+// report logs what is new since the last pass. The source logs its own problems.
+func (a *Agent) report(want desired.State, out outcome, peersErr, attachErr error) {
+	for _, r := range want.Reasons {
+		a.ledger.note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))
+	}
+	for name, err := range a.reconciler.failed {
+		a.ledger.note("service", name, err.Error())
+	}
+	for what, err := range map[string]error{"sync": out.err, "peers": peersErr, "attach": attachErr} {
+		if err != nil {
+			a.ledger.note("step", what, err.Error())
+		}
+	}
+	a.ledger.settle()
+	a.reportVIPs(out.vips)
+}
+
+func (a *Agent) reportVIPs(vips []verdict) {
+	now := make(map[string]verdict, len(vips))
+	for _, v := range vips {
+		vip := v.Addr.String()
+		now[vip] = v
+		before, known := a.announced[vip]
+		switch {
+		case v.announced && !before.announced:
+			a.log.Info("VIP announced", "vip", vip)
+		case !v.announced && (!known || before.Reason != v.Reason):
+			a.log.Info("VIP not announced", "vip", vip, "reason", v.Reason, "detail", v.Detail)
+		}
+	}
+	for vip := range a.announced {
+		if _, still := now[vip]; !still {
+			a.log.Info("VIP no longer wanted", "vip", vip)
+		}
+	}
+	a.announced = now
+}
+
+// publish makes a pass visible to readers.
+func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outcome, err error, began, next time.Time) {
+	vips := make([]api.VIPStatus, len(out.vips))
+	for i, v := range out.vips {
+		vips[i] = api.VIPStatus{
+			VIP: v.Addr, Prefix: v.Path, Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
+			Services: nonNil(v.Services),
+		}
+	}
+	services := make([]api.ServiceStatus, len(want.Services))
+	for i, s := range want.Services {
+		services[i] = a.serviceStatus(s)
+	}
+	warnings := append(a.cfg.Warnings(), sysctlWarnings(a.deps.System, a.attachments.status())...)
+	a.update(func(s *api.Status) {
+		if s.State == api.Starting && a.reconciler.synced {
+			s.State = api.Running
+		}
+		s.Source.Synced = true
+		s.Source.Problems = nonNil(snapshot.Problems)
+		s.VIPs, s.Services, s.Reasons, s.Warnings = vips, services, nonNil(want.Reasons), warnings
+		s.Datapath.Interfaces = a.attachments.status()
+		s.Sync.Synced = a.reconciler.synced
+		s.Sync.At = began
+		s.Sync.Duration = time.Since(began).Seconds()
+		s.Sync.TotalDuration += s.Sync.Duration
+		s.Sync.Passes++
+		if err != nil || len(a.reconciler.failed) > 0 {
+			s.Sync.Errors++
+		}
+		s.Sync.Error = text(err)
+		s.Sync.NextAttempt = next
+	})
+}
+
+func (a *Agent) serviceStatus(s maps.Service) api.ServiceStatus {
+	_, written := a.reconciler.written[s.Name]
+	err := a.reconciler.failed[s.Name]
+	out := api.ServiceStatus{
+		Name: s.Name, Frontends: make([]string, len(s.Frontends)), Backends: len(s.Backends),
+		InKernel: written && err == nil, Error: text(err),
+	}
+	for i, f := range s.Frontends {
+		out.Frontends[i] = f.String()
+	}
+	return out
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func nonNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

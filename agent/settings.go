@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/bpf"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// bpfConfig is what the program is loaded with.
+func bpfConfig(c *config.Config) bpf.Config {
+	d, n := c.Datapath, c.NAT
+	return bpf.Config{
+		Pins:            d.BPFFS,
+		DiscardFlows:    d.DiscardFlows,
+		Compile:         d.Compile,
+		Clang:           d.Clang,
+		Seed:            d.SeedBytes(),
+		Ports:           bpf.PortRange{First: n.Ports.First, Last: n.Ports.Last},
+		UnmatchedReject: d.Unmatched == "reject",
+		ICMPRate:        d.ICMPRate,
+		Timeouts:        timeouts(c),
+		MaxFlows:        n.MaxFlows, MaxFrontends: d.MaxFrontends, MaxBackends: d.MaxBackends, MaxRows: d.MaxRows,
+	}
+}
+
+func timeouts(c *config.Config) bpf.Timeouts {
+	t := c.NAT.Timeouts
+	return bpf.Timeouts{SYN: t.SYN, Established: t.Established, Closing: t.Closing, Closed: t.Closed, UDP: t.UDP}
+}
+
+// mapsOptions is what the tables are opened with.
+func mapsOptions(c *config.Config) maps.Options {
+	return maps.Options{Rows: c.Datapath.Rows, Seed: c.Datapath.SeedBytes(), Timeouts: timeouts(c)}
+}
+
+// bgpConfig is what the speaker starts with. restarting says that the data plane
+// forwarded on while no agent ran.
+func bgpConfig(c *config.Config, routerID netip.Addr, restarting bool) bgp.Config {
+	return bgp.Config{
+		ASN:      c.BGP.ASN,
+		RouterID: routerID,
+		GracefulRestart: bgp.GracefulRestart{
+			Enabled: c.BGP.GracefulRestart.Enabled, RestartTime: c.BGP.GracefulRestart.RestartTime,
+		},
+		Peers:      peers(c),
+		Restarting: restarting,
+	}
+}
+
+func peers(c *config.Config) []bgp.Peer {
+	out := make([]bgp.Peer, len(c.BGP.Peers))
+	for i, p := range c.BGP.Peers {
+		out[i] = bgp.Peer{
+			Name: p.Name, Address: p.Address, ASN: p.ASN, LocalAddress: p.LocalAddress,
+			Password: p.Password.Reveal(), HoldTime: p.HoldTime, KeepaliveTime: p.KeepaliveTime,
+			ConnectRetry: p.ConnectRetry, MultihopTTL: p.MultihopTTL, NextHop4: p.NextHop4, NextHop6: p.NextHop6,
+		}
+		for _, f := range p.Families {
+			out[i].Families = append(out[i].Families, bgp.Family(f))
+		}
+	}
+	return out
+}
+
+// routerID is the configured one, or the node's first IPv4 address.
+func routerID(c *config.Config, own []netip.Addr) (netip.Addr, error) {
+	if c.BGP.RouterID.IsValid() {
+		return c.BGP.RouterID, nil
+	}
+	for _, a := range own {
+		if a.Is4() && a.IsGlobalUnicast() {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("this node has no IPv4 address to make a BGP identifier of; set bgp.routerID")
+}

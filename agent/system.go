@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Kernel is the System of the network namespace that the process runs in.
+type Kernel struct{}
+
+// DefaultDevices names the devices of all default routes of the main table.
+func (Kernel) DefaultDevices() ([]string, error) {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL,
+		&netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, fmt.Errorf("read default routes: %w", err)
+	}
+	indices := map[int]bool{}
+	for _, r := range routes {
+		if !isDefault(r.Dst) {
+			continue
+		}
+		for _, hop := range append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: r.LinkIndex}) {
+			indices[hop.LinkIndex] = true
+		}
+	}
+	delete(indices, 0) // multipath routes have no device of their own
+	var names []string
+	var errs []error
+	for index := range indices {
+		dev, err := net.InterfaceByIndex(index)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("device %d of a default route: %w", index, err))
+			continue
+		}
+		if dev.Flags&net.FlagLoopback == 0 { // IPv6 has an unreachable default on lo
+			names = append(names, dev.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, errors.Join(errs...)
+}
+
+func isDefault(dst *net.IPNet) bool {
+	if dst == nil {
+		return true
+	}
+	ones, _ := dst.Mask.Size()
+	return ones == 0
+}
+
+// Ifindex returns an error that wraps fs.ErrNotExist for a missing interface.
+func (Kernel) Ifindex(name string) (int, error) {
+	dev, err := net.InterfaceByName(name)
+	if err == nil {
+		return dev.Index, nil
+	}
+	if _, missing := os.Stat(filepath.Join("/sys/class/net", name)); errors.Is(missing, fs.ErrNotExist) {
+		return 0, fmt.Errorf("no such interface: %w", fs.ErrNotExist)
+	}
+	return 0, fmt.Errorf("look up interface: %w", err)
+}
+
+const procSys = "/proc/sys"
+
+// Sysctl reads /proc/sys/name without the line break at its end.
+func (Kernel) Sysctl(name string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(procSys, name))
+	if err != nil {
+		return "", fmt.Errorf("read sysctl: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// SetSysctl writes /proc/sys/name unless it has the value already, which may
+// spare it a read-only file system.
+func (k Kernel) SetSysctl(name, value string) error {
+	if now, err := k.Sysctl(name); err == nil && now == value {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(procSys, name), []byte(value), 0); err != nil {
+		return fmt.Errorf("set sysctl: %w", err)
+	}
+	return nil
+}
+
+// ownAddrs lists the node's addresses in the order of its devices.
+func ownAddrs() ([]netip.Addr, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("read the node's addresses: %w", err)
+	}
+	var out []netip.Addr
+	for _, a := range addrs {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			out = append(out, prefix.Addr())
+		}
+	}
+	return out, nil
+}
