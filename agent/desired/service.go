@@ -112,7 +112,7 @@ func restricted(svc *corev1.Service, f family) (string, bool) {
 	ranges := svc.Spec.LoadBalancerSourceRanges
 	if len(ranges) == 0 {
 		if a := strings.TrimSpace(svc.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]); a != "" {
-			ranges = strings.Split(a, ",")
+			ranges = strings.FieldsFunc(a, func(r rune) bool { return r == ',' || r == ' ' })
 		}
 	}
 	open := slices.ContainsFunc(ranges, func(r string) bool {

@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -74,4 +75,15 @@ func (s *Source) scan() {
 	case s.changed <- struct{}{}:
 	default:
 	}
+}
+
+// Read gives what dir holds now, without following it.
+func Read(dir string, log *slog.Logger) (desired.Snapshot, error) {
+	s := New(dir, log)
+	s.scan()
+	snapshot, synced := s.Snapshot()
+	if !synced {
+		return snapshot, fmt.Errorf("read manifests: %s", snapshot.Problems[0])
+	}
+	return snapshot, nil
 }

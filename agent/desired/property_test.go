@@ -1,0 +1,210 @@
+package desired_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+var compareStates = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+
+// pick draws from few values, so that objects collide.
+func pick[T any](t *rapid.T, label string, from ...T) T {
+	return rapid.SampledFrom(from).Draw(t, label)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func drawService(t *rapid.T, name string) *corev1.Service {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+	svc.CreationTimestamp = metav1.NewTime(now.Add(time.Duration(rapid.IntRange(-2, 0).Draw(t, "age")) * time.Hour))
+	svc.Spec.Type = pick(t, "type", corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeClusterIP)
+	svc.Spec.LoadBalancerClass = pick(t, "class", nil, nil, ptr(desired.Class), ptr("example.net/lb"))
+	svc.Spec.PublishNotReadyAddresses = pick(t, "publish", false, false, true)
+	addresses := []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "10.0.0.1", "198.51.100.1", "127.0.0.1", "x"}
+	svc.Spec.ExternalIPs = rapid.SliceOfN(rapid.SampledFrom(addresses), 0, 3).Draw(t, "externalIPs")
+	for range rapid.IntRange(0, 3).Draw(t, "ports") {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{
+			Name:     pick(t, "port name", "", "a", "b"),
+			Port:     pick[int32](t, "port", 80, 81, 0),
+			Protocol: pick(t, "protocol", corev1.ProtocolTCP, corev1.ProtocolUDP, "", corev1.ProtocolSCTP),
+		})
+	}
+	return svc
+}
+
+func drawSlice(t *rapid.T, name string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+	s.Labels = map[string]string{discoveryv1.LabelServiceName: pick(t, "of", "s0", "s1", "s2")}
+	s.AddressType = pick(t, "addressType", discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
+	for range rapid.IntRange(0, 3).Draw(t, "ports") {
+		s.Ports = append(s.Ports, discoveryv1.EndpointPort{
+			Name: pick(t, "port name", nil, ptr(""), ptr("a"), ptr("b")),
+			Port: pick(t, "port", nil, ptr[int32](8080), ptr[int32](8081), ptr[int32](0)),
+		})
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "endpoints") {
+		condition := func(label string) *bool { return pick(t, label, nil, ptr(true), ptr(false)) }
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
+			Addresses:  []string{pick(t, "address", "10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "192.0.2.1", "::1")},
+			NodeName:   pick(t, "node", nil, ptr("n1"), ptr("n2")),
+			Conditions: discoveryv1.EndpointConditions{Ready: condition("ready"), Serving: condition("serving"), Terminating: condition("terminating")},
+		})
+	}
+	return s
+}
+
+func drawSnapshot(t *rapid.T) desired.Snapshot {
+	var s desired.Snapshot
+	for i := range rapid.IntRange(0, 4).Draw(t, "services") {
+		s.Services = append(s.Services, drawService(t, fmt.Sprintf("s%d", i)))
+	}
+	for i := range rapid.IntRange(0, 5).Draw(t, "slices") {
+		s.Slices = append(s.Slices, drawSlice(t, fmt.Sprintf("e%d", i)))
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "nodes") {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i)}}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "198.51.100.1"}}
+		s.Nodes = append(s.Nodes, n)
+	}
+	return s
+}
+
+// shuffled gives the same objects with everything in another order that has no
+// meaning in Kubernetes.
+func shuffled(t *rapid.T, s desired.Snapshot) desired.Snapshot {
+	s.Services = rapid.Permutation(s.Services).Draw(t, "services order")
+	s.Slices = rapid.Permutation(s.Slices).Draw(t, "slices order")
+	s.Nodes = rapid.Permutation(s.Nodes).Draw(t, "nodes order")
+	for i, svc := range s.Services {
+		s.Services[i] = svc.DeepCopy()
+		s.Services[i].Spec.ExternalIPs = rapid.Permutation(svc.Spec.ExternalIPs).Draw(t, "addresses order")
+	}
+	for i, slice := range s.Slices {
+		s.Slices[i] = slice.DeepCopy()
+		s.Slices[i].Endpoints = rapid.Permutation(slice.Endpoints).Draw(t, "endpoints order")
+		s.Slices[i].Ports = rapid.Permutation(slice.Ports).Draw(t, "ports order")
+	}
+	return s
+}
+
+func TestOrderDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawSnapshot(t)
+		a, b := desired.From(s, "n1", now), desired.From(shuffled(t, s), "n1", now)
+		if diff := cmp.Diff(a, b, compareStates); diff != "" {
+			t.Errorf("another order of the same objects:\n%s", diff)
+		}
+	})
+}
+
+// What is refused, for whatever reason, leaves the others as they are.
+func TestRefusedServicesCostOnlyThemselves(t *testing.T) {
+	refused := func(name string, change func(*corev1.ServiceSpec)) *corev1.Service {
+		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "bad", Name: name}}
+		svc.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ExternalIPs: []string{"192.0.2.1"},
+			Ports: []corev1.ServicePort{{Port: 80}}}
+		change(&svc.Spec)
+		return svc
+	}
+	all := []*corev1.Service{
+		refused("class", func(s *corev1.ServiceSpec) { s.LoadBalancerClass = ptr("example.net/lb") }),
+		refused("type", func(s *corev1.ServiceSpec) {
+			s.Type, s.LoadBalancerClass = corev1.ServiceTypeNodePort, ptr(desired.Class)
+		}),
+		refused("headless", func(s *corev1.ServiceSpec) { s.ClusterIP = corev1.ClusterIPNone }),
+		refused("no-ports", func(s *corev1.ServiceSpec) { s.Ports = nil }),
+		refused("address", func(s *corev1.ServiceSpec) { s.ExternalIPs = []string{"127.0.0.1", "fe80::1", ""} }),
+		refused("no-address", func(s *corev1.ServiceSpec) { s.ExternalIPs = nil }),
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawSnapshot(t)
+		alone := desired.From(s, "n1", now)
+		bad := 0
+		for _, svc := range all {
+			if rapid.Bool().Draw(t, svc.Name) {
+				s.Services = append(s.Services, svc)
+				bad++
+			}
+		}
+		among := desired.From(s, "n1", now)
+		told := map[string]bool{}
+		among.Reasons = slices.DeleteFunc(among.Reasons, func(r desired.ServiceReason) bool {
+			of := strings.HasPrefix(r.Service, "bad/")
+			if of {
+				told[r.Service] = true
+			}
+			return of
+		})
+		if diff := cmp.Diff(alone, among, compareStates); diff != "" {
+			t.Errorf("state (-alone +among refused ones):\n%s", diff)
+		}
+		if len(told) != bad {
+			t.Errorf("reasons for %v, want for %d Services", told, bad)
+		}
+	})
+}
+
+// What holds of every state.
+func TestStateIsConsistent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		snapshot := drawSnapshot(t)
+		s := desired.From(snapshot, "lb1", now)
+		explained := map[string]bool{}
+		for _, r := range s.Reasons {
+			explained[r.Service] = true
+			if r.Reason == "" || r.Detail == "" {
+				t.Errorf("reason without a name or detail: %+v", r)
+			}
+		}
+		usable, owner := map[string]bool{}, map[maps.Frontend]string{}
+		vips := map[netip.Addr]desired.VIP{}
+		for _, v := range s.VIPs {
+			vips[v.Addr] = v
+		}
+		for i, svc := range s.Services {
+			if i > 0 && s.Services[i-1].Name >= svc.Name || len(svc.Frontends) == 0 {
+				t.Errorf("service %s: out of order, twice, or without a frontend", svc.Name)
+			}
+			usable[svc.Name] = slices.ContainsFunc(svc.Backends, func(b maps.Backend) bool { return b.Weight > 0 })
+			if of, _, _ := strings.Cut(svc.Name, ":"); !usable[svc.Name] && !explained[of] {
+				t.Errorf("service %s takes no flow and no reason says why", svc.Name)
+			}
+			for _, fe := range svc.Frontends {
+				if other := owner[fe]; other != "" {
+					t.Errorf("frontend %s is of %s and of %s", fe, other, svc.Name)
+				}
+				owner[fe] = svc.Name
+				if in := slices.Contains(vips[fe.VIP].Services, svc.Name); in != usable[svc.Name] {
+					t.Errorf("VIP %s names service %s: %v, usable: %v", fe.VIP, svc.Name, in, usable[svc.Name])
+				}
+			}
+			for i, be := range svc.Backends {
+				if _, vip := vips[be.Addr.Addr()]; vip || be.Addr.Port() == 0 || be.Addr.Addr().Is4() != svc.Frontends[0].VIP.Is4() {
+					t.Errorf("service %s has backend %s", svc.Name, be.Addr)
+				}
+				if i > 0 && svc.Backends[i-1].Addr.Compare(be.Addr) >= 0 {
+					t.Errorf("service %s: backend %s is out of order or twice", svc.Name, be.Addr)
+				}
+			}
+		}
+		for _, v := range s.VIPs {
+			if (v.Reason == desired.Announceable) != (len(v.Services) > 0) || v.Reason == "" {
+				t.Errorf("VIP %+v", v)
+			}
+		}
+	})
+}
