@@ -1,0 +1,130 @@
+package netns
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-lb/penstock/test/fixture"
+	"github.com/penstock-lb/penstock/test/lab"
+)
+
+// TestMain builds the binary once for all tests.
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if os.Getenv("PENSTOCK") == "" {
+		dir, err := os.MkdirTemp("", "penstock-netns-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		binary := filepath.Join(dir, "penstock")
+		if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/penstock").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build penstock: %v\n%s", err, out)
+			return 1
+		}
+		os.Setenv("PENSTOCK", binary)
+	}
+	return m.Run()
+}
+
+// site is a lab whose agents run, with the web tier on all nodes, announced.
+func site(t *testing.T, opts lab.Options) *lab.Lab {
+	t.Helper()
+	l := lab.New(t, opts)
+	l.Apply(t, lab.Web(l.Nodes...))
+	for _, b := range l.LBs {
+		b.StartAgent(t)
+	}
+	l.WaitRoutes(t, len(l.LBs))
+	return l
+}
+
+var vips = map[string]netip.Addr{"ipv4": lab.VIP4, "ipv6": lab.VIP6}
+
+func url(vip netip.Addr, port uint16, path string) string {
+	return "http://" + netip.AddrPortFrom(vip, port).String() + path
+}
+
+// curl makes one request from the client and returns the body.
+func curl(l *lab.Lab, args ...string) (string, error) {
+	return l.Client.Output(append([]string{"curl", "-sS", "--fail", "--max-time", "10"}, args...)...)
+}
+
+var serverName = regexp.MustCompile(`server=(\S+)`)
+
+// servers makes n requests, each on a connection of its own, and counts who answered.
+func servers(t *testing.T, l *lab.Lab, vip netip.Addr, n int) map[string]int {
+	t.Helper()
+	count := make(map[string]int)
+	for range n {
+		body, err := curl(l, url(vip, 80, "/"))
+		if err != nil {
+			t.Fatalf("request to %s: %v", vip, err)
+		}
+		m := serverName.FindStringSubmatch(body)
+		if m == nil {
+			t.Fatalf("request to %s: answer %q", vip, body)
+		}
+		count[m[1]]++
+	}
+	return count
+}
+
+// verdicts reads an LB node's counters.
+func verdicts(t *testing.T, b *lab.LB) map[string]uint64 {
+	t.Helper()
+	out, err := b.Penstock("verdicts", "--all", "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []struct {
+		Name    string
+		Packets uint64
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		t.Fatalf("verdicts: %v in %s", err, out)
+	}
+	counts := make(map[string]uint64, len(list))
+	for _, v := range list {
+		counts[v.Name] = v.Packets
+	}
+	return counts
+}
+
+// load is wrk at work on a VIP.
+type load struct{ *fixture.Process }
+
+func startLoad(t *testing.T, l *lab.Lab, vip netip.Addr, d time.Duration, args ...string) load {
+	t.Helper()
+	argv := append([]string{"wrk", "-t1", "-c20", "--timeout", "10s", "-d", strconv.Itoa(int(d.Seconds())) + "s"}, args...)
+	return load{l.Client.Start(t, append(argv, url(vip, 80, "/"))...)}
+}
+
+var requests = regexp.MustCompile(`(\d+) requests in`)
+
+// check waits for the end and fails the test if a single request failed.
+func (w load) check(t *testing.T) {
+	t.Helper()
+	if code, err := w.Wait(2 * time.Minute); err != nil || code != 0 {
+		t.Fatalf("wrk: exit %d, %v\n%s", code, err, w.Output())
+	}
+	out := w.Output()
+	m := requests.FindStringSubmatch(out)
+	if m == nil || m[1] == "0" {
+		t.Errorf("wrk made no request:\n%s", out)
+	}
+	if strings.Contains(out, "Socket errors") || strings.Contains(out, "Non-2xx") {
+		t.Errorf("requests failed:\n%s", out)
+	}
+	t.Logf("%s: %s requests, none failed", w.Argv[len(w.Argv)-1], m[1])
+}
