@@ -86,3 +86,16 @@ func TestMTU(t *testing.T) {
 		}
 	}
 }
+
+// A link message without news, such as one for its counters, puts nothing in doubt.
+func TestLinkNews(t *testing.T) {
+	r := New(slog.New(slog.DiscardHandler))
+	after := func(mac byte) bool {
+		var s suspects
+		r.setLink(linkOf(&netlink.Device{LinkAttrs: attrs(1, mac)}), &s)
+		return s.any()
+	}
+	if !after(1) || after(1) || !after(2) {
+		t.Error("news: want at the first message and with another MAC, not with the same again")
+	}
+}

@@ -125,26 +125,36 @@ func (l *lab) resolve(addr string) lbmaps.NextHop {
 	return l.resolveAll(a)[a]
 }
 
-// expect resolves addr again at each Changed until it is want, and lets earlier events run dry, so that
-// none of them can stand in for one that a test makes next.
+// expect resolves addr now, and again at each Changed until it is want.
 func (l *lab) expect(addr string, want lbmaps.NextHop) {
 	l.t.Helper()
+	if got := l.resolve(addr); got != want {
+		l.becomes(addr, want)
+		return
+	}
+	l.quiet()
+}
+
+// becomes resolves addr at each Changed until it is want, and lets earlier events run dry, so that none of
+// them can stand in for one that a test makes next.
+func (l *lab) becomes(addr string, want lbmaps.NextHop) {
+	l.t.Helper()
+	got := lbmaps.NextHop{}
 	timeout := time.After(8 * time.Second)
 	for {
-		got := l.resolve(addr)
-		if got == want {
-			l.quiet()
-			return
-		}
 		select {
 		case <-l.r.Changed():
 		case <-timeout:
 			l.t.Fatalf("next hop of %s with no further change:\n got %+v\nwant %+v", addr, got, want)
 		}
+		if got = l.resolve(addr); got == want {
+			l.quiet()
+			return
+		}
 	}
 }
 
-// quiet returns after no event came for a while.
+// quiet returns after no event came for a while, and forgets a signal of those before.
 func (l *lab) quiet() {
 	l.t.Helper()
 	seen, since := l.r.Stats().Events, time.Now()
@@ -157,6 +167,10 @@ func (l *lab) quiet() {
 		}
 		return nil
 	})
+	select {
+	case <-l.r.Changed():
+	default:
+	}
 }
 
 // via is the next hop through a device of the node to a device of a gateway.

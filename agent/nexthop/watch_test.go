@@ -13,6 +13,15 @@ import (
 	"github.com/penstock-lb/penstock/test/fixture"
 )
 
+// What is there before the subscription makes no event.
+func TestKnownBeforeRun(t *testing.T) {
+	l := newLab(t)
+	mac := l.iface(l.gw0, "lan").HardwareAddr
+	l.ip(fmt.Sprintf("neigh replace 192.0.2.200 lladdr %s nud permanent dev eth0", mac))
+	l.run()
+	l.expect("192.0.2.200", l.via(l.eth0, l.gw0, "192.0.2.1"))
+}
+
 func TestRouteChange(t *testing.T) {
 	l := newLab(t)
 	l.run()
@@ -20,17 +29,17 @@ func TestRouteChange(t *testing.T) {
 	l.ip("route add default via 2001:db8::fe")
 	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.ip("route replace default via 198.51.100.254")
-	l.expect("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
+	l.becomes("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
 	l.ip("route add 10.0.0.0/24 via 192.0.2.254")
-	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
+	l.becomes("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.ip("route del 10.0.0.0/24")
-	l.expect("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
+	l.becomes("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
 	l.ip("route del default")
-	l.expect("10.0.0.1", lbmaps.NextHop{})
+	l.becomes("10.0.0.1", lbmaps.NextHop{})
 
 	l.expect("fd00::1", l.via(l.eth0, l.gw0, "2001:db8::1"))
 	l.ip("route replace default via 2001:db8:1::fe")
-	l.expect("fd00::1", l.via(l.eth1, l.gw1, "2001:db8:1::1"))
+	l.becomes("fd00::1", l.via(l.eth1, l.gw1, "2001:db8:1::1"))
 }
 
 // The route is the same, a rule leads elsewhere.
@@ -41,7 +50,7 @@ func TestRuleChange(t *testing.T) {
 	l.ip("route add default via 198.51.100.254 table 7")
 	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.ip("rule add to 10.0.0.0/8 table 7")
-	l.expect("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
+	l.becomes("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
 }
 
 func TestNexthopObjectChange(t *testing.T) {
@@ -52,7 +61,7 @@ func TestNexthopObjectChange(t *testing.T) {
 	l.ip("route add 10.0.0.0/8 nhid 1")
 	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.ip("nexthop replace id 1 via 198.51.100.254 dev eth1")
-	l.expect("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
+	l.becomes("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
 }
 
 func TestGatewayMAC(t *testing.T) {
@@ -68,7 +77,7 @@ func TestGatewayMAC(t *testing.T) {
 			if want.DstMAC != [6]byte{2, 0, 0, 0, 0, 0x99} {
 				t.Fatalf("gateway's MAC did not change: %x", want.DstMAC)
 			}
-			l.expect(addr, want)
+			l.becomes(addr, want)
 		})
 	}
 }
@@ -90,7 +99,7 @@ func TestNeighbourComesLate(t *testing.T) {
 			l.gw0.Sysctl(t, "net.ipv4.conf.lan.arp_notify", "0")
 			l.gw0.Sysctl(t, "net.ipv6.conf.lan.ndisc_notify", "0")
 			l.gw0.AddAddr(t, "lan", addr+"/32")
-			l.expect(addr, l.via(l.eth0, l.gw0, source))
+			l.becomes(addr, l.via(l.eth0, l.gw0, source))
 		})
 	}
 }
@@ -101,7 +110,7 @@ func TestNeighbourGone(t *testing.T) {
 	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.on(l.gw0, "ip addr del 192.0.2.254/24 dev lan")
 	l.ip("neigh replace 192.0.2.254 nud failed dev eth0")
-	l.expect("192.0.2.254", unresolved("192.0.2.1"))
+	l.becomes("192.0.2.254", unresolved("192.0.2.1"))
 }
 
 // A stale neighbour is confirmed although no packet of the kernel's own goes there.
@@ -126,13 +135,23 @@ func TestLinkDownAndUp(t *testing.T) {
 	l.run()
 	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.on(l.gw0, "ip link set lan down")
+	l.becomes("192.0.2.254", unresolved("192.0.2.1"))
+	l.on(l.gw0, "ip link set lan up")
+	l.becomes("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
+	l.ip("link set eth0 down")
+	l.becomes("192.0.2.254", lbmaps.NextHop{})
+	l.ip("link set eth0 up")
+	l.becomes("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
+}
+
+// A neighbour that could not be asked for without a carrier is asked for when there is one.
+func TestLinkUpAfterStart(t *testing.T) {
+	l := newLab(t)
+	l.on(l.gw0, "ip link set lan down")
+	l.run()
 	l.expect("192.0.2.254", unresolved("192.0.2.1"))
 	l.on(l.gw0, "ip link set lan up")
-	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
-	l.ip("link set eth0 down")
-	l.expect("192.0.2.254", lbmaps.NextHop{})
-	l.ip("link set eth0 up")
-	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
+	l.becomes("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
 }
 
 // The other device's route takes over when the link of the better one goes, and gives back.
@@ -144,9 +163,9 @@ func TestLinkDownWithAlternative(t *testing.T) {
 	l.ip("route add 10.0.0.0/8 via 198.51.100.254 metric 2")
 	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.on(l.gw0, "ip link set lan down")
-	l.expect("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
+	l.becomes("10.0.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
 	l.on(l.gw0, "ip link set lan up")
-	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
+	l.becomes("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
 }
 
 func TestSourceChange(t *testing.T) {
@@ -157,7 +176,7 @@ func TestSourceChange(t *testing.T) {
 	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	l.node.Sysctl(t, "net.ipv4.conf.all.promote_secondaries", "1")
 	l.ip("addr del 192.0.2.1/24 dev eth0") // no event for the route, whose source it was
-	l.expect("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.2"))
+	l.becomes("10.0.0.1", l.via(l.eth0, l.gw0, "192.0.2.2"))
 }
 
 func TestMTUChange(t *testing.T) {
@@ -167,7 +186,7 @@ func TestMTUChange(t *testing.T) {
 	l.expect("2001:db8::fe", want)
 	l.ip("link set eth0 mtu 1400")
 	want.MTU = 1400
-	l.expect("2001:db8::fe", want)
+	l.becomes("2001:db8::fe", want)
 }
 
 // Many pods behind one gateway cost lookups for a route that covers them, and none for its MAC.
@@ -214,11 +233,6 @@ func TestNoSignalWithoutChange(t *testing.T) {
 	l := newLab(t)
 	l.run()
 	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
-	select { // what the first Resolve's neighbour caused
-	case <-l.r.Changed():
-		l.resolve("192.0.2.254")
-	default:
-	}
 	l.ip("route add 10.0.0.0/8 via 192.0.2.254")
 	l.ip("route add 192.0.2.254/32 dev eth0")
 	l.ip("neigh replace 192.0.2.200 lladdr 02:00:00:00:00:03 dev eth0")
@@ -257,10 +271,12 @@ func TestOverflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.expect("10.255.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
+	l.becomes("10.255.0.1", l.via(l.eth1, l.gw1, "198.51.100.1"))
 	fixture.Wait(t, 5*time.Second, "a second subscription", func() error {
-		if s := l.r.Stats(); s.Resyncs < 2 {
-			return fmt.Errorf("%+v", s)
+		l.r.mu.Lock()
+		defer l.r.mu.Unlock()
+		if l.r.stats.Resyncs < 2 || !l.r.following {
+			return fmt.Errorf("following %v, %+v", l.r.following, l.r.stats)
 		}
 		return nil
 	})
