@@ -110,9 +110,12 @@ static __always_inline int quote(struct xdp_md *ctx, const struct packet *p, str
 	__u32 len = p->len < QUOTE_MAX ? p->len : QUOTE_MAX;
 
 	__builtin_memset(s->quote, 0, sizeof(s->quote));
+	/* one bound after the other, for verifiers that can't follow a range check */
 	barrier_var(len);
-	if (len < sizeof(struct iphdr) || len > QUOTE_MAX ||
-	    bpf_xdp_load_bytes(ctx, p->l3, s->quote, len))
+	if (len < sizeof(struct iphdr))
+		return -1;
+	barrier_var(len);
+	if (len > QUOTE_MAX || bpf_xdp_load_bytes(ctx, p->l3, s->quote, len))
 		return -1;
 	return sizeof(struct icmp_header) + len;
 }
