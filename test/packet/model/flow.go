@@ -1,8 +1,11 @@
 package model
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // state is how far a TCP connection has come.
@@ -24,6 +27,26 @@ type flow struct {
 	state                state
 	clientFIN, backedFIN bool
 	replaced             bool // by a newer flow with the same request
+}
+
+// Flow is a translation that the model knows in full.
+type Flow struct {
+	Client, VIP   netip.AddrPort
+	Node, Backend netip.AddrPort
+	Proto         uint8
+}
+
+// Flows lists the flows that packets can belong to, by client and VIP.
+func (m *Model) Flows() (list []Flow) {
+	for t, f := range m.requests {
+		if f.node.Port() != 0 && m.replies[f.reply()] == f {
+			list = append(list, Flow{t.src, t.dst, f.node, f.backend, t.proto})
+		}
+	}
+	slices.SortFunc(list, func(a, b Flow) int {
+		return cmp.Or(a.Client.Compare(b.Client), a.VIP.Compare(b.VIP), cmp.Compare(a.Proto, b.Proto))
+	})
+	return list
 }
 
 // reply is the tuple of the backend's answers.
@@ -84,18 +107,23 @@ func (m *Model) remove(f *flow) {
 	}
 }
 
-// learn takes the port of a flow from a packet that the program has sent for it.
-func (m *Model) learn(f *flow, observed []byte) error {
-	p, ok := parse(observed)
+// learn takes the port of a flow from what the program has made of its packet p.
+func (m *Model) learn(f *flow, p *parsed, observed []byte) error {
+	out, ok := parse(observed)
 	if f.node.Port() != 0 || !ok || p.part == later {
 		return nil
 	}
-	if p.sport < m.cfg.PortFirst || p.sport > m.cfg.PortLast {
-		return fmt.Errorf("port %d of flow %v is outside %d-%d", p.sport, f.request, m.cfg.PortFirst, m.cfg.PortLast)
+	l4 := out.l3 + p.l4 - p.l3
+	if len(observed) < l4+2 {
+		return nil
 	}
-	f.node = netip.AddrPortFrom(f.node.Addr(), p.sport)
+	port := binary.BigEndian.Uint16(observed[l4:])
+	if port < m.cfg.PortFirst || port > m.cfg.PortLast {
+		return fmt.Errorf("port %d of flow %v is outside %d-%d", port, f.request, m.cfg.PortFirst, m.cfg.PortLast)
+	}
+	f.node = netip.AddrPortFrom(f.node.Addr(), port)
 	if other := m.replies[f.reply()]; other != nil && !other.over() {
-		return fmt.Errorf("port %d of flow %v is in use by flow %v of the same backend %s", p.sport, f.request, other.request, f.backend)
+		return fmt.Errorf("port %d of flow %v is in use by flow %v of the same backend %s", port, f.request, other.request, f.backend)
 	}
 	m.replies[f.reply()] = f
 	return nil

@@ -41,7 +41,7 @@ func (m *Model) forward(p *parsed, s *service, observed []byte) (Result, error) 
 	// What is rejected or dropped does not show the port.
 	var err error
 	if route.Kind != RouteNone && (route.Kind != RouteTooBig || !p.dontFragment) {
-		err = m.learn(f, observed)
+		err = m.learn(f, p, observed)
 	}
 	return m.send(p, f.node, f.backend, route, "forward"), err
 }

@@ -11,7 +11,7 @@ import (
 // Config is what the program is loaded with, and where it stands.
 type Config struct {
 	Seed                [16]byte
-	Rows                uint32 // of the smallest table
+	Rows                uint32 // of the smallest table, at least 16
 	PortFirst, PortLast uint16 // ports that flows get, both included
 	Reject              bool   // answer what is for a VIP and goes nowhere by an ICMP error
 	Ingress             uint32 // index of the device that frames come in by
@@ -98,7 +98,7 @@ func (m *Model) Sync(want maps.Want) {
 			}
 		}
 		if len(eps) > 0 {
-			svc.table = rendezvous.New(m.cfg.Seed, rendezvous.RowsFor(len(eps), m.cfg.Rows))
+			svc.table = rendezvous.New(m.cfg.Seed, rendezvous.RowsFor(len(s.Backends), m.cfg.Rows))
 			svc.table.Set(eps)
 		}
 		for _, fe := range s.Frontends {

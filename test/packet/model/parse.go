@@ -198,5 +198,5 @@ func isHost(a netip.Addr) bool {
 		b := a.As4()
 		return b[0] != 0 && b[0] != 127 && b[0] < 224
 	}
-	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
+	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.Is4In6()
 }

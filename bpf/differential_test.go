@@ -1,0 +1,106 @@
+package bpf_test
+
+import (
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"pgregory.net/rapid"
+
+	"github.com/penstock-lb/penstock/maps"
+	"github.com/penstock-lb/penstock/test/packet"
+	"github.com/penstock-lb/penstock/test/packet/model"
+)
+
+// TestDifferential holds the program against the model over random packets of
+// random services. Any difference in verdict, action or bytes of the frame fails.
+func TestDifferential(t *testing.T) {
+	l := newLab(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		l.clear(rt)
+		g := &generator{T: rt, model: model.New(l.config()), ifindex: l.ifindex}
+		g.want()
+		l.sync(rt, g.model, g.wanted)
+		for range rapid.IntRange(1, 60).Draw(rt, "packets") {
+			if rapid.IntRange(0, 19).Draw(rt, "change services") == 19 {
+				g.change()
+				l.sync(rt, g.model, g.wanted)
+			}
+			for _, frame := range g.frames() {
+				l.compare(rt, g.model, frame)
+			}
+		}
+	})
+	for _, verdict := range often {
+		if l.seen[verdict] == 0 && !t.Failed() {
+			t.Errorf("no packet had verdict %s: the generator does not reach it", verdict)
+		}
+	}
+}
+
+// often are the verdicts that a hundred sequences of packets have many times.
+var often = []string{
+	"pass_not_ip", "pass_not_vip", "forward", "forward_kernel", "reply", "reply_kernel", "icmp_echo", "icmp_forward", "icmp_reply",
+	"reject_port", "reject_no_backend", "reject_ttl", "reject_too_big",
+	"drop_malformed", "drop_fragment", "drop_protocol", "drop_icmp", "drop_source",
+}
+
+// compare runs one frame through both.
+func (l *lab) compare(t *rapid.T, m *model.Model, frame []byte) {
+	action, out, verdict := l.run(t, frame)
+	want, err := m.Process(frame, out)
+	if want.Unsure {
+		return
+	}
+	if err != nil {
+		t.Errorf("verdict %s: %v", verdict, err)
+	}
+	if verdict != want.Verdict || action != want.Action {
+		t.Fatalf("verdict %s, action %d; want %s, action %d, for\n%s\n% x", verdict, action, want.Verdict, want.Action, packet.String(frame), frame)
+	}
+	l.seen[verdict]++
+	if want.Frame != nil {
+		if diff := packet.Diff(want.Frame, out); diff != "" {
+			t.Fatalf("verdict %s: %s\nfor\n%s", verdict, diff, packet.String(frame))
+		}
+	}
+}
+
+// xdpMD is struct xdp_md of linux/bpf.h.
+type xdpMD struct{ Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32 }
+
+// run runs the program once and tells which counter moved.
+func (l *lab) run(t *rapid.T, frame []byte) (action model.Action, out []byte, verdict string) {
+	opts := &ebpf.RunOptions{
+		Data: frame, DataOut: make([]byte, len(frame)+256),
+		Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: l.ifindex["up0"]},
+	}
+	if l.before == nil {
+		l.before = l.verdicts(t)
+	}
+	var ret uint32
+	var err error
+	l.do(func() { ret, err = l.lb.Program().Run(opts) })
+	if err != nil {
+		t.Fatalf("run the program on %d bytes: %v", len(frame), err)
+	}
+	after := l.verdicts(t)
+	var moved []string
+	for i, c := range after {
+		for range c.Packets - l.before[i].Packets {
+			moved = append(moved, c.Name)
+		}
+	}
+	l.before = after
+	if len(moved) != 1 {
+		t.Fatalf("a packet moved the counters of verdicts %v", moved)
+	}
+	return model.Action(ret), opts.DataOut, moved[0]
+}
+
+func (l *lab) verdicts(t *rapid.T) []maps.VerdictCount {
+	counts, err := l.tables.Verdicts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return counts
+}
