@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-lb/penstock/agent"
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/metrics"
+)
+
+func (c *cli) agentCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of a load balancer node",
+		Long: `Run the agent: it reads Kubernetes objects, writes the tables of the XDP program,
+attaches it, and announces to the BGP peers what it can deliver. Every key of the
+configuration but the peers and the seed is a flag as well, and a PENSTOCK_ variable.
+
+SIGTERM drains: routes are withdrawn, and the agent waits until traffic has ceased.
+With 'shutdown: restart' it leaves the routes to BGP graceful restart. Either way
+the program stays attached and goes on forwarding; 'penstock cleanup' removes it.
+A change of the file is applied by itself; what needs a restart is logged.`,
+		Example: `  penstock agent
+  penstock agent --config lab.yaml --interface eth1 --log-level debug
+  penstock agent --compile                    # with the node's own clang
+  PENSTOCK_SHUTDOWN=restart penstock agent`,
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.SetNormalizeFunc(longFlag)
+	config.AddFlags(flags)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		path, _ := c.configPath()
+		cfg, err := config.Load(path, cmd.Flags())
+		if err != nil {
+			return err
+		}
+		level := new(slog.LevelVar)
+		level.Set(cfg.Log.Level)
+		log := newLogger(c.stderr, cfg.Log.Format, level)
+		var configs agent.Configs = fixed{cfg}
+		if path != "" {
+			configs = config.NewWatcher(path, cmd.Flags(), cfg, log)
+		}
+		return runAgent(cmd.Context(), cfg, configs, level, log)
+	}
+	return cmd
+}
+
+// runAgent binds the sockets before anything else, so that a second agent ends
+// before it touches the first one's tables.
+func runAgent(ctx context.Context, cfg *config.Config, configs agent.Configs, level *slog.LevelVar, log *slog.Logger) error {
+	signal.Ignore(syscall.SIGHUP) // files are followed by themselves
+	log.Info("penstock agent", "version", version, "node", cfg.Node)
+	for _, w := range cfg.Warnings() {
+		log.Warn("configuration", "warning", w)
+	}
+	a := agent.New(cfg, agent.Real(cfg, configs, version, level, log), log)
+	server, err := api.Listen(api.Options{
+		Socket: cfg.API.Socket, Loopback: cfg.API.Address, Metrics: cfg.Metrics.Address,
+	}, a, metrics.Handler(a), log)
+	if err != nil {
+		return err
+	}
+	// The API serves until the agent has drained.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var g errgroup.Group
+	g.Go(func() error {
+		defer cancel()
+		return server.Run(serving)
+	})
+	g.Go(func() error {
+		defer stop()
+		return a.Run(ctx)
+	})
+	return g.Wait()
+}
+
+func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// fixed is the configuration of an agent without a file.
+type fixed struct{ cfg *config.Config }
+
+func (f fixed) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (f fixed) Config() *config.Config        { return f.cfg }
+func (f fixed) Err() error                    { return nil }
+func (f fixed) Changed() <-chan struct{}      { return nil }

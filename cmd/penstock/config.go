@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-lb/penstock/agent/config"
+)
+
+func (c *cli) configCmd() *cobra.Command {
+	cmd := group("config", "Print or check a configuration", c.configDefaultCmd(), c.configValidateCmd())
+	cmd.Example = "  penstock config default > /etc/penstock/penstock.yaml\n  penstock config validate"
+	return cmd
+}
+
+func (c *cli) configDefaultCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "default",
+		Short:   "Print every key with its default and meaning, as a file to begin with",
+		Example: "  penstock config default > /etc/penstock/penstock.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.WriteString(c.stdout, config.DefaultFile())
+			return err
+		},
+	}
+}
+
+func (c *cli) configValidateCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate [FILE]",
+		Short: "Check a configuration as the agent would read it",
+		Long: `Check FILE, or the file that the agent would take, together with the PENSTOCK_
+variables of this environment. Every mistake is named at once with its line, key
+and value. What is valid but hardly meant is said on standard error.`,
+		Example: `  penstock config validate
+  penstock config validate new.yaml && mv new.yaml /etc/penstock/penstock.yaml`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path, _ := c.configPath()
+			if len(args) == 1 {
+				path = args[0]
+			}
+			if path == "" {
+				return fmt.Errorf("%s does not exist; name a file, or make one with 'penstock config default'", config.DefaultPath)
+			}
+			cfg, err := config.Load(path, nil)
+			if err != nil {
+				return errors.Join(fmt.Errorf("%s is not valid:", path), err)
+			}
+			for _, w := range cfg.Warnings() {
+				c.mention("warning: %s", w)
+			}
+			_, err = fmt.Fprintf(c.stdout, "%s is valid\n", path)
+			return err
+		},
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+func (c *cli) servicesCmd() *cobra.Command {
+	return c.withOutput(&cobra.Command{
+		Use:   "services [NAME...]",
+		Short: "List the services in the kernel's tables",
+		Long: `List the services as the kernel has them: one line for each port of a Kubernetes
+Service in each address family. A name is a whole one, or namespace/name for all
+ports of a Service. ROWS is the size of the lookup table, 0 where no backend is usable.`,
+		Example: `  penstock services
+  penstock services default/web
+  penstock services -o json | jq '.[].frontends'`,
+		ValidArgsFunction: c.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			services, err := c.services(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			return c.print(services, func(w io.Writer) error { return printServices(w, services) })
+		},
+	})
+}
+
+// services reads the services that are named, or all.
+func (c *cli) services(ctx context.Context, names []string) ([]maps.ServiceStatus, error) {
+	services, err := askOrRead(ctx, c,
+		func(ctx context.Context, a *api.Client) ([]maps.ServiceStatus, error) {
+			return a.Services(ctx, names...)
+		},
+		func(v view) ([]maps.ServiceStatus, error) {
+			all, err := v.Services()
+			return selected(all, names), err
+		})
+	if err == nil && len(services) == 0 && len(names) > 0 {
+		return nil, notFound(names)
+	}
+	return services, err
+}
+
+// selected returns all services if none is named.
+func selected(services []maps.ServiceStatus, names []string) []maps.ServiceStatus {
+	if len(names) == 0 {
+		return services
+	}
+	return api.Select(services, names)
+}
+
+func notFound(names []string) error {
+	return fmt.Errorf("the tables have nothing of %s; 'penstock services' lists what they have, 'penstock status' says why something is missing",
+		strings.Join(names, " or "))
+}
+
+func (c *cli) completeServices(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	quiet := *c
+	quiet.stderr = io.Discard
+	services, err := quiet.services(cmd.Context(), nil)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, s := range services {
+		whole, _, _ := strings.Cut(s.Name, ":")
+		names = append(names, whole, s.Name)
+	}
+	slices.Sort(names)
+	names = slices.DeleteFunc(slices.Compact(names), func(n string) bool { return slices.Contains(args, n) })
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func printServices(w io.Writer, services []maps.ServiceStatus) error {
+	t := newTable(w, "SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "BACKENDS", "PACKETS", "BYTES", "FLOWS")
+	for _, s := range services {
+		var frontends []string
+		for _, f := range s.Frontends {
+			frontends = append(frontends, f.String())
+		}
+		usable, packets, bytes, flows := 0, uint64(0), uint64(0), uint64(0)
+		for _, b := range s.Backends {
+			if b.Rows > 0 {
+				usable++
+			}
+			packets, bytes, flows = packets+b.Packets, bytes+b.Bytes, flows+b.NewFlows
+		}
+		affinity := ""
+		if s.Affinity == maps.AffinityClientIP {
+			affinity = "client IP"
+		}
+		t.row(s.Name, list(frontends), affinity, number(s.Rows), fmt.Sprintf("%d/%d", usable, len(s.Backends)),
+			number(packets), size(bytes), number(flows))
+	}
+	return t.flush()
+}
+
+func (c *cli) backendsCmd() *cobra.Command {
+	return c.withOutput(&cobra.Command{
+		Use:   "backends [SERVICE...]",
+		Short: "List the backends of services, their share and counters",
+		Long: `List the backends of the services that are named, or of all. SHARE is the part of
+the service's table that names the backend, and so of its new flows; a backend
+that is draining has none and keeps the flows that it has. NEXT HOP is the device
+and the MAC that packets leave by; a dash says that the kernel's routes decide.`,
+		Example: `  penstock backends
+  penstock backends default/web
+  penstock backends -o json | jq 'map(select(.rows == 0))'   # draining`,
+		ValidArgsFunction: c.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			backends, err := askOrRead(cmd.Context(), c,
+				func(ctx context.Context, a *api.Client) ([]api.Backend, error) { return a.Backends(ctx, args...) },
+				func(v view) ([]api.Backend, error) {
+					services, err := v.Services()
+					return api.Backends(selected(services, args)), err
+				})
+			if err != nil {
+				return err
+			}
+			if len(backends) == 0 && len(args) > 0 {
+				return notFound(args)
+			}
+			return c.print(backends, func(w io.Writer) error { return printBackends(w, backends) })
+		},
+	})
+}
+
+func printBackends(w io.Writer, backends []api.Backend) error {
+	t := newTable(w, "SERVICE", "BACKEND", "SHARE", "NEXT HOP", "PACKETS", "BYTES", "FLOWS")
+	for _, b := range backends {
+		share := "draining"
+		if b.Rows > 0 {
+			share = fmt.Sprintf("%.1f%%", 100*b.Share)
+		}
+		t.row(b.Service, b.Addr.String(), share, nextHop(b), number(b.Packets), size(b.Bytes), number(b.NewFlows))
+	}
+	return t.flush()
+}
+
+func nextHop(b api.Backend) string {
+	h := b.NextHop
+	if h.Ifindex == 0 {
+		return ""
+	}
+	device := b.Device
+	if device == "" {
+		device = fmt.Sprintf("device %d", h.Ifindex)
+	}
+	if h.VLAN != 0 {
+		device += fmt.Sprintf(" VLAN %d", h.VLAN)
+	}
+	return device + " " + net.HardwareAddr(h.DstMAC[:]).String()
+}
