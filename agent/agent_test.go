@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/bgp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,6 +77,7 @@ func newLab(t *testing.T) *lab {
 	l.snapshot = objects("web", "192.0.2.1", true)
 	l.sysctls["net/ipv4/ip_local_port_range"] = "32768\t60999"
 	l.sysctls["net/ipv4/ip_local_reserved_ports"] = ""
+	l.sysctls["net/ipv4/ip_forward"] = "1"
 	return l
 }
 
@@ -201,6 +203,16 @@ func TestStart(t *testing.T) {
 		}
 		if got := l.sysctls["net/ipv4/conf/eth0/accept_local"]; got != "1" {
 			t.Errorf("accept_local = %q, want 1", got)
+		}
+		if v := s.VIPs[0]; !v.Announced || v.Reason != desired.Announceable {
+			t.Errorf("VIP %+v", v)
+		}
+		l.mu.Lock()
+		l.session = bgp.Active
+		l.mu.Unlock()
+		s = l.agent.Status()
+		if v := s.VIPs[0]; v.Announced || v.Reason != NoSession || !slices.Contains(s.NotReady, "no BGP session up") {
+			t.Errorf("without a session: VIP %+v, not ready: %v", v, s.NotReady)
 		}
 		l.stop()
 		if d := l.agent.Status().State; d != api.Stopped || l.agent.Alive() == nil {
@@ -573,10 +585,14 @@ func TestFlowsAreSwept(t *testing.T) {
 func TestSysctlWarnings(t *testing.T) {
 	run(t, "warnings", func(t *testing.T, l *lab) {
 		l.sysctls["net/ipv4/ip_forward"] = "0"
+		l.sysctls["net/ipv6/conf/all/forwarding"] = "0" // there is no IPv6 VIP
 		l.sysctls["net/ipv4/conf/all/rp_filter"] = "0"
 		l.sysctls["net/ipv4/conf/eth0/rp_filter"] = "1"
 		l.start()
 		w := strings.Join(l.agent.Status().Warnings, "\n")
+		if strings.Contains(w, "ipv6") {
+			t.Errorf("a family without a VIP is warned about:\n%s", w)
+		}
 		for _, want := range []string{"net.ipv4.ip_forward is 0", "net.ipv4.conf.eth0.rp_filter is strict"} {
 			if !strings.Contains(w, want) {
 				t.Errorf("%q is not among the warnings:\n%s", want, w)

@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
@@ -25,19 +23,19 @@ func checkPorts(system System, ports config.PortRange) error {
 
 // sysctlWarnings says which settings of the kernel lose the packets that the
 // data path hands to it.
-func sysctlWarnings(system System, interfaces []api.InterfaceStatus) []string {
+func sysctlWarnings(system System, has struct{ v4, v6 bool }, interfaces []api.InterfaceStatus) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	for _, s := range []struct{ name, dotted string }{
-		{"net/ipv4/ip_forward", "net.ipv4.ip_forward"},
-		{"net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"},
+	for _, s := range []struct {
+		used         bool
+		path, dotted string
+	}{
+		{has.v4, "net/ipv4/ip_forward", "net.ipv4.ip_forward"},
+		{has.v6, "net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"},
 	} {
-		v, err := system.Sysctl(s.name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // a kernel without IPv6
-		case err != nil:
+		if v, err := system.Sysctl(s.path); s.used && err != nil {
 			add("%v", err)
-		case v == "0":
+		} else if s.used && v == "0" {
 			add("%s is 0: the kernel loses packets whose next hop the data path does not know; set it to 1", s.dotted)
 		}
 	}

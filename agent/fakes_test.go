@@ -31,7 +31,8 @@ type world struct {
 	attached map[string]bool         // pinned links
 	ifindex  map[string]int
 	sysctls  map[string]string
-	traffic  uint64   // packets forwarded
+	traffic  uint64 // packets forwarded
+	session  bgp.SessionState
 	defaults []string // devices of the default routes
 
 	snapshot desired.Snapshot
@@ -57,7 +58,7 @@ type world struct {
 func newWorld() *world {
 	return &world{
 		kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
-		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{},
+		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{}, session: bgp.Established,
 		fail: func(string) error { return nil }, refuse: func(string) error { return nil },
 		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1),
 	}
@@ -212,8 +213,12 @@ func (f fakeSpeaker) refusePath(p netip.Prefix) error {
 func (f fakeSpeaker) SetPeers(_ context.Context, peers []bgp.Peer) error {
 	return f.call("speaker.SetPeers(%d)", len(peers))
 }
-func (f fakeSpeaker) Peers() []bgp.PeerState { return nil }
-func (f fakeSpeaker) Routes() []bgp.Route    { return nil }
+func (f fakeSpeaker) Peers() []bgp.PeerState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return []bgp.PeerState{{Name: "tor", State: f.session}}
+}
+func (f fakeSpeaker) Routes() []bgp.Route { return nil }
 func (f fakeSpeaker) Stop(_ context.Context, mode bgp.StopMode) error {
 	name := "drain"
 	if mode == bgp.StopRestart {

@@ -21,6 +21,8 @@ const (
 	Draining       desired.Reason = "Draining"       // this agent is about to end
 	AnnounceFailed desired.Reason = "AnnounceFailed" // the speaker refused
 	NotSynced      desired.Reason = "NotSynced"      // the tables were never written
+	NoPeers        desired.Reason = "NoPeers"        // no router is configured
+	NoSession      desired.Reason = "NoSession"      // no router can be told at the moment
 )
 
 // reconciler carries a wanted state into the tables and to the routers, in that

@@ -12,9 +12,6 @@ import (
 	"github.com/penstock-lb/penstock/maps"
 )
 
-// NoPeers is the reason of a VIP that nobody can be told of.
-const NoPeers desired.Reason = "NoPeers"
-
 // pass carries the whole wanted state out once. Until the source has synced there
 // is no wanted state, and what is in force stays.
 func (a *Agent) pass(ctx context.Context) {
@@ -131,7 +128,7 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 	for i, s := range want.Services {
 		services[i] = a.serviceStatus(s)
 	}
-	warnings := append(a.cfg.Warnings(), sysctlWarnings(a.deps.System, a.attachments.status())...)
+	warnings := append(a.cfg.Warnings(), sysctlWarnings(a.deps.System, families(want.Services), a.attachments.status())...)
 	a.update(func(s *api.Status) {
 		if s.State == api.Starting && a.reconciler.synced {
 			s.State = api.Running
@@ -164,6 +161,17 @@ func (a *Agent) serviceStatus(s maps.Service) api.ServiceStatus {
 		out.Frontends[i] = f.String()
 	}
 	return out
+}
+
+// families tells which address families have a frontend.
+func families(services []maps.Service) (has struct{ v4, v6 bool }) {
+	for _, s := range services {
+		for _, f := range s.Frontends {
+			has.v4 = has.v4 || f.VIP.Is4()
+			has.v6 = has.v6 || f.VIP.Is6()
+		}
+	}
+	return has
 }
 
 func text(err error) string {

@@ -24,6 +24,20 @@ func (a *Agent) Status() api.Status {
 	s.Source.Problems, s.Datapath.Interfaces = nonNil(s.Source.Problems), nonNil(s.Datapath.Interfaces)
 	s.Warnings = slices.Clone(s.Warnings)
 	s.BGP.Peers = a.Peers()
+	if len(s.BGP.Peers) > 0 && !slices.ContainsFunc(s.BGP.Peers, api.SessionUp) {
+		s.VIPs = untold(s.VIPs)
+	}
 	s.Assess()
 	return s
+}
+
+// untold is what becomes of announced VIPs while no router listens.
+func untold(vips []api.VIPStatus) []api.VIPStatus {
+	vips = slices.Clone(vips)
+	for i := range vips {
+		if vips[i].Announced {
+			vips[i].Announced, vips[i].Reason = false, NoSession
+		}
+	}
+	return vips
 }

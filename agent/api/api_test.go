@@ -41,6 +41,7 @@ func (f *fakeAgent) Alive() error                            { return f.stuck }
 
 func testAgent() *fakeAgent {
 	backend := maps.BackendStatus{Index: 7, Addr: netip.MustParseAddrPort("10.1.0.2:8080"), Rows: 512}
+	backend.NextHop.Ifindex = 1 // lo, in every namespace
 	backend.Packets, backend.Bytes, backend.NewFlows = 10, 1000, 2
 	front := maps.Frontend{VIP: netip.MustParseAddr("192.0.2.1"), Port: 80, Proto: maps.TCP}
 	return &fakeAgent{
@@ -49,7 +50,7 @@ func testAgent() *fakeAgent {
 			BGP: BGPStatus{Peers: []bgp.PeerState{{Name: "tor"}}},
 		},
 		services: []maps.ServiceStatus{
-			{Name: "default/web:http/tcp/ipv4", Frontends: []maps.Frontend{front}, Backends: []maps.BackendStatus{backend}},
+			{Name: "default/web:http/tcp/ipv4", Frontends: []maps.Frontend{front}, Rows: 1024, Backends: []maps.BackendStatus{backend}},
 			{Name: "default/web:https/tcp/ipv4"},
 			{Name: "default/web2:http/tcp/ipv4"},
 		},
@@ -112,7 +113,7 @@ func TestClientReadsWhatTheAgentSays(t *testing.T) {
 	services, err = c.Services(ctx, "default/web:https/tcp/ipv4", "default/web2")
 	same("two services", services, agent.services[1:], err)
 	backends, err := c.Backends(ctx, "default/web")
-	same("backends", backends, []Backend{{"default/web:http/tcp/ipv4", agent.services[0].Backends[0]}}, err)
+	same("backends", backends, []Backend{{"default/web:http/tcp/ipv4", 0.5, "lo", agent.services[0].Backends[0]}}, err)
 	verdicts, err := c.Verdicts(ctx)
 	same("verdicts", verdicts, agent.verdicts, err)
 	peers, err := c.Peers(ctx)

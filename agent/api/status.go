@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net"
 	"net/netip"
 	"time"
 
@@ -124,17 +125,36 @@ type SyncStatus struct {
 
 // Backend is one backend of one service, for listing all of them.
 type Backend struct {
-	Service string `json:"service"`
+	Service string  `json:"service"`
+	Share   float64 `json:"share"`            // of the service's table, 0 to 1
+	Device  string  `json:"device,omitempty"` // that NextHop.Ifindex means here
 	maps.BackendStatus
 }
 
-// Backends lists the backends of services, in the services' order.
+// Backends lists the backends of services, in the services' order. Devices are
+// looked up in the network namespace of the process.
 func Backends(services []maps.ServiceStatus) []Backend {
 	all := []Backend{}
+	names := map[uint32]string{}
 	for _, s := range services {
 		for _, b := range s.Backends {
-			all = append(all, Backend{Service: s.Name, BackendStatus: b})
+			backend := Backend{Service: s.Name, Device: device(names, b.NextHop.Ifindex), BackendStatus: b}
+			if s.Rows > 0 {
+				backend.Share = float64(b.Rows) / float64(s.Rows)
+			}
+			all = append(all, backend)
 		}
 	}
 	return all
+}
+
+// device returns a device's name, which is empty if it is gone, and remembers it
+// in names.
+func device(names map[uint32]string, index uint32) string {
+	if _, known := names[index]; !known && index != 0 {
+		if dev, err := net.InterfaceByIndex(int(index)); err == nil {
+			names[index] = dev.Name
+		}
+	}
+	return names[index]
 }
