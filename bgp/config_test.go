@@ -129,8 +129,12 @@ func TestSyncNamesBrokenPaths(t *testing.T) {
 		{Prefix: netip.MustParsePrefix(vipA4)},
 		{Prefix: netip.MustParsePrefix(vipA4)},
 	})
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("Sync returned %v, want joined errors", err)
+	}
 	var broken []string
-	for _, one := range err.(interface{ Unwrap() []error }).Unwrap() {
+	for _, one := range joined.Unwrap() {
 		if pathErr := new(bgp.PathError); errors.As(one, &pathErr) {
 			broken = append(broken, pathErr.Prefix.String())
 		}

@@ -100,11 +100,13 @@ func TestCrashWithoutGracefulRestart(t *testing.T) {
 	fixture.Wait(t, 2*time.Second, "the routes to go", func() error { return fibIs(l.tors[0], vipA4) })
 }
 
-// A process that hangs is noticed by the hold timer.
+// A process that hangs is noticed by the hold timer, which is ours: the router's is longer.
 func TestFrozenProcess(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1, 1)
-	l.startFRR(1)
+	slow := []string{"timers 30 90"}
+	fixture.StartFRR(t, l.tors[0], frrConf(v4(1, 1, 1),
+		neighbor{addr: v4(1, 1, 2), asn: lbASN, lines: slow}, neighbor{addr: v6(1, 1, 2), asn: lbASN, lines: slow}))
 	s := startSpeaker(t, l.lbs[0], l.config(1))
 	s.sync(vipA4, vipA6)
 	waitFIB(t, l.tors[0], vipA4, "lb1")
@@ -127,7 +129,7 @@ func TestSetPeersLeavesOthersAlone(t *testing.T) {
 	s := startSpeaker(t, l.lbs[0], cfg)
 	s.sync(vipA4, vipA6)
 	s.waitEstablished("tor1-v4", "tor1-v6", "tor2-v4", "tor2-v6")
-	before := []bgp.PeerState{s.peer("tor1-v4"), s.peer("tor1-v6")}
+	before, edited := []bgp.PeerState{s.peer("tor1-v4"), s.peer("tor1-v6")}, s.peer("tor2-v4")
 	established := func() int {
 		var sum struct {
 			IPv4Unicast struct {
@@ -152,6 +154,9 @@ func TestSetPeersLeavesOthersAlone(t *testing.T) {
 	waitFIB(t, l.tors[1], vipA4, "lb1")
 	if got := len(s.peers()); got != 5 {
 		t.Errorf("%d peers, want 5: %+v", got, s.peers())
+	}
+	if got := s.peer("tor2-v4"); !got.Since.After(edited.Since) {
+		t.Errorf("the edited peer still has its old session: %+v", got)
 	}
 	for _, was := range before {
 		if got := s.peer(was.Name); !got.Since.Equal(was.Since) || got.Uptime <= was.Uptime || got.Flaps != 0 {
