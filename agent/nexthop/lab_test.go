@@ -188,3 +188,14 @@ func (l *lab) via(out *net.Interface, gw *fixture.Netns, source string) lbmaps.N
 func unresolved(source string) lbmaps.NextHop {
 	return lbmaps.NextHop{MTU: 1500, Source: netip.MustParseAddr(source)}
 }
+
+// neighbourIs waits for a state of the node's neighbour, as ip shows it.
+func (l *lab) neighbourIs(addr, state string) {
+	l.t.Helper()
+	fixture.Wait(l.t, 15*time.Second, "neighbour "+addr+" to be "+state, func() error {
+		if out := l.node.Run(l.t, "ip", "neigh", "show", addr); !strings.Contains(out, state) {
+			return fmt.Errorf("it is %s", out)
+		}
+		return nil
+	})
+}

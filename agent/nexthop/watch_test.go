@@ -1,6 +1,7 @@
 package nexthop
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -90,12 +91,7 @@ func TestNeighbourComesLate(t *testing.T) {
 			l.r.provokeEvery = time.Second
 			l.run()
 			l.expect(addr, unresolved(source))
-			fixture.Wait(t, 15*time.Second, "the kernel to give up", func() error {
-				if out := l.node.Run(t, "ip", "neigh", "show", addr); !strings.Contains(out, "FAILED") {
-					return fmt.Errorf("it is %s", out)
-				}
-				return nil
-			})
+			l.neighbourIs(addr, "FAILED")
 			l.gw0.Sysctl(t, "net.ipv4.conf.lan.arp_notify", "0")
 			l.gw0.Sysctl(t, "net.ipv6.conf.lan.ndisc_notify", "0")
 			l.gw0.AddAddr(t, "lan", addr+"/32")
@@ -122,12 +118,7 @@ func TestStaleNeighbourIsConfirmed(t *testing.T) {
 	l.expect("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
 	mac := l.iface(l.gw0, "lan").HardwareAddr
 	l.ip(fmt.Sprintf("neigh replace 192.0.2.254 lladdr %s nud stale dev eth0", mac))
-	fixture.Wait(t, 15*time.Second, "the neighbour to be confirmed", func() error {
-		if out := l.node.Run(t, "ip", "neigh", "show", "192.0.2.254"); !strings.Contains(out, "REACHABLE") {
-			return fmt.Errorf("it is %s", out)
-		}
-		return nil
-	})
+	l.neighbourIs("192.0.2.254", "REACHABLE")
 }
 
 func TestLinkDownAndUp(t *testing.T) {
@@ -150,6 +141,12 @@ func TestLinkUpAfterStart(t *testing.T) {
 	l.on(l.gw0, "ip link set lan down")
 	l.run()
 	l.expect("192.0.2.254", unresolved("192.0.2.1"))
+	fixture.Wait(t, 15*time.Second, "the kernel to give up", func() error {
+		if out := l.node.Run(t, "ip", "neigh", "show", "192.0.2.254"); strings.Contains(out, "INCOMPLETE") {
+			return errors.New(out)
+		}
+		return nil
+	})
 	l.on(l.gw0, "ip link set lan up")
 	l.becomes("192.0.2.254", l.via(l.eth0, l.gw0, "192.0.2.1"))
 }
