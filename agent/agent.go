@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,12 +27,14 @@ const (
 
 // Deps are everything that the agent works with.
 type Deps struct {
-	Version  string
-	Source   Source
-	Resolver Resolver
-	System   System
-	Configs  Configs
-	Level    *slog.LevelVar // of the log, set when log.level changes
+	Version    string
+	Source     Source
+	Resolver   Resolver
+	System     System
+	Configs    Configs
+	ConfigFile string         // empty for none
+	Level      *slog.LevelVar // of the log, set when log.level changes
+	RouterID   netip.Addr     // invalid where there is none
 
 	// Load loads the program and opens its tables.
 	Load func(*config.Config) (Datapath, Tables, error)
@@ -75,10 +78,10 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 		announced: map[string]verdict{},
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Since: now, State: api.Starting,
-			Config:   api.ConfigStatus{Loaded: now},
+			Config:   api.ConfigStatus{File: deps.ConfigFile, Loaded: now},
 			Source:   api.SourceStatus{Name: cfg.Source.Directory},
 			Datapath: api.DatapathStatus{Pins: cfg.Datapath.BPFFS},
-			BGP:      api.BGPStatus{ASN: cfg.BGP.ASN},
+			BGP:      api.BGPStatus{ASN: cfg.BGP.ASN, RouterID: deps.RouterID},
 		},
 	}
 }

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/penstock-lb/penstock/agent/config"
@@ -64,17 +63,4 @@ func peers(c *config.Config) []bgp.Peer {
 		}
 	}
 	return out
-}
-
-// routerID is the configured one, or the node's first IPv4 address.
-func routerID(c *config.Config, own []netip.Addr) (netip.Addr, error) {
-	if c.BGP.RouterID.IsValid() {
-		return c.BGP.RouterID, nil
-	}
-	for _, a := range own {
-		if a.Is4() && a.IsGlobalUnicast() {
-			return a, nil
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("this node has no IPv4 address to make a BGP identifier of; set bgp.routerID")
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,19 +91,4 @@ func (k Kernel) SetSysctl(name, value string) error {
 		return fmt.Errorf("set sysctl: %w", err)
 	}
 	return nil
-}
-
-// ownAddrs lists the node's addresses in the order of its devices.
-func ownAddrs() ([]netip.Addr, error) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("read the node's addresses: %w", err)
-	}
-	var out []netip.Addr
-	for _, a := range addrs {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-			out = append(out, prefix.Addr())
-		}
-	}
-	return out, nil
 }

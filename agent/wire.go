@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/manifests"
@@ -13,22 +15,27 @@ import (
 	"github.com/penstock-lb/penstock/maps"
 )
 
-// Real returns the dependencies of an agent that works on this node. configs
-// gave cfg, level is the log's.
-func Real(cfg *config.Config, configs Configs, version string, level *slog.LevelVar, log *slog.Logger) Deps {
+// Real returns the dependencies of an agent that works on this node. Version and
+// configuration are the caller's to add.
+func Real(cfg *config.Config, log *slog.Logger) Deps {
 	part := func(name string) *slog.Logger { return log.With("part", name) }
+	id, idErr := routerID(cfg)
 	return Deps{
-		Version:  version,
 		Source:   manifests.New(cfg.Source.Directory, part("manifests")),
 		Resolver: nexthop.New(part("nexthop")),
 		System:   Kernel{},
-		Configs:  configs,
-		Level:    level,
+		RouterID: id,
 		Load: func(c *config.Config) (Datapath, Tables, error) {
 			return load(c, log)
 		},
 		Speaker: func(c *config.Config, restarting bool) (Speaker, error) {
-			return newSpeaker(c, restarting, part("bgp"))
+			switch {
+			case c.BGP.ASN == 0 && len(c.BGP.Peers) == 0:
+				return mute{}, nil
+			case idErr != nil:
+				return nil, idErr
+			}
+			return newSpeaker(bgpConfig(c, id, restarting), part("bgp"))
 		},
 	}
 }
@@ -45,22 +52,28 @@ func load(c *config.Config, log *slog.Logger) (Datapath, Tables, error) {
 	return lb, tables, nil
 }
 
-// newSpeaker returns a speaker that says nothing where BGP is not configured.
-func newSpeaker(c *config.Config, restarting bool, log *slog.Logger) (Speaker, error) {
-	if c.BGP.ASN == 0 && len(c.BGP.Peers) == 0 {
-		return mute{}, nil
-	}
-	own, err := ownAddrs()
-	if err != nil {
-		return nil, err
-	}
-	id, err := routerID(c, own)
-	if err != nil {
-		return nil, err
-	}
-	speaker, err := bgp.New(bgpConfig(c, id, restarting), log)
+func newSpeaker(c bgp.Config, log *slog.Logger) (Speaker, error) {
+	speaker, err := bgp.New(c, log)
 	if err != nil {
 		return nil, err // not the nil pointer, which would be a Speaker
 	}
 	return speaker, nil
+}
+
+// routerID is the configured one, or the node's first IPv4 address.
+func routerID(c *config.Config) (netip.Addr, error) {
+	if c.BGP.RouterID.IsValid() {
+		return c.BGP.RouterID, nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("read the node's addresses: %w", err)
+	}
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			return p.Addr(), nil
+		}
+	}
+	return netip.Addr{}, errors.New("this node has no IPv4 address to make a BGP identifier of; set bgp.routerID")
 }

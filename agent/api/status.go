@@ -87,7 +87,7 @@ type InterfaceStatus struct {
 // BGPStatus is the speaker's.
 type BGPStatus struct {
 	ASN      uint32          `json:"asn"`
-	RouterID string          `json:"routerID"`
+	RouterID netip.Addr      `json:"routerID"` // empty where there is none
 	Error    string          `json:"error,omitempty"`
 	Peers    []bgp.PeerState `json:"peers"`
 }

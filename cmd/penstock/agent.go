@@ -23,6 +23,8 @@ func (c *cli) agentCmd() *cobra.Command {
 		Long: `Run the agent: it reads Kubernetes objects, writes the tables of the XDP program,
 attaches it, and announces to the BGP peers what it can deliver. Every key of the
 configuration but the peers and the seed is a flag as well, and a PENSTOCK_ variable.
+--interface, --socket and --bpffs are short for --datapath-interfaces, --api-socket
+and --datapath-bpffs.
 
 SIGTERM drains: routes are withdrawn, and the agent waits until traffic has ceased.
 With 'shutdown: restart' it leaves the routes to BGP graceful restart. Either way
@@ -50,20 +52,22 @@ A change of the file is applied by itself; what needs a restart is logged.`,
 		if path != "" {
 			configs = config.NewWatcher(path, cmd.Flags(), cfg, log)
 		}
-		return runAgent(cmd.Context(), cfg, configs, level, log)
+		deps := agent.Real(cfg, log)
+		deps.Version, deps.Configs, deps.ConfigFile, deps.Level = version, configs, path, level
+		return runAgent(cmd.Context(), cfg, deps, log)
 	}
 	return cmd
 }
 
 // runAgent binds the sockets before anything else, so that a second agent ends
 // before it touches the first one's tables.
-func runAgent(ctx context.Context, cfg *config.Config, configs agent.Configs, level *slog.LevelVar, log *slog.Logger) error {
+func runAgent(ctx context.Context, cfg *config.Config, deps agent.Deps, log *slog.Logger) error {
 	signal.Ignore(syscall.SIGHUP) // files are followed by themselves
 	log.Info("penstock agent", "version", version, "node", cfg.Node)
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}
-	a := agent.New(cfg, agent.Real(cfg, configs, version, level, log), log)
+	a := agent.New(cfg, deps, log)
 	server, err := api.Listen(api.Options{
 		Socket: cfg.API.Socket, Loopback: cfg.API.Address, Metrics: cfg.Metrics.Address,
 	}, a, metrics.Handler(a), log)

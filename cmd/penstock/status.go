@@ -101,6 +101,7 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 		ready = "no: " + strings.Join(s.NotReady, "; ")
 	}
 	line("Ready", "%s", ready)
+	line("Config", "%s", configState(s.Config, now))
 	line("Source", "%s, %s", s.Source.Name, sourceState(s.Source, now))
 	switch {
 	case !s.Datapath.Loaded:
@@ -117,7 +118,7 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 	if s.BGP.ASN == 0 {
 		line("BGP", "not configured")
 	} else {
-		line("BGP", "AS %d, %d of %d sessions up", s.BGP.ASN, up, len(s.BGP.Peers))
+		line("BGP", "AS %d, identifier %s, %d of %d sessions up", s.BGP.ASN, s.BGP.RouterID, up, len(s.BGP.Peers))
 	}
 	if s.Sync.At.IsZero() {
 		line("Last sync", "none yet")
@@ -125,6 +126,18 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 		took := time.Duration(s.Sync.Duration * float64(time.Second)).Round(10 * time.Microsecond)
 		line("Last sync", "%s ago, took %s", age(now, s.Sync.At), took)
 	}
+}
+
+func configState(s api.ConfigStatus, now time.Time) string {
+	text := "no file"
+	if s.File != "" {
+		text = s.File
+	}
+	text += ", loaded " + age(now, s.Loaded) + " ago"
+	if s.Error != "" {
+		text += ", the newest is not valid"
+	}
+	return text
 }
 
 func sourceState(s api.SourceStatus, now time.Time) string {

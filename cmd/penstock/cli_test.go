@@ -1,0 +1,405 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// node is a node with an agent, and with tables that can be read without it.
+type node struct {
+	mu       sync.Mutex
+	status   api.Status
+	services []maps.ServiceStatus
+	verdicts []maps.VerdictCount
+	cleaned  string
+	viewErr  error
+}
+
+func (n *node) Status() api.Status                      { return n.status }
+func (n *node) Services() ([]maps.ServiceStatus, error) { return n.services, nil }
+func (n *node) Verdicts() ([]maps.VerdictCount, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.verdicts[0].Packets += 1000 // traffic, seen by --watch
+	n.verdicts[0].Bytes += 64000
+	return append([]maps.VerdictCount{}, n.verdicts...), nil
+}
+func (n *node) Peers() []bgp.PeerState { return n.status.BGP.Peers }
+func (n *node) Flows() (maps.FlowStats, error) {
+	return maps.FlowStats{Entries: 24, Capacity: 2048}, nil
+}
+func (n *node) Alive() error { return nil }
+func (n *node) Close() error { return nil }
+func (n *node) Routes() []bgp.Route {
+	since := noon.Add(-3 * time.Minute)
+	return []bgp.Route{
+		{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Since: since, Peers: []bgp.RoutePeer{
+			{Peer: "tor-1", NextHop: netip.MustParseAddr("10.0.0.1")}, {Peer: "tor-2", NextHop: netip.MustParseAddr("10.0.1.1")}}},
+		{Prefix: netip.MustParsePrefix("2001:db8::1/128"), Since: since},
+	}
+}
+
+func testNode() *node {
+	frontend := func(vip string) maps.Frontend {
+		return maps.Frontend{VIP: netip.MustParseAddr(vip), Port: 80, Proto: maps.TCP}
+	}
+	backend := func(addr string, rows uint32, packets uint64) maps.BackendStatus {
+		return maps.BackendStatus{Addr: netip.MustParseAddrPort(addr), Rows: rows, Packets: packets, Bytes: packets * 1000, NewFlows: packets / 10}
+	}
+	resolved := backend("10.1.0.2:8080", 768, 12345678)
+	resolved.NextHop = maps.NextHop{Ifindex: 1, VLAN: 7, DstMAC: maps.MAC{2, 0, 0, 0, 0, 1}}
+	n := &node{
+		services: []maps.ServiceStatus{
+			{Name: "default/web:http/tcp/ipv4", Rows: 1024, Affinity: maps.AffinityClientIP,
+				Frontends: []maps.Frontend{frontend("192.0.2.1"), frontend("192.0.2.2"), frontend("192.0.2.3"), frontend("192.0.2.4")},
+				Backends:  []maps.BackendStatus{resolved, backend("10.1.0.3:8080", 256, 20), backend("10.1.0.4:8080", 0, 5)}},
+			{Name: "default/web6:http/tcp/ipv6", Frontends: []maps.Frontend{frontend("2001:db8::1")}},
+		},
+		verdicts: []maps.VerdictCount{
+			{Name: "forward", Action: "forward", Packets: 99000, Bytes: 6336000},
+			{Name: "drop_malformed", Action: "drop"},
+			{Name: "reject_port", Action: "reject", Packets: 3, Bytes: 180},
+		},
+	}
+	n.status = healthy()
+	return n
+}
+
+func healthy() api.Status {
+	s := api.Status{
+		Config:  api.ConfigStatus{File: "/etc/penstock/penstock.yaml", Loaded: noon.Add(-50 * time.Hour)},
+		Version: "v1.2.3", Node: "lb-1", Since: noon.Add(-50 * time.Hour), State: api.Running,
+		Source: api.SourceStatus{Name: "/etc/penstock/manifests", Synced: true, Changed: noon.Add(-5 * time.Minute), Problems: []desired.Problem{}},
+		Datapath: api.DatapathStatus{
+			Loaded: true, Schema: "tables-01234567 state-89abcdef", Flows: maps.FlowStats{Entries: 24, Capacity: 2048},
+			Interfaces: []api.InterfaceStatus{{Name: "eth0", Attached: true, Mode: "native"}},
+		},
+		BGP: api.BGPStatus{ASN: 64512, RouterID: netip.MustParseAddr("10.0.0.1"), Peers: []bgp.PeerState{
+			{Name: "tor-1", Address: netip.MustParseAddr("10.0.0.254"), ASN: 64513, State: bgp.Established, Since: noon.Add(-49 * time.Hour),
+				Families: []bgp.FamilyState{{Family: bgp.IPv4, Announced: 1}, {Family: bgp.IPv6, Announced: 1, Received: 2}}},
+		}},
+		VIPs:     []api.VIPStatus{{VIP: netip.MustParseAddr("192.0.2.1"), Announced: true, Reason: desired.Announceable, Services: []string{"default/web:http/tcp/ipv4"}}},
+		Services: []api.ServiceStatus{{Name: "default/web:http/tcp/ipv4", InKernel: true}},
+		Reasons:  []desired.ServiceReason{},
+		Sync:     api.SyncStatus{Synced: true, At: noon.Add(-12 * time.Second), Duration: 0.00345},
+	}
+	s.Assess()
+	return s
+}
+
+func degraded() api.Status {
+	s := healthy()
+	s.Source.Problems = []desired.Problem{{File: "web.yaml", Document: 2, Kind: "Service", Name: "web", Field: "spec.ports[0].port", Value: "0", Message: "give 1 to 65535"}}
+	s.Datapath.Interfaces = append(s.Datapath.Interfaces,
+		api.InterfaceStatus{Name: "eth1", Attached: true, Mode: "generic", Fallback: "operation not supported"},
+		api.InterfaceStatus{Name: "eth2", Error: "no such interface"})
+	s.BGP.Peers = append(s.BGP.Peers, bgp.PeerState{Name: "tor-2", Address: netip.MustParseAddr("2001:db8::fe"), ASN: 64513, State: bgp.Active, Since: noon.Add(-9 * time.Second), Flaps: 3, DownReason: "hold timer expired"})
+	s.VIPs = append(s.VIPs, api.VIPStatus{VIP: netip.MustParseAddr("2001:db8::1"), Reason: desired.NoUsableEndpoints, Detail: "default/web6:http/tcp/ipv6: 2 endpoints, none ready"})
+	s.Services = append(s.Services, api.ServiceStatus{Name: "default/big:http/tcp/ipv4", Error: "no room for 65536 rows"})
+	s.Reasons = append(s.Reasons, desired.ServiceReason{Service: "default/old", Reason: desired.NoAddress, Detail: "give it one"})
+	s.Config.Restart, s.Config.Error = []string{"nat.ports"}, "penstock.yaml:3: bgp.asn = \"many\": want a number"
+	s.Assess()
+	return s
+}
+
+// call runs the command line against n. up says whether its agent runs.
+func call(t *testing.T, n *node, up bool, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return callWith(t.Context(), t, n, up, args...)
+}
+
+func callWith(ctx context.Context, t *testing.T, n *node, up bool, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "agent.sock")
+	if up {
+		server, err := api.Listen(api.Options{Socket: socket}, n, nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		serving, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- server.Run(serving) }()
+		defer func() {
+			stop()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	var out, errs bytes.Buffer
+	code = run(ctx, append(args, "--socket", socket, "--bpffs", "/pins"), env{
+		stdout: &out, stderr: &errs, now: func() time.Time { return noon },
+		openView: func(pins string) (view, error) {
+			if n.viewErr != nil {
+				return nil, n.viewErr
+			}
+			return n, nil
+		},
+		cleanup: func(pins string) ([]string, error) {
+			n.cleaned = pins
+			return []string{"eth0", "eth1"}, n.viewErr
+		},
+	})
+	hide := func(b bytes.Buffer) string { return strings.ReplaceAll(b.String(), socket, "SOCKET") }
+	return code, hide(out), hide(errs)
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s: want -, got +\n%s", path, d)
+	}
+}
+
+func TestGolden(t *testing.T) {
+	broken := testNode()
+	broken.status = degraded()
+	down := api.Status{State: api.Starting, Node: "lb-1", Source: api.SourceStatus{Name: "/etc/penstock/manifests"}}
+	down.Assess()
+	starting := testNode()
+	starting.status = down
+	for _, tt := range []struct {
+		name string
+		node *node
+		up   bool
+		args string
+		code int
+	}{
+		{"status", testNode(), true, "status", exitOK},
+		{"status-degraded", broken, true, "status", exitDegraded},
+		{"status-starting", starting, true, "status", exitDegraded},
+		{"status-json", testNode(), true, "status -o json", exitOK},
+		{"status-down", testNode(), false, "status", exitDegraded},
+		{"services", testNode(), true, "services", exitOK},
+		{"services-down", testNode(), false, "services default/web6", exitOK},
+		{"services-unknown", testNode(), true, "services default/nope", exitError},
+		{"backends", testNode(), true, "backends default/web", exitOK},
+		{"backends-json", testNode(), true, "backends -o json default/web:http/tcp/ipv4", exitOK},
+		{"backends-down", testNode(), false, "backends", exitOK},
+		{"backends-unknown", testNode(), false, "backends default/nope", exitError},
+		{"bgp-peers", broken, true, "bgp peers", exitOK},
+		{"bgp-peers-down", testNode(), false, "bgp peers", exitError},
+		{"bgp-routes", testNode(), true, "bgp routes", exitOK},
+		{"bgp-routes-json", testNode(), true, "bgp routes -o json", exitOK},
+		{"verdicts", testNode(), true, "verdicts", exitOK},
+		{"verdicts-all", testNode(), true, "verdicts --all", exitOK},
+		{"verdicts-json-down", testNode(), false, "verdicts -o json", exitOK},
+		{"cleanup", testNode(), false, "cleanup", exitOK},
+		{"help", testNode(), false, "help", exitOK},
+		{"help-bgp", testNode(), false, "bgp", exitOK},
+		{"usage-unknown-command", testNode(), false, "statsu", exitUsage},
+		{"usage-unknown-subcommand", testNode(), false, "bgp sessions", exitUsage},
+		{"usage-unknown-flag", testNode(), false, "status --what", exitUsage},
+		{"usage-format", testNode(), false, "status -o yaml", exitUsage},
+		{"usage-argument", testNode(), false, "status now", exitUsage},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stdout, stderr := call(t, tt.node, tt.up, strings.Fields(tt.args)...)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			golden(t, tt.name, "$ penstock "+tt.args+"\n"+stdout+"--- stderr\n"+stderr)
+		})
+	}
+}
+
+func TestNothingRunsAndNothingIsPinned(t *testing.T) {
+	n := testNode()
+	n.viewErr = errors.New("no data path is pinned in /pins")
+	code, stdout, stderr := call(t, n, false, "status")
+	if code != exitError || stdout != "" {
+		t.Errorf("exit code %d, output %q", code, stdout)
+	}
+	for _, want := range []string{"SOCKET", "/pins", "penstock agent", "--socket", "--bpffs"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("%q is not in the error: %s", want, stderr)
+		}
+	}
+}
+
+func TestWatchShowsRates(t *testing.T) {
+	n := testNode()
+	ctx, cancel := context.WithCancel(t.Context())
+	at := noon
+	var out bytes.Buffer
+	writes := writerFunc(func(p []byte) (int, error) {
+		out.Write(p)
+		if bytes.Count(out.Bytes(), []byte("\n")) == 2 {
+			cancel()
+		}
+		return len(p), nil
+	})
+	code := run(ctx, []string{"verdicts", "--watch", "--interval", "1ms", "-o", "json", "--socket", "/nonexistent", "--bpffs", "/pins"}, env{
+		stdout: writes, stderr: &bytes.Buffer{}, openView: func(string) (view, error) { return n, nil },
+		now: func() time.Time { at = at.Add(2 * time.Second); return at },
+	})
+	if code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	var got []rate
+	if err := json.Unmarshal(bytes.SplitN(out.Bytes(), []byte("\n"), 2)[0], &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].Name != "forward" || got[0].PacketsPerSecond != 500 || got[0].BytesPerSecond != 32000 {
+		t.Errorf("got %+v, want 500 packets and 32000 bytes per second of forward alone", got)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestCountersThatWereMadeAnew(t *testing.T) {
+	before := []maps.VerdictCount{{Name: "forward", Packets: 100, Bytes: 10000}}
+	now := []maps.VerdictCount{{Name: "forward", Packets: 10, Bytes: 1000}}
+	if got := rates(before, now, false, time.Second); got[0].PacketsPerSecond != 10 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "penstock.yaml")
+	if err := os.WriteFile(file, []byte("api: {socket: /file.sock}\ndatapath: {bpffs: /file-pins}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, c cli, socket, pins string) {
+		t.Helper()
+		c.stderr = &bytes.Buffer{}
+		gotSocket, gotPins, err := c.places()
+		if err != nil || gotSocket != socket || gotPins != pins {
+			t.Errorf("%s: %s, %s, %v, want %s, %s", what, gotSocket, gotPins, err, socket, pins)
+		}
+	}
+	check("defaults", cli{}, "/run/penstock/agent.sock", "/sys/fs/bpf/penstock")
+	check("file", cli{config: file}, "/file.sock", "/file-pins")
+	check("flag over file", cli{config: file, socket: "/flag.sock"}, "/flag.sock", "/file-pins")
+	t.Setenv("PENSTOCK_CONFIG", file)
+	check("file from the environment", cli{}, "/file.sock", "/file-pins")
+	t.Setenv("PENSTOCK_API_SOCKET", "/env.sock")
+	check("environment over file", cli{}, "/env.sock", "/file-pins")
+	check("flag over environment", cli{socket: "/flag.sock"}, "/flag.sock", "/file-pins")
+	if _, _, err := (&cli{config: file + ".missing"}).places(); err == nil {
+		t.Error("a named file that is missing is no error")
+	}
+}
+
+func TestConfigCommands(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "penstock.yaml")
+	code, text, _ := call(t, testNode(), false, "config", "default")
+	if code != exitOK {
+		t.Fatalf("exit code %d", code)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := call(t, testNode(), false, "config", "validate", file)
+	if code != exitOK || stdout != file+" is valid\n" || !strings.Contains(stderr, "bgp.peers is empty") {
+		t.Errorf("the default file: %d, %q, %q", code, stdout, stderr)
+	}
+	if err := os.WriteFile(file, []byte("natt: {}\nbgp: {asn: many}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr = call(t, testNode(), false, "config", "validate", "--config", file)
+	for _, want := range []string{file + ":1", "natt", file + ":2", "many"} {
+		if code != exitError || !strings.Contains(stderr, want) {
+			t.Errorf("a bad file: %d, %q is not in %q", code, want, stderr)
+		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	c := &cli{env: env{stderr: &bytes.Buffer{}, openView: func(string) (view, error) { return testNode(), nil }}, socket: "/nonexistent", bpffs: "/pins"}
+	cmd := c.servicesCmd()
+	cmd.SetContext(t.Context())
+	got, _ := c.completeServices(cmd, []string{"default/web"}, "")
+	want := []string{"default/web6", "default/web6:http/tcp/ipv6", "default/web:http/tcp/ipv4"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want -, got +\n%s", d)
+	}
+}
+
+func TestShortFlagsOfTheAgent(t *testing.T) {
+	c := &cli{env: env{stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}}}
+	root := c.root()
+	cmd, rest, err := root.Find([]string{"agent", "--interface", "eth7", "--socket=/s", "--bpffs=/b", "--compile", "--drain-timeout=3s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load("", cmd.Flags())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{cfg.Datapath.Interfaces, cfg.API.Socket, cfg.Datapath.BPFFS, cfg.Datapath.Compile, cfg.DrainTimeout}
+	if d := cmp.Diff([]any{[]string{"eth7"}, "/s", "/b", true, 3 * time.Second}, got); d != "" {
+		t.Errorf("want -, got +\n%s", d)
+	}
+}
+
+func TestEveryCommandTeaches(t *testing.T) {
+	c := &cli{}
+	root := c.root()
+	for _, cmd := range append(root.Commands(), root) {
+		for _, sub := range append(cmd.Commands(), cmd) {
+			if sub.Short == "" || sub.Example == "" {
+				t.Errorf("%s: no short description or no example", sub.CommandPath())
+			}
+		}
+	}
+}
+
+func TestFormats(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 1023: "1023", 1024: "1.0 KiB", 1536: "1.5 KiB", 5 << 30: "5.0 GiB", 1 << 63: "8.0 EiB"} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %q, want %q", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{-time.Second: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m1s", 3 * time.Hour: "3h0m", 49 * time.Hour: "2d1h"} {
+		if got := span(d); got != want {
+			t.Errorf("span(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
