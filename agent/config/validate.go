@@ -79,6 +79,9 @@ func (d *Datapath) faults() (found faults) {
 	if within(&found, "datapath.maxRows", d.MaxRows, 16, 1<<28) && d.MaxRows < d.Rows {
 		found.add("datapath.maxRows", fmt.Sprint(d.MaxRows), "one table has %d rows (datapath.rows); write at least that", d.Rows)
 	}
+	if d.MaxRows%16 != 0 {
+		found.add("datapath.maxRows", fmt.Sprint(d.MaxRows), "write a multiple of 16, the rows of a cache line")
+	}
 	within(&found, "datapath.maxFrontends", d.MaxFrontends, 1, 1<<20)
 	within(&found, "datapath.maxBackends", d.MaxBackends, 1, 1<<20)
 	return found

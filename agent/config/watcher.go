@@ -37,9 +37,9 @@ func NewWatcher(path string, flags *pflag.FlagSet, current *Config, log *slog.Lo
 // Run follows the file until ctx ends. Files in directories that only a later
 // version of it names are read again from time to time.
 func (w *Watcher) Run(ctx context.Context) error {
-	dirs := []string{filepath.Dir(w.path)}
+	var dirs []string
 	cfg := w.Config()
-	files := []string{cfg.Datapath.SeedFile}
+	files := []string{w.path, cfg.Datapath.SeedFile}
 	for _, p := range cfg.BGP.Peers {
 		files = append(files, p.PasswordFile)
 	}

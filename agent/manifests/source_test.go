@@ -171,6 +171,8 @@ func TestProblemsAreLoggedOnce(t *testing.T) {
 	write(t, filepath.Join(dir, "a.yaml"), "{")
 	s.scan()
 	s.scan()
+	write(t, filepath.Join(dir, "b.yaml"), service("other", "1"))
+	s.scan()
 	write(t, filepath.Join(dir, "a.yaml"), service("web", "1"))
 	s.scan()
 	if got := strings.Count(out.String(), "level=WARN"); got != 1 {
