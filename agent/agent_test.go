@@ -102,7 +102,7 @@ func (l *lab) start() {
 		},
 		Speaker: func(_ *config.Config, restarting bool) (Speaker, error) {
 			l.restarting = restarting
-			return fakeSpeaker{world: l.world}, nil
+			return fakeSpeaker{l.world}, nil
 		},
 	}, log)
 	ctx, cancel := context.WithCancel(context.Background())

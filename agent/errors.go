@@ -26,8 +26,7 @@ func pathErrors(err error) map[netip.Prefix]error {
 // pick calls do with each E in a tree of joined and wrapped errors, and returns
 // what is left without them.
 func pick[E error](err error, do func(E)) error {
-	var first E
-	if !errors.As(err, &first) {
+	if _, has := errors.AsType[E](err); !has {
 		return err
 	}
 	//nolint:errorlint // this is the walk through a joined error that errors.As cannot do

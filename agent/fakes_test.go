@@ -160,10 +160,7 @@ func (f fakeTables) Flows() (maps.FlowStats, error) {
 }
 func (f fakeTables) Close() error { return f.call("tables.Close") }
 
-type fakeSpeaker struct {
-	*world
-	peers func() []bgp.Peer
-}
+type fakeSpeaker struct{ *world }
 
 func (f fakeSpeaker) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 

@@ -21,7 +21,7 @@ import (
 func service(text string) maps.Service {
 	f := strings.Fields(text)
 	s := maps.Service{Name: f[0]}
-	for _, vip := range strings.Split(f[1], ",") {
+	for vip := range strings.SplitSeq(f[1], ",") {
 		s.Frontends = append(s.Frontends, maps.Frontend{VIP: netip.MustParseAddr(vip), Port: uint16(f[0][0]), Proto: maps.TCP})
 	}
 	weight := uint32(f[2][0] - '0')
@@ -56,14 +56,13 @@ func state(services ...string) desired.State {
 }
 
 func (w *world) reconciler() *reconciler {
-	return newReconciler(fakeTables{w}, fakeSpeaker{world: w}, fakeResolver{w})
+	return newReconciler(fakeTables{w}, fakeSpeaker{w}, fakeResolver{w})
 }
 
 func attachOK() desired.Reason { return "" }
 
 func TestOrder(t *testing.T) {
 	type step struct {
-		name    string
 		want    desired.State
 		fail    string // the call that fails
 		refuse  string // the service that the tables refuse, or the address that the routers do

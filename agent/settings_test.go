@@ -103,8 +103,7 @@ func TestEveryFieldIsUsed(t *testing.T) {
 	}
 	var walk func(typ reflect.Type, path string)
 	walk = func(typ reflect.Type, path string) {
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			name := strings.TrimPrefix(path+"."+f.Name, ".")
 			if !used[f.Name] && !byConfig[name] {
 				t.Errorf("nothing uses %s", name)

@@ -90,8 +90,7 @@ func fetch[T any](ctx context.Context, c *Client, path string, services []string
 		return v, fmt.Errorf("%w (nobody listens on %s)", ErrDown, c.socket)
 	}
 	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err // the URL's host is made up, so leave it out
 		}
 		return v, fmt.Errorf("ask the agent on %s: %w", c.socket, err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -49,7 +48,7 @@ and value. What is valid but hardly meant is said on standard error.`,
 			}
 			cfg, err := config.Load(path, nil)
 			if err != nil {
-				return errors.Join(fmt.Errorf("%s is not valid:", path), err)
+				return fmt.Errorf("%s is not valid:\n%w", path, err)
 			}
 			for _, w := range cfg.Warnings() {
 				c.mention("warning: %s", w)
