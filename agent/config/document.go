@@ -65,7 +65,7 @@ func writePeers(b *strings.Builder) {
 	for i, s := range peerSettings {
 		text, ok := example[s.Name]
 		if !ok {
-			text = yamlText(s.at(ptr(defaultPeer())))
+			text = yamlText(s.at(new(defaultPeer())))
 		}
 		dash := "  "
 		if i == 0 {

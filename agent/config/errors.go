@@ -55,6 +55,9 @@ func suggest(name string, candidates []string) string {
 		dist int
 	}
 	var found []near
+	if len(name) > maxName {
+		return ""
+	}
 	for _, c := range candidates {
 		d := distance(strings.ToLower(name), strings.ToLower(c))
 		if strings.EqualFold(lastPart(name), lastPart(c)) {
@@ -70,6 +73,10 @@ func suggest(name string, candidates []string) string {
 	best := slices.MinFunc(found, func(a, b near) int { return cmp.Compare(a.dist, b.dist) })
 	return fmt.Sprintf(" (did you mean %s?)", best.name)
 }
+
+// maxName is above any key and any variable, in bytes; the distance of longer
+// names costs time and says nothing.
+const maxName = 100
 
 func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 

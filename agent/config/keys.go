@@ -24,13 +24,11 @@ func Keys() []Key {
 	for _, s := range peerSettings {
 		k := s.Key
 		k.Name = peersKey + "[]." + k.Name
-		k.Default = s.at(ptr(defaultPeer())).String()
+		k.Default = s.at(new(defaultPeer())).String()
 		out = append(out, k)
 	}
 	return out
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // setting ties a key to its place in a C.
 type setting[C any] struct {

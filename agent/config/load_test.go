@@ -57,15 +57,16 @@ func TestDefaultFileParsesToDefault(t *testing.T) {
 
 // The example in the comments of the default file is one that works.
 func TestDefaultFilePeersExample(t *testing.T) {
-	text := "bgp:\n  asn: 64513\n"
+	var text strings.Builder
+	text.WriteString("bgp:\n  asn: 64513\n")
 	for line := range strings.Lines(DefaultFile()) {
 		if strings.HasPrefix(line, "  # peers:") || strings.HasPrefix(line, "  #   ") {
-			text += strings.Replace(line, "# ", "", 1)
+			text.WriteString(strings.Replace(line, "# ", "", 1))
 		}
 	}
-	cfg := mustParse(t, text)
+	cfg := mustParse(t, text.String())
 	if len(cfg.BGP.Peers) != 1 || cfg.BGP.Peers[0].Name != "tor1" || cfg.BGP.Peers[0].HoldTime != 9*time.Second {
-		t.Errorf("peers = %+v from\n%s", cfg.BGP.Peers, text)
+		t.Errorf("peers = %+v from\n%s", cfg.BGP.Peers, text.String())
 	}
 }
 

@@ -26,13 +26,11 @@ func pick[T any](t *rapid.T, label string, from ...T) T {
 	return rapid.SampledFrom(from).Draw(t, label)
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func drawService(t *rapid.T, name string) *corev1.Service {
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
 	svc.CreationTimestamp = metav1.NewTime(now.Add(time.Duration(rapid.IntRange(-2, 0).Draw(t, "age")) * time.Hour))
 	svc.Spec.Type = pick(t, "type", corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeClusterIP)
-	svc.Spec.LoadBalancerClass = pick(t, "class", nil, nil, ptr(desired.Class), ptr("example.net/lb"))
+	svc.Spec.LoadBalancerClass = pick(t, "class", nil, nil, new(desired.Class), new("example.net/lb"))
 	svc.Spec.PublishNotReadyAddresses = pick(t, "publish", false, false, true)
 	addresses := []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "10.0.0.1", "198.51.100.1", "127.0.0.1", "x"}
 	svc.Spec.ExternalIPs = rapid.SliceOfN(rapid.SampledFrom(addresses), 0, 3).Draw(t, "externalIPs")
@@ -52,15 +50,15 @@ func drawSlice(t *rapid.T, name string) *discoveryv1.EndpointSlice {
 	s.AddressType = pick(t, "addressType", discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
 	for range rapid.IntRange(0, 3).Draw(t, "ports") {
 		s.Ports = append(s.Ports, discoveryv1.EndpointPort{
-			Name: pick(t, "port name", nil, ptr(""), ptr("a"), ptr("b")),
-			Port: pick(t, "port", nil, ptr[int32](8080), ptr[int32](8081), ptr[int32](0)),
+			Name: pick(t, "port name", nil, new(""), new("a"), new("b")),
+			Port: pick(t, "port", nil, new(int32(8080)), new(int32(8081)), new(int32(0))),
 		})
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "endpoints") {
-		condition := func(label string) *bool { return pick(t, label, nil, ptr(true), ptr(false)) }
+		condition := func(label string) *bool { return pick(t, label, nil, new(true), new(false)) }
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{pick(t, "address", "10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "192.0.2.1", "::1")},
-			NodeName:   pick(t, "node", nil, ptr("n1"), ptr("n2")),
+			NodeName:   pick(t, "node", nil, new("n1"), new("n2")),
 			Conditions: discoveryv1.EndpointConditions{Ready: condition("ready"), Serving: condition("serving"), Terminating: condition("terminating")},
 		})
 	}
@@ -121,9 +119,9 @@ func TestRefusedServicesCostOnlyThemselves(t *testing.T) {
 		return svc
 	}
 	all := []*corev1.Service{
-		refused("class", func(s *corev1.ServiceSpec) { s.LoadBalancerClass = ptr("example.net/lb") }),
+		refused("class", func(s *corev1.ServiceSpec) { s.LoadBalancerClass = new("example.net/lb") }),
 		refused("type", func(s *corev1.ServiceSpec) {
-			s.Type, s.LoadBalancerClass = corev1.ServiceTypeNodePort, ptr(desired.Class)
+			s.Type, s.LoadBalancerClass = corev1.ServiceTypeNodePort, new(desired.Class)
 		}),
 		refused("headless", func(s *corev1.ServiceSpec) { s.ClusterIP = corev1.ClusterIPNone }),
 		refused("no-ports", func(s *corev1.ServiceSpec) { s.Ports = nil }),
