@@ -81,7 +81,7 @@ func TestBIRD(t *testing.T) {
 	}
 
 	speakers[1].call("Stop", bgp.StopDrain)
-	waitBIRDRoutes(t, l, 2, []string{vipA4, vipA6}, "lb1")
+	waitBIRDRoutes(t, l, 5, []string{vipA4, vipA6}, "lb1")
 
 	router.Restart(t)
 	waitBIRDRoutes(t, l, 30, []string{vipA4, vipA6}, "lb1")

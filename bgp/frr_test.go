@@ -39,7 +39,7 @@ func TestAnnounceAndWithdraw(t *testing.T) {
 		if got.Uptime <= 0 || got.Flaps != 0 || got.DownReason != "" {
 			t.Errorf("peer %s: %+v", name, got)
 		}
-		if len(got.Families) != 1 || got.Families[0].Announced != 2 || got.Families[0].Received != 0 {
+		if len(got.Families) != 1 || got.Families[0].Announced != 2 {
 			t.Errorf("peer %s counts %+v, want 2 announced", name, got.Families)
 		}
 	}
@@ -111,7 +111,7 @@ func TestECMPAndDrain(t *testing.T) {
 	speakers[0].call("Stop", bgp.StopDrain)
 	speakers[0].call("End", Nothing(0))
 	speakers[0].crash()
-	fixture.Wait(t, 2*time.Second, "the drained node to leave", func() error {
+	fixture.Wait(t, 5*time.Second, "the drained node to leave", func() error {
 		if err := fibIs(l.tors[0], vipA4, "lb2"); err != nil {
 			return err
 		}

@@ -97,7 +97,7 @@ func TestCrashWithoutGracefulRestart(t *testing.T) {
 	s.sync(vipA4)
 	waitFIB(t, l.tors[0], vipA4, "lb1")
 	s.crash()
-	fixture.Wait(t, 2*time.Second, "the routes to go", func() error { return fibIs(l.tors[0], vipA4) })
+	fixture.Wait(t, 5*time.Second, "the routes to go", func() error { return fibIs(l.tors[0], vipA4) })
 }
 
 // A process that hangs is noticed by the hold timer, which is ours: the router's is longer.
@@ -114,7 +114,7 @@ func TestFrozenProcess(t *testing.T) {
 	if err := s.proc.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	fixture.Wait(t, 6*time.Second, "the hold timer", func() error {
+	fixture.Wait(t, 10*time.Second, "the hold timer", func() error {
 		return errors.Join(fibIs(l.tors[0], vipA4), fibIs(l.tors[0], vipA6))
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
@@ -17,12 +18,14 @@ import (
 const deferral = 10 * time.Second
 
 // session is one peer with a GoBGP server of its own. Its methods are not called concurrently, except
-// state and nextHops.
+// those in view.go.
 type session struct {
 	peer    Peer
 	server  *server.BgpServer
 	history *history
-	sent    map[netip.Prefix]struct{} // what the server has
+
+	mu   sync.Mutex
+	sent map[netip.Prefix]struct{} // what the server has
 }
 
 // newSession starts a server without a peer yet. GoBGP keeps two route selection options in globals
@@ -56,13 +59,14 @@ func (s *session) open(ctx context.Context, gr GracefulRestart, restarting bool)
 // the others.
 func (s *session) sync(ctx context.Context, want map[netip.Prefix]struct{}) error {
 	var errs []error
-	for prefix := range s.sent {
+	sent := s.announced()
+	for prefix := range sent {
 		if _, ok := want[prefix]; !ok {
 			errs = append(errs, s.each(ctx, prefix, s.withdraw))
 		}
 	}
 	for prefix := range want {
-		if _, ok := s.sent[prefix]; !ok && s.peer.carries(prefix) {
+		if _, ok := sent[prefix]; !ok && s.peer.carries(prefix) {
 			errs = append(errs, s.each(ctx, prefix, s.announce))
 		}
 	}
@@ -88,6 +92,8 @@ func (s *session) announce(ctx context.Context, prefix netip.Prefix) error {
 	if _, err := s.server.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_GLOBAL, Path: path}); err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.sent[prefix] = struct{}{}
 	return nil
 }
@@ -104,6 +110,8 @@ func (s *session) withdraw(ctx context.Context, prefix netip.Prefix) error {
 	if err := s.server.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_GLOBAL, Path: path}); err != nil {
 		return fmt.Errorf("withdraw: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.sent, prefix)
 	return nil
 }

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -27,29 +28,63 @@ func newState(p Peer) PeerState {
 
 // state asks the server how the session does.
 func (s *session) state(now time.Time) PeerState {
-	ctx := context.Background() // GoBGP answers from memory
+	state, _ := s.stateAndAddress(now)
+	return state
+}
+
+// stateAndAddress adds our end of the session, invalid unless it is established.
+func (s *session) stateAndAddress(now time.Time) (PeerState, netip.Addr) {
 	state := newState(s.peer)
-	// The only error is that of a nil request. A session that is being closed has no peer any more.
-	_ = s.server.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
+	var local netip.Addr
+	// GoBGP answers from memory, and its only error is that of a nil request. A session that is being
+	// closed has no peer any more.
+	_ = s.server.ListPeer(context.Background(), &api.ListPeerRequest{}, func(p *api.Peer) {
 		state.State = sessionStates[p.GetState().GetSessionState()]
 		for i := range state.Families {
 			state.Families[i].Received = received(p, state.Families[i].Family)
 		}
+		if addr, err := netip.ParseAddr(p.GetTransport().GetLocalAddress()); err == nil {
+			local = addr
+		}
 	})
 	s.history.fill(&state, now)
 	if state.State != Established {
-		state.Uptime = 0
-		return state
+		down := newState(s.peer)
+		state.Uptime, state.Families = 0, down.Families
+		return state, netip.Addr{}
 	}
-	for i := range state.Families {
-		table, err := s.server.GetTable(ctx, &api.GetTableRequest{
-			TableType: api.TableType_ADJ_OUT, Name: s.peer.Address.String(), Family: state.Families[i].Family.api(),
-		})
-		if err == nil { // an error means that the session was closed meanwhile
-			state.Families[i].Announced = table.NumPath
+	for prefix := range s.announced() {
+		for i := range state.Families {
+			if state.Families[i].Family == familyOf(prefix.Addr()) {
+				state.Families[i].Announced++
+			}
 		}
 	}
-	return state
+	return state, local
+}
+
+// announced is a copy of what the server has.
+func (s *session) announced() map[netip.Prefix]struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.sent)
+}
+
+// nextHops returns what the router was given, nil unless the session is established.
+func (s *session) nextHops() map[netip.Prefix]netip.Addr {
+	_, local := s.stateAndAddress(time.Now())
+	if !local.IsValid() {
+		return nil
+	}
+	hops := map[netip.Prefix]netip.Addr{}
+	for prefix := range s.announced() {
+		hop := s.peer.nextHop(familyOf(prefix.Addr()))
+		if hop.IsUnspecified() {
+			hop = local
+		}
+		hops[prefix] = hop
+	}
+	return hops
 }
 
 func received(p *api.Peer, f Family) uint64 {
@@ -60,40 +95,4 @@ func received(p *api.Peer, f Family) uint64 {
 		}
 	}
 	return 0
-}
-
-// nextHops returns what the router was given, nil unless the session is established.
-func (s *session) nextHops() map[netip.Prefix]netip.Addr {
-	if s.state(time.Now()).State != Established {
-		return nil
-	}
-	hops := map[netip.Prefix]netip.Addr{}
-	for _, f := range s.peer.Families {
-		req := &api.ListPathRequest{TableType: api.TableType_ADJ_OUT, Name: s.peer.Address.String(), Family: f.api()}
-		// An error means that the session was closed meanwhile.
-		_ = s.server.ListPath(context.Background(), req, func(d *api.Destination) {
-			prefix, err := netip.ParsePrefix(d.Prefix)
-			if err != nil || len(d.Paths) == 0 {
-				return
-			}
-			hops[prefix] = apiNextHop(d.Paths[0])
-		})
-	}
-	return hops
-}
-
-func apiNextHop(p *api.Path) netip.Addr {
-	for _, attr := range p.Pattrs {
-		var hop string
-		if m := new(api.NextHopAttribute); attr.MessageIs(m) && attr.UnmarshalTo(m) == nil {
-			hop = m.NextHop
-		}
-		if m := new(api.MpReachNLRIAttribute); attr.MessageIs(m) && attr.UnmarshalTo(m) == nil && len(m.NextHops) > 0 {
-			hop = m.NextHops[0]
-		}
-		if addr, err := netip.ParseAddr(hop); err == nil {
-			return addr
-		}
-	}
-	return netip.Addr{}
 }
