@@ -153,8 +153,7 @@ flag --datapath-rows: datapath.rows = "1000": write a power of two, as in 16384`
 	if err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
-	var one *Error
-	if !errors.As(err, &one) {
+	if _, ok := errors.AsType[*Error](err); !ok {
 		t.Error("the error does not hold an *Error")
 	}
 }

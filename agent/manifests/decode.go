@@ -158,8 +158,7 @@ func (d *decoder) identify(text []byte) (head, error) {
 // foreign notes a document of which not even the head can be read.
 func (d *decoder) foreign(err error) {
 	field, what := "", strings.TrimPrefix(err.Error(), "json: ")
-	var wrongType *json.UnmarshalTypeError
-	if errors.As(err, &wrongType) {
+	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		field, what = wrongType.Field, "it is a JSON "+wrongType.Value
 	}
 	d.fault(field, "", "not a Kubernetes object: "+what+"; write apiVersion, kind and metadata.name")

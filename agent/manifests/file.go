@@ -87,8 +87,7 @@ func readRegular(path string) ([]byte, error) {
 
 // reason leaves out the operation and the path, which the problem names.
 func reason(err error) string {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err.Error()
 	}
 	return err.Error()
@@ -117,7 +116,7 @@ func (f *file) update(name string, data []byte, err error) bool {
 		f.problems = append(f.problems, desired.Problem{File: name, Message: "the file is empty; remove it to remove its objects"})
 	}
 	for _, o := range before {
-		if !f.gives(o.id) && (f.vague || f.spoilt[o.id] || f.spoilt[o.id.anyKind()]) {
+		if !f.gives(o.id) && (f.vague || f.spoilt[o.id] || f.spoilt[o.anyKind()]) {
 			f.kept = append(f.kept, o)
 		}
 	}
