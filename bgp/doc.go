@@ -27,12 +27,12 @@
 //
 // # Limits
 //
-//   - GoBGP's main goroutine cannot be ended; a stopped server is kept and used again by the next
-//     peer. What goleak finds of it is not a leak per restart.
+//   - The main goroutine of a GoBGP server cannot be ended: every peer that SetPeers removes or edits
+//     leaves an idle one behind, with empty tables.
 //   - A panic inside GoBGP's goroutines, which a malformed message from a router may cause in v3,
 //     cannot be caught here and ends the process. Forwarding does not depend on the process and
 //     graceful restart keeps the routes; authenticate sessions with Peer.Password and
 //     Peer.TTLSecurity, so that only routers can send messages.
-//   - We only open connections and never listen, so several speakers fit on one host and the
-//     router must not be configured to be active only.
+//   - We only open connections and never listen: several speakers fit on one host, and the router
+//     must accept connections.
 package bgp
