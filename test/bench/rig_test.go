@@ -96,8 +96,8 @@ func newRig(pins string, flows int) (_ *rig, err error) {
 
 func (r *rig) Close() error {
 	var errs []error
-	for i := len(r.close) - 1; i >= 0; i-- {
-		errs = append(errs, r.close[i]())
+	for _, c := range slices.Backward(r.close) {
+		errs = append(errs, c())
 	}
 	return errors.Join(errs...)
 }

@@ -33,7 +33,7 @@ func fields(frame []byte) (list []string) {
 	for _, l := range headers(frame) {
 		name, rest, _ := strings.Cut(gopacket.LayerString(l), "{")
 		list = append(list, strings.TrimSpace(name))
-		for _, field := range strings.Fields(strings.TrimSuffix(rest, "}")) {
+		for field := range strings.FieldsSeq(strings.TrimSuffix(rest, "}")) {
 			if !strings.HasPrefix(field, "Contents=") && !strings.HasPrefix(field, "Payload=") {
 				list = append(list, "  "+field)
 			}

@@ -1,4 +1,4 @@
-package bpf_test
+package differential
 
 import (
 	"testing"
