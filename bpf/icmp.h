@@ -27,11 +27,6 @@ static __always_inline int is_icmp_error(const struct packet *p)
 	       p->icmp_type == ICMP_PARAMETER_PROBLEM;
 }
 
-static __always_inline int is_icmp(const struct packet *p)
-{
-	return p->tuple.proto == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
-}
-
 /* Later fragments of an echo need their addresses swapped and nothing else. */
 static __noinline enum verdict echo(struct xdp_md *ctx, struct packet *p)
 {

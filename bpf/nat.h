@@ -31,7 +31,7 @@ static __always_inline int is_client(const struct packet *p)
 static __always_inline enum verdict open_flow(struct xdp_md *ctx, struct packet *p,
 					      const struct frontend *fe, struct flow *f)
 {
-	struct backend *b;
+	const struct backend *b;
 
 	if (fe->flags & FRONTEND_EMPTY)
 		return reject_unreachable(ctx, p, VERDICT_REJECT_NO_BACKEND,
@@ -41,6 +41,8 @@ static __always_inline enum verdict open_flow(struct xdp_md *ctx, struct packet 
 	b = select_backend(p, fe);
 	if (!b)
 		return VERDICT_DROP_TABLE;
+	if (!b->source.halves[0] && !b->source.halves[1]) /* no route to it so far */
+		return VERDICT_DROP_NO_ROUTE;
 	return create_flow(p, b, f);
 }
 

@@ -117,6 +117,12 @@ static __always_inline int same_addr(const struct addr *a, const struct addr *b)
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
 }
 
+/* RFC 4291, 2.5.5.2: no such address is on the wire, and in our tables it is an IPv4 one. */
+static __always_inline int is_mapped(const struct addr *a)
+{
+	return !a->halves[0] && a->words[2] == bpf_htonl(0xffff);
+}
+
 /* parse_l2 returns the ethertype, 0 if there is none that we know. */
 static __always_inline __be16 parse_l2(struct xdp_md *ctx, struct packet *p)
 {
@@ -232,6 +238,8 @@ static __always_inline int parse_ipv6(struct xdp_md *ctx, struct packet *p)
 	p->family = 6;
 	set_addr6(&p->tuple.src, &ip->saddr);
 	set_addr6(&p->tuple.dst, &ip->daddr);
+	if (is_mapped(&p->tuple.dst))
+		p->tuple.dst.halves[1] = 0; /* nobody's */
 	p->ttl = ip->hop_limit;
 	p->len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 	p->dont_fragment = 1;
@@ -242,6 +250,11 @@ static __always_inline int parse_ipv6(struct xdp_md *ctx, struct packet *p)
 	else
 		p->tuple.proto = ip->nexthdr;
 	return 0;
+}
+
+static __always_inline int is_icmp(const struct packet *p)
+{
+	return p->tuple.proto == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 
 /* parse_l4 reads ports, flags and types. Ports of later fragments stay 0. */
@@ -270,7 +283,7 @@ static __always_inline void parse_l4(struct xdp_md *ctx, struct packet *p)
 		}
 		p->tuple.sport = udp->source;
 		p->tuple.dport = udp->dest;
-	} else if (p->tuple.proto == IPPROTO_ICMP || p->tuple.proto == IPPROTO_ICMPV6) {
+	} else if (is_icmp(p)) {
 		struct icmp_header *icmp = at(ctx, p->l4, sizeof(*icmp));
 
 		if (!icmp || (__s32)payload < (__s32)sizeof(*icmp)) {

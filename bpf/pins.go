@@ -189,7 +189,9 @@ func OpenTables(pins string) (map[string]*ebpf.Map, error) {
 			return nil, fmt.Errorf("no data path is pinned in %s: %w", pins, err)
 		}
 		for _, name := range g.maps {
-			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), &ebpf.LoadPinOptions{ReadOnly: true})
+			// Shared memory needs a descriptor that could write, even for reading.
+			opts := &ebpf.LoadPinOptions{ReadOnly: name != lbMapSlots}
+			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), opts)
 			if err != nil {
 				closeMaps(maps)
 				return nil, fmt.Errorf("map %s pinned in %s: %w", name, dir, err)

@@ -18,7 +18,7 @@ static __always_inline int unicast(const struct packet *p, const struct addr *a)
 
 	if (p->family == 4)
 		return ip >> 24 != 0 && ip >> 24 != 127 && ip >> 28 < 0xe;
-	return a->bytes[0] != 0xff && (a->halves[0] || bpf_ntohl(a->words[2]) || ip > 1);
+	return a->bytes[0] != 0xff && (a->halves[0] || a->words[2] || ip > 1) && !is_mapped(a);
 }
 
 /* icmp_sender counts what this CPU sends in this tick; NULL: no more of it. */
