@@ -131,6 +131,9 @@ func (t *Tables) room(s *service, want []Backend) error {
 func (t *Tables) upsertBackend(s *service, want Backend, hop NextHop) error {
 	raw := rawBackend(want.Addr, s.id, hop)
 	b := s.backends[want.Addr]
+	if b != nil && raw.Source == (bpf.Addr{}) {
+		raw.Source = b.raw.Source // for now nobody knows the way; the node's address is still its own
+	}
 	if b == nil {
 		index, err := t.indices.take()
 		if err != nil {
