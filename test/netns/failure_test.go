@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
@@ -18,19 +19,30 @@ func TestAgentCrash(t *testing.T) {
 	w4 := startLoad(t, l, lab.VIP4, 12*time.Second)
 	w6 := startLoad(t, l, lab.VIP6, 12*time.Second, "-H", "Connection: close")
 	monitor := l.Router.Start(t, "stdbuf", "-oL", "ip", "-ts", "monitor", "route")
+	probe := 0
+	fixture.Wait(t, 10*time.Second, "the monitor", func() error {
+		probe++
+		l.Router.Run(t, "ip", "route", "add", "blackhole", fmt.Sprintf("203.0.113.%d", probe))
+		if !strings.Contains(monitor.Output(), "203.0.113.") {
+			return errors.New("nothing seen yet")
+		}
+		return nil
+	})
 	l.LBs[0].KillAgent(t)
 	l.LBs[0].StartAgent(t)
 	w4.check(t)
 	w6.check(t)
 	l.WaitRoutes(t, 1)
 	for line := range strings.Lines(monitor.Output()) {
-		if strings.Contains(line, "Deleted") && strings.Contains(line, lab.VIP4.String()) {
+		if strings.Contains(line, "Deleted") {
 			t.Errorf("the router lost the route: %s", line)
 		}
 	}
 }
 
-// TestDrain ends one of two agents by SIGTERM: withdrawn first, then gone.
+// TestDrain ends one of two agents by SIGTERM. The router moves the node's flows
+// to the other one at once, which does not know their translation: with NAT the
+// requests under way there fail, and none that begin later.
 func TestDrain(t *testing.T) {
 	l := site(t, lab.Options{LBs: 2, Nodes: 2})
 	w := startLoad(t, l, lab.VIP4, 6*time.Second, "-H", "Connection: close")
@@ -38,7 +50,10 @@ func TestDrain(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	l.WaitRoutes(t, 1)
-	w.check(t)
+	for _, vip := range vips {
+		servers(t, l, vip, 20)
+	}
+	w.atMost(t, w.connections)
 }
 
 // TestEndpoints follows the L7 tier: one leaves, all leave, one comes back.
@@ -47,11 +62,10 @@ func TestEndpoints(t *testing.T) {
 	l.Apply(t, lab.Web(l.Nodes[1]))
 	for name, vip := range vips {
 		fixture.Wait(t, 10*time.Second, name+" leaves node1", func() error {
-			body, err := curl(l, url(vip, 80, "/"))
-			if err == nil && strings.Contains(body, "server=node1") {
-				err = fmt.Errorf("answer %q", body)
+			if count := servers(t, l, vip, 10); count["node1"] > 0 {
+				return fmt.Errorf("%v", count)
 			}
-			return err
+			return nil
 		})
 		if count := servers(t, l, vip, 20); count["node2"] != 20 {
 			t.Errorf("%s: node1 has left, and still %v", name, count)
