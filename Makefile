@@ -2,13 +2,14 @@
 export PATH := $(PATH):/usr/local/go/bin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 TOOLS := -modfile=hack/tools/go.mod
+BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/penstock, static
 	@hack/setup.sh build
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/penstock ./cmd/penstock
+	$(BUILD) -o bin/penstock ./cmd/penstock
 
 generate: ## Compile the BPF programs and write their Go types
 	@hack/setup.sh lint
@@ -40,20 +41,24 @@ fuzz: ## Each fuzzer for a minute (FUZZTIME=10m for longer)
 	@hack/setup.sh test
 	hack/fuzz.sh $(or $(FUZZTIME),1m)
 
-demo: build ## Two LB nodes, an FRR router and an nginx tier on this machine, step by step
+demo: build bin/demo ## Two LB nodes, an FRR router and an nginx tier on this machine, step by step
 	@hack/setup.sh demo
-	@go run ./hack/demo -penstock bin/penstock run
+	@bin/demo run
 
-demo-up: build ## The demo's network, left running to play with
+demo-up: build bin/demo ## The demo's network, left running to play with
 	@hack/setup.sh demo
-	@go run ./hack/demo -penstock bin/penstock up
+	@bin/demo up
 
-demo-down: ## Remove what demo-up left running
-	@hack/setup.sh demo
-	@go run ./hack/demo down
+demo-down: bin/demo ## Remove what demo-up left running
+	@bin/demo down
+
+bin/demo: FORCE
+	@hack/setup.sh build
+	@$(BUILD) -o $@ ./hack/demo
 
 clean: ## Remove built files
 	rm -rf bin
 
+FORCE:
 .PHONY: help build generate test e2e bench lint fmt fuzz demo demo-up demo-down clean
 .DEFAULT_GOAL := help

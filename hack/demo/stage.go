@@ -72,7 +72,6 @@ func (s *stage) clean() {
 // Helper is called at the entry of every fixture function, which makes it the place to notice Ctrl-C.
 func (s *stage) Helper() {
 	if s.ctx.Err() != nil && !s.cleaning {
-		s.failed = true
 		panic(ended{errInterrupted})
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -156,9 +157,14 @@ func stepCrash(l *lab) {
 	}
 	lb.startAgent(l)
 	back := l.awaitReady(lb)
-	if _, err := wrk.Wait(load + patience); err != nil {
-		l.Fatalf("%v", err)
-	}
+	l.wait(load+patience, "the end of wrk", func() error {
+		select {
+		case <-wrk.Done():
+			return nil
+		default:
+			return errors.New("it still runs")
+		}
+	})
 	total, failed := newcomers.stop()
 	result, err := parseWrk(wrk.Output())
 	l.must(err)
