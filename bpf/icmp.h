@@ -11,7 +11,8 @@
 #include "reject.h"
 #include "rewrite.h"
 
-#define PORTS_LEN 8 /* what RFC 792 promises to be quoted after the IP header */
+#define TCP_CHECKSUM 16 /* offset in the header; a quote may end behind it */
+#define PORTS_LEN    8	/* what RFC 792 promises to be quoted after the IP header */
 
 static __always_inline int is_echo_request(const struct packet *p)
 {
@@ -138,15 +139,14 @@ static __always_inline int rewrite_quote(struct xdp_md *ctx, const struct packet
 
 		csum_apply_udp(&udp->check, addrs + ports);
 		*diff += csum_diff16(old, udp->check);
-	} else if (q->l4 + sizeof(struct tcphdr) <= p->l3 + p->len) {
-		struct tcphdr *tcp = at(ctx, q->l4, sizeof(*tcp));
-		__be16 old;
+	} else if (q->l4 + TCP_CHECKSUM + sizeof(__be16) <= p->l3 + p->len) {
+		__be16 *check = at(ctx, q->l4 + TCP_CHECKSUM, sizeof(*check)), old;
 
-		if (!tcp)
+		if (!check)
 			return -1;
-		old = tcp->check;
-		csum_apply(&tcp->check, addrs + ports);
-		*diff += csum_diff16(old, tcp->check);
+		old = *check;
+		csum_apply(check, addrs + ports);
+		*diff += csum_diff16(old, *check);
 	}
 	if (p->family == 4) {
 		struct iphdr *ip = at(ctx, q->l3, sizeof(*ip));
