@@ -130,8 +130,11 @@ func (l *lab) load(t *testing.T) {
 	}
 }
 
-// clear forgets all flows and fragments.
+// clear forgets all services, flows and fragments.
 func (l *lab) clear(t *rapid.T) {
+	if err := l.tables.Sync(context.Background(), maps.Want{}); err != nil {
+		t.Fatalf("clear services: %v", err)
+	}
 	for _, name := range []string{"flows", "fragments"} {
 		m := l.lb.Map(name)
 		key := make([]byte, m.KeySize())

@@ -33,18 +33,29 @@ func (g *generator) number(label string, low, high int) int {
 func (g *generator) oneIn(n int, label string) bool { return g.number(label, 1, n) == n }
 
 func (g *generator) want() {
-	g.wanted = maps.Want{NextHops: map[netip.Addr]maps.NextHop{}}
-	for i := range 8 {
-		g.wanted.NextHops[pod(i, false)] = g.nextHop("10.0.0.1")
-		g.wanted.NextHops[pod(i, true)] = g.nextHop("2001:db8:1000::1")
-	}
+	g.nextHops()
 	for i := range g.number("services", 1, 4) {
 		g.wanted.Services = append(g.wanted.Services, g.service(i))
 	}
 }
 
-// change draws one service anew.
+func (g *generator) nextHops() {
+	g.wanted.NextHops = map[netip.Addr]maps.NextHop{}
+	for i := range 8 {
+		// Without a next hop there is no address to translate to.
+		if !g.oneIn(12, "no next hop") {
+			g.wanted.NextHops[pod(i, false)] = g.nextHop("10.0.0.1")
+			g.wanted.NextHops[pod(i, true)] = g.nextHop("2001:db8:1000::1")
+		}
+	}
+}
+
+// change draws the next hops or one service anew.
 func (g *generator) change() {
+	if g.oneIn(2, "change next hops") {
+		g.nextHops()
+		return
+	}
 	i := g.number("service", 0, len(g.wanted.Services)-1)
 	g.wanted.Services[i] = g.service(i)
 }

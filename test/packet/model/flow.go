@@ -85,11 +85,11 @@ func find(flows map[tuple]*flow, p *parsed) *flow {
 	return f
 }
 
-func (m *Model) open(p *parsed, backend netip.AddrPort) *flow {
+func (m *Model) open(p *parsed, backend netip.AddrPort, source netip.Addr) *flow {
 	if old := m.requests[p.tuple()]; old != nil {
 		old.replaced = true
 	}
-	f := &flow{request: p.tuple(), backend: backend, node: netip.AddrPortFrom(m.hops[backend.Addr()].Source, 0)}
+	f := &flow{request: p.tuple(), backend: backend, node: netip.AddrPortFrom(source, 0)}
 	switch {
 	case p.proto == protoUDP:
 		f.state = datagrams

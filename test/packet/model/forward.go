@@ -24,7 +24,12 @@ func (m *Model) forward(p *parsed, s *service, observed []byte) (Result, error) 
 		case !isHost(p.src) || m.vips[p.src]:
 			return drop("drop_source"), nil
 		}
-		f = m.open(p, m.pick(s, p.tuple()))
+		backend := m.pick(s, p.tuple())
+		source := s.sources[backend]
+		if !source.IsValid() {
+			return drop("drop_no_route"), nil
+		}
+		f = m.open(p, backend, source)
 	}
 	if p.ttl <= 1 {
 		return m.timeExceeded(p, f.node.Addr()), nil

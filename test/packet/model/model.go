@@ -77,6 +77,9 @@ type Model struct {
 type service struct {
 	maps.Service
 	table *rendezvous.Table // nil if no backend takes new flows
+
+	// The node's address towards each backend. It stays while the way is not known.
+	sources map[netip.AddrPort]netip.Addr
 }
 
 // New returns a model without services.
@@ -88,9 +91,19 @@ func New(cfg Config) *Model {
 
 // Sync makes want the services and next hops. Flows stay.
 func (m *Model) Sync(want maps.Want) {
+	before := map[string]*service{}
+	for _, s := range m.services {
+		before[s.Name] = s
+	}
 	m.services, m.vips, m.hops = map[maps.Frontend]*service{}, map[netip.Addr]bool{}, want.NextHops
 	for _, s := range want.Services {
-		svc := &service{Service: s}
+		svc := &service{Service: s, sources: map[netip.AddrPort]netip.Addr{}}
+		for _, b := range s.Backends {
+			svc.sources[b.Addr] = m.hops[b.Addr.Addr()].Source
+			if old := before[s.Name]; old != nil && !svc.sources[b.Addr].IsValid() {
+				svc.sources[b.Addr] = old.sources[b.Addr]
+			}
+		}
 		var eps []rendezvous.Endpoint
 		for _, b := range s.Backends {
 			if b.Weight > 0 {

@@ -53,6 +53,7 @@ func world() *Model {
 			service("a4"+proto.String(), vip4, proto, maps.Backend{Addr: pod4, Weight: 1}),
 			service("a6"+proto.String(), vip6, proto, maps.Backend{Addr: pod6, Weight: 1}))
 	}
+	want.Services = append(want.Services, service("lost", ap("198.51.100.10:82"), maps.TCP, maps.Backend{Addr: ap("10.1.0.8:8080"), Weight: 1}))
 	want.Services = append(want.Services, service("empty", ap("198.51.100.10:81"), maps.TCP, maps.Backend{Addr: pod4}))
 	m.Sync(want)
 	return m
@@ -122,9 +123,10 @@ func TestProcess(t *testing.T) {
 			own(packet.Error(vip6.Addr(), client6.Addr(), 1, 4, 0, quote(packet.UDP(client6, ap("[2001:db8:f::10]:9"), data))))}},
 		"no backend": {{packet.TCP(client4, ap("198.51.100.10:81"), packet.SYN, nil), "reject_no_backend",
 			own(packet.Error(vip4.Addr(), client4.Addr(), 3, 3, 0, quote(packet.TCP(client4, ap("198.51.100.10:81"), packet.SYN, nil))))}},
-		"client is no host":   {{packet.UDP(ap("127.0.0.1:1"), vip4, nil), "drop_source", nil}},
-		"client is multicast": {{packet.UDP(ap("[ff02::1]:1"), vip6, nil), "drop_source", nil}},
-		"client is a vip":     {{packet.UDP(vip4, vip4, nil), "drop_source", nil}},
+		"no way to the backend": {{packet.TCP(client4, ap("198.51.100.10:82"), packet.SYN, nil), "drop_no_route", nil}},
+		"client is no host":     {{packet.UDP(ap("127.0.0.1:1"), vip4, nil), "drop_source", nil}},
+		"client is multicast":   {{packet.UDP(ap("[ff02::1]:1"), vip6, nil), "drop_source", nil}},
+		"client is a vip":       {{packet.UDP(vip4, vip4, nil), "drop_source", nil}},
 		"ttl": {{ttl(open4.in, 1), "reject_ttl", own(packet.Error(node4.Addr(), client4.Addr(), 11, 0, 0, quote(ttl(open4.in, 1))))},
 			open4, {ttl(reply4.in, 0), "reject_ttl", own(packet.Error(node4.Addr(), pod4.Addr(), 11, 0, 0, quote(ttl(reply4.in, 0))))}},
 		"too big": {{big, "reject_too_big", own(packet.Error(vip4.Addr(), client4.Addr(), 3, 4, 1400, quote(big)))},
