@@ -6,9 +6,9 @@
 //	withdraw paths that are no longer wanted → write the tables → announce paths whose services are in the kernel
 //
 // so that a router never sends what the tables do not know. What fails costs
-// only itself: a service that the tables refuse is not announced, tables that
-// cannot be written leave the last ones in force, an interface that is missing
-// leaves the others forwarding. Every failure is published in the status, logged
+// only itself: a service that the tables refuse is not announced, a change that
+// they refuse, or tables that cannot be written, leave in force what was, and an
+// interface that is missing leaves the others forwarding. Every failure is published in the status, logged
 // when it changes, and tried again with a growing delay.
 //
 // At the start the order is: load the programs, open the maps, write the tables,

@@ -35,6 +35,7 @@ type reconciler struct {
 	synced  bool                    // the tables were written at least once
 	written map[string]maps.Service // each service as the tables last took it, by name
 	failed  map[string]error        // services that the tables refused in the last pass
+	stale   map[string]bool         // of those, the written ones that no wanted backend is left of
 
 	// told has the paths that a router may have been told: after a failure
 	// more than it really was, never less.
@@ -123,11 +124,12 @@ func (r *reconciler) tell(ctx context.Context, want map[netip.Prefix]bgp.Path) (
 	return failed, err
 }
 
-// carried tells whether the tables have anything usable on addr, by whichever
-// service.
+// carried tells whether the tables have anything usable on addr. What was written
+// is asked, not what is wanted: after a failure they may differ in services,
+// addresses and backends.
 func (r *reconciler) carried(addr netip.Addr) bool {
-	for _, s := range r.written {
-		if carries(s, addr) {
+	for name, s := range r.written {
+		if !r.stale[name] && carries(s, addr) {
 			return true
 		}
 	}
@@ -186,6 +188,11 @@ func carries(s maps.Service, addr netip.Addr) bool {
 // sync writes the tables and notes what they took. Tables that could not be
 // written as a whole leave the note as it was, so that nothing which is in force
 // is withdrawn for it, and nothing new announced.
+//
+// The same goes for a service whose change is refused: the tables keep it as it
+// was, and it goes on. To withdraw it would end flows that live, on all nodes at
+// once where the reason is a lack of room. Only when none of its old backends is
+// wanted any more there is nothing left to deliver to.
 func (r *reconciler) sync(ctx context.Context, want []maps.Service) error {
 	hops := r.resolver.Resolve(ctx, backendAddrs(want))
 	failed, err := split(r.tables.Sync(ctx, maps.Want{Services: want, NextHops: hops}))
@@ -193,24 +200,25 @@ func (r *reconciler) sync(ctx context.Context, want []maps.Service) error {
 	if err != nil {
 		return fmt.Errorf("write tables: %w", err)
 	}
-	next := make(map[string]maps.Service, len(want))
+	next, stale := make(map[string]maps.Service, len(want)), map[string]bool{}
 	for _, s := range want {
 		if failed[s.Name] == nil {
 			next[s.Name] = s
 		} else if old, ok := r.written[s.Name]; ok {
-			next[s.Name] = old
+			next[s.Name], stale[s.Name] = old, !overlap(old, s)
 		}
 	}
-	r.written, r.synced = next, true
+	r.written, r.stale, r.synced = next, stale, true
 	return nil
 }
 
-// inKernel tells whether the tables carry what comes to addr by a service of
-// that name. What was written is asked, not what is wanted: after a failure the
-// two may differ in addresses and backends.
-func (r *reconciler) inKernel(addr netip.Addr, name string) bool {
-	s, ok := r.written[name]
-	return ok && r.failed[name] == nil && carries(s, addr)
+// overlap tells whether a usable backend of one service is one of the other's.
+func overlap(old, wanted maps.Service) bool {
+	usable := map[netip.AddrPort]bool{}
+	for _, b := range old.Backends {
+		usable[b.Addr] = b.Weight > 0
+	}
+	return slices.ContainsFunc(wanted.Backends, func(b maps.Backend) bool { return b.Weight > 0 && usable[b.Addr] })
 }
 
 // judge decides for each VIP whether it is announced, and says why not.
@@ -221,7 +229,7 @@ func (r *reconciler) judge(vips []desired.VIP, blocked desired.Reason) []verdict
 		case v.Reason != desired.Announceable:
 		case blocked != "":
 			v.Reason = blocked
-		case !slices.ContainsFunc(v.Services, func(name string) bool { return r.inKernel(v.Addr, name) }):
+		case !r.carried(v.Addr):
 			v.Reason, v.Detail = NotInKernel, r.whyNotInKernel(v.Services)
 		}
 		out[i] = verdict{VIP: v}

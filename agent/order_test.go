@@ -16,16 +16,19 @@ import (
 	"github.com/penstock-lb/penstock/maps"
 )
 
-// service makes a wanted service: "web 192.0.2.1,192.0.2.2 1" has two VIPs and a
-// usable backend, with 0 it has one that takes no new flows.
+// service makes a wanted service: "web 192.0.2.1,192.0.2.2 1" has two VIPs and
+// the usable backend 10.0.0.1, with 0 it has one that takes no new flows.
 func service(text string) maps.Service {
 	f := strings.Fields(text)
 	s := maps.Service{Name: f[0]}
 	for vip := range strings.SplitSeq(f[1], ",") {
 		s.Frontends = append(s.Frontends, maps.Frontend{VIP: netip.MustParseAddr(vip), Port: uint16(f[0][0]), Proto: maps.TCP})
 	}
-	weight := uint32(f[2][0] - '0')
-	s.Backends = []maps.Backend{{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Weight: weight}}
+	backend := maps.Backend{Addr: netip.MustParseAddrPort("10.0.0." + f[2] + ":80"), Weight: 1}
+	if f[2] == "0" {
+		backend.Weight = 0
+	}
+	s.Backends = []maps.Backend{backend}
 	return s
 }
 
@@ -92,6 +95,16 @@ func TestOrder(t *testing.T) {
 				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
 			{want: state(one, two), calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"}},
 		}},
+		{"a refused change leaves what was in force", []step{
+			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
+			{want: state("web 192.0.2.1,192.0.2.9 1"), refuse: "web", calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"},
+				reasons: map[string]desired.Reason{"192.0.2.9": NotInKernel}},
+		}},
+		{"a refused change that leaves no wanted backend", []step{
+			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
+			{want: state("web 192.0.2.1 2"), refuse: "web", calls: []string{"tables.Sync(web)", "attach", "speaker.Sync()"},
+				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
+		}},
 		{"one service in the kernel is enough for a VIP", []step{
 			{want: state(one, "dns 192.0.2.1 1"), refuse: "web", calls: []string{"tables.Sync(web dns)", "attach", "speaker.Sync(192.0.2.1)"}},
 		}},
@@ -109,6 +122,10 @@ func TestOrder(t *testing.T) {
 			{want: state("web 192.0.2.1,192.0.2.9 1"), fail: "tables.Sync(web)", calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"},
 				reasons: map[string]desired.Reason{"192.0.2.9": NotInKernel}, err: true},
 		}},
+		{"a VIP that changes hands, in tables that cannot be written", []step{
+			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
+			{want: state("new 192.0.2.1 1"), fail: "tables.Sync(new)", calls: []string{"tables.Sync(new)", "attach", "speaker.Sync(192.0.2.1)"}, err: true},
+		}},
 		{"nothing is announced before the first write", []step{
 			{want: state(one), fail: "tables.Sync(web)", calls: []string{"tables.Sync(web)"},
 				reasons: map[string]desired.Reason{"192.0.2.1": NotSynced}, err: true},
@@ -124,6 +141,19 @@ func TestOrder(t *testing.T) {
 			{want: state(one, two, "dns 192.0.2.3 1"), calls: []string{"tables.Sync(web api dns)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2 192.0.2.3)"}},
 			{want: state(two), refuse: "192.0.2.1", calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.2)"}, err: true},
 			{want: state(two), calls: []string{"speaker.Sync(192.0.2.2)", "tables.Sync(api)", "attach", "speaker.Sync(192.0.2.2)"}},
+		}},
+		{"a held service must not take another address's service away", []step{
+			{want: state("b 192.0.2.1 1", "d 192.0.2.3 1"), calls: []string{"tables.Sync(b d)", "attach", "speaker.Sync(192.0.2.1 192.0.2.3)"}},
+			{want: state("b 192.0.2.3 1"), refuse: "192.0.2.1", calls: []string{"speaker.Sync(192.0.2.3)", "tables.Sync(b d)", "attach", "speaker.Sync(192.0.2.3)"}, err: true},
+		}},
+		{"a path that was refused is not announced by a withdrawal", []step{
+			{want: state(one, two), refuse: "192.0.2.1", calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"},
+				reasons: map[string]desired.Reason{"192.0.2.1": AnnounceFailed}, err: true},
+			{want: state("new 192.0.2.1 1", two), refuse: "new", fail: "speaker.Sync(192.0.2.2)",
+				calls:   []string{"tables.Sync(new api)", "attach", "speaker.Sync(192.0.2.2)"},
+				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel, "192.0.2.2": AnnounceFailed}, err: true},
+			{want: state("new 192.0.2.1 1"), refuse: "new", calls: []string{"speaker.Sync()", "tables.Sync(new)", "attach", "speaker.Sync()"},
+				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
 		}},
 		{"a path that could not be announced costs only itself", []step{
 			{want: state(one, two), refuse: "192.0.2.1", calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"},
@@ -235,7 +265,7 @@ func drawState(t *rapid.T) desired.State {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		vips := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}), 0, 3, rapid.ID[string]).Draw(t, name+" vips")
 		if len(vips) > 0 {
-			services = append(services, fmt.Sprintf("%s %s %d", name, strings.Join(vips, ","), rapid.IntRange(0, 1).Draw(t, name+" weight")))
+			services = append(services, fmt.Sprintf("%s %s %d", name, strings.Join(vips, ","), rapid.IntRange(0, 2).Draw(t, name+" backend")))
 		}
 	}
 	return state(services...)

@@ -155,7 +155,7 @@ func (a *Agent) serviceStatus(s maps.Service) api.ServiceStatus {
 	err := a.reconciler.failed[s.Name]
 	out := api.ServiceStatus{
 		Name: s.Name, Frontends: make([]string, len(s.Frontends)), Backends: len(s.Backends),
-		InKernel: written && err == nil, Error: text(err),
+		InKernel: written, Error: text(err),
 	}
 	for i, f := range s.Frontends {
 		out.Frontends[i] = f.String()

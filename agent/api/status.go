@@ -107,7 +107,7 @@ type ServiceStatus struct {
 	Name      string   `json:"name"`
 	Frontends []string `json:"frontends"`
 	Backends  int      `json:"backends"`
-	InKernel  bool     `json:"inKernel"`
+	InKernel  bool     `json:"inKernel"` // with an error: as it was before
 	Error     string   `json:"error,omitempty"`
 }
 
