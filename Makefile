@@ -41,12 +41,14 @@ fuzz: ## Each fuzzer for a minute (FUZZTIME=10m for longer)
 	@hack/setup.sh test
 	hack/fuzz.sh $(or $(FUZZTIME),1m)
 
-demo: build bin/demo ## Two LB nodes, an FRR router and an nginx tier on this machine, step by step
+demo: ## Two LB nodes, an FRR router and an nginx tier on this machine, step by step
 	@hack/setup.sh demo
+	@$(MAKE) --no-print-directory build bin/demo
 	@bin/demo run
 
-demo-up: build bin/demo ## The demo's network, left running to play with
+demo-up: ## The demo's network, left running to play with
 	@hack/setup.sh demo
+	@$(MAKE) --no-print-directory build bin/demo
 	@bin/demo up
 
 demo-down: bin/demo ## Remove what demo-up left running

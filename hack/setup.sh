@@ -4,6 +4,7 @@
 # It does nothing when all is there; otherwise it says what it installs. For Debian 12 or newer.
 set -euo pipefail
 
+build=(ca-certificates) # for the Go module proxy
 lint=(git make clang-19 llvm-19 clang-format-19 libbpf-dev linux-libc-dev shellcheck)
 demo=(git bpftool curl ethtool frr iproute2 iputils-ping jq nginx tcpdump traceroute wrk)
 test=(bird2 gcc iperf3 libc6-dev nftables tshark)
@@ -17,10 +18,10 @@ main() {
   local packages=() missing
   check_go
   case ${1:-} in
-  build) ;;
-  lint) packages=("${lint[@]}") ;;
-  demo) packages=("${demo[@]}") ;;
-  test) packages=("${lint[@]}" "${demo[@]}" "${test[@]}") ;;
+  build) packages=("${build[@]}") ;;
+  lint) packages=("${build[@]}" "${lint[@]}") ;;
+  demo) packages=("${build[@]}" "${demo[@]}") ;;
+  test) packages=("${build[@]}" "${lint[@]}" "${demo[@]}" "${test[@]}") ;;
   *) die "usage: $0 build|lint|demo|test" ;;
   esac
   case $1 in demo | test) check_machine ;; esac
