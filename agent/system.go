@@ -60,14 +60,13 @@ func isDefault(dst *net.IPNet) bool {
 
 // Ifindex returns an error that wraps fs.ErrNotExist for a missing interface.
 func (Kernel) Ifindex(name string) (int, error) {
-	dev, err := net.InterfaceByName(name)
-	if err == nil {
-		return dev.Index, nil
-	}
-	if _, missing := os.Stat(filepath.Join("/sys/class/net", name)); errors.Is(missing, fs.ErrNotExist) {
+	dev, err := netlink.LinkByName(name)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
 		return 0, fmt.Errorf("no such interface: %w", fs.ErrNotExist)
+	} else if err != nil {
+		return 0, fmt.Errorf("look up interface: %w", err)
 	}
-	return 0, fmt.Errorf("look up interface: %w", err)
+	return dev.Attrs().Index, nil
 }
 
 const procSys = "/proc/sys"

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/penstock-lb/penstock/test/fixture"
+)
+
+func TestKernel(t *testing.T) {
+	node, gw0, gw1 := fixture.NewNetns(t, "node"), fixture.NewNetns(t, "gw0"), fixture.NewNetns(t, "gw1")
+	fixture.Link(t, node, "eth0", gw0, "lan", fixture.LinkOptions{AddrsA: []string{"192.0.2.1/24", "2001:db8::1/64"}})
+	fixture.Link(t, node, "eth1", gw1, "lan", fixture.LinkOptions{AddrsA: []string{"198.51.100.1/24"}})
+	fixture.Link(t, node, "eth2", gw1, "lan2", fixture.LinkOptions{AddrsA: []string{"203.0.113.1/24"}})
+	in := func(what string, check func(k Kernel) error) {
+		t.Helper()
+		if err := node.Do(func() error { return check(Kernel{}) }); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	devices := func(what string, want ...string) {
+		t.Helper()
+		in(what, func(k Kernel) error {
+			got, err := k.DefaultDevices()
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("%s: want -, got +\n%s", what, d)
+			}
+			return err
+		})
+	}
+	devices("no default route")
+	node.Run(t, "ip", "-6", "route", "add", "default", "via", "2001:db8::fe")
+	devices("IPv6", "eth0")
+	node.Run(t, "ip", "route", "add", "default", "nexthop", "via", "192.0.2.254", "nexthop", "via", "198.51.100.254")
+	node.Run(t, "ip", "route", "add", "192.168.0.0/16", "via", "203.0.113.254")
+	devices("multipath", "eth0", "eth1")
+
+	in("index", func(k Kernel) error {
+		if i, err := k.Ifindex("lo"); i != 1 || err != nil {
+			t.Errorf("lo: %d, %v", i, err)
+		}
+		if _, err := k.Ifindex("eth9"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("eth9: %v, want fs.ErrNotExist", err)
+		}
+		_, err := k.Ifindex("eth1")
+		return err
+	})
+	in("sysctl", func(k Kernel) error {
+		const key = "net/ipv4/conf/eth0/accept_local"
+		if err := k.SetSysctl(key, "1"); err != nil {
+			return err
+		}
+		got, err := k.Sysctl(key)
+		if got != "1" {
+			t.Errorf("accept_local is %q after it was set", got)
+		}
+		if _, err := k.Sysctl("net/nothing"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a missing setting: %v", err)
+		}
+		return err
+	})
+	in("ports", func(k Kernel) error { return checkPorts(k, testConfig().NAT.Ports) })
+}
