@@ -1,5 +1,7 @@
 # Longer work is in hack/. sudo drops Go's usual place from PATH, so it is put back.
 export PATH := $(PATH):/usr/local/go/bin
+# The version comes from git describe below; Go's own stamp fails on a clone of another user's.
+export GOFLAGS += -buildvcs=false
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 TOOLS := -modfile=hack/tools/go.mod
 BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
