@@ -9,7 +9,7 @@ import (
 func (l *lab) cheatSheet() {
 	lb := l.lbs[0]
 	text := strings.NewReplacer(
-		"NS", "nsenter --net=/run/netns/"+prefix, "VIP4", vip4, "VIP6", vip6, "DIR", lb.Dir, "PIN", filepath.Join(lb.BPFFS, "*"),
+		"NS", "nsenter --net=/run/netns/"+prefix, "VIP4", vip4, "VIP6", vip6, "DIR", lb.Dir, "PIN", filepath.Join(lb.BPFFS, "tables-*"),
 		"PENSTOCK", lb.binary+" --config "+lb.config(), "FRR", l.router.Dir(),
 	).Replace(sheet)
 	l.say.title("The network is up. make demo-down removes it.")

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/api"
@@ -126,19 +125,15 @@ func (l *lab) setInSlice(w *webNode, in bool) time.Duration {
 	})
 }
 
-// bpftool dumps the frontends out of the kernel.
-func (l *lab) bpftool(n *lbNode) (command, out string) {
-	pins, err := filepath.Glob(filepath.Join(n.BPFFS, "*", "frontends"))
+// bpftool reads a pinned map of the node, by the field names that the map carries (BTF).
+func (l *lab) bpftool(n *lbNode, name, filter string) (command, out string) {
+	pins, err := filepath.Glob(filepath.Join(n.BPFFS, "tables-*", name))
 	l.must(err)
-	if len(pins) == 0 {
-		pins, err = filepath.Glob(filepath.Join(n.BPFFS, "frontends"))
-		l.must(err)
+	if len(pins) != 1 {
+		l.Fatalf("pinned maps %s of %s under %s: %v, want one", name, n.Name, n.BPFFS, pins)
 	}
-	if len(pins) == 0 {
-		l.Fatalf("no pinned map frontends under %s", n.BPFFS)
-	}
-	argv := []string{"bpftool", "map", "dump", "pinned", pins[0]}
-	out, err = n.netns.Output(argv...)
+	command = fmt.Sprintf("bpftool -j map dump pinned %s | jq -c '%s'", pins[0], filter)
+	out, err = n.netns.Output("bash", "-o", "pipefail", "-c", command)
 	l.must(err)
-	return strings.Join(argv, " "), out
+	return command, out
 }
