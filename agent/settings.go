@@ -17,6 +17,7 @@ func bpfConfig(c *config.Config) bpf.Config {
 		DiscardFlows:    d.DiscardFlows,
 		Compile:         d.Compile,
 		Clang:           d.Clang,
+		Sources:         d.Sources,
 		Seed:            d.SeedBytes(),
 		Ports:           bpf.PortRange{First: n.Ports.First, Last: n.Ports.Last},
 		UnmatchedReject: d.Unmatched == "reject",

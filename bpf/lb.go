@@ -134,7 +134,7 @@ func specFor(cfg Config) (*ebpf.CollectionSpec, error) {
 		lbMapBackendIndices:  cfg.MaxBackends,
 		lbMapBackendCounters: cfg.MaxBackends,
 		lbMapSlots:           cfg.MaxRows / SlotsPerLine,
-		lbMapFlows:           cfg.MaxFlows,
+		lbMapFlows:           2 * cfg.MaxFlows, // an entry for each direction
 	} {
 		if entries != 0 {
 			spec.Maps[name].MaxEntries = entries

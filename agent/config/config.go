@@ -37,6 +37,7 @@ type Datapath struct {
 	Mode         string   // auto, native or generic
 	Compile      bool
 	Clang        string
+	Sources      string // empty: those in the binary
 	BPFFS        string
 	Unmatched    string // reject or drop
 	ICMPRate     uint32 // per second and CPU

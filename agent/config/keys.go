@@ -56,7 +56,7 @@ func Default() *Config {
 		},
 		NAT: NAT{
 			Ports:    PortRange{1024, 29999},
-			MaxFlows: 1 << 20,
+			MaxFlows: 1 << 19,
 			Timeouts: Timeouts{
 				SYN:         30 * time.Second,
 				Established: 3 * time.Hour,
@@ -97,10 +97,12 @@ var settings = []setting[Config]{
 		func(c *Config) value {
 			return choiceValue[string]{&c.Datapath.Mode, []string{"auto", "native", "generic"}}
 		}},
-	{Key{"datapath.compile", "", restart, "Compile the program on this node from the sources in the binary instead of loading the one built with it"},
+	{Key{"datapath.compile", "", restart, "Compile the program on this node instead of loading the one that came with the binary"},
 		func(c *Config) value { return boolValue{&c.Datapath.Compile} }},
 	{Key{"datapath.clang", "", restart, "Compiler for `datapath.compile`: a name in PATH or a path"},
 		func(c *Config) value { return stringValue{&c.Datapath.Clang} }},
+	{Key{"datapath.sources", "", restart, "Directory of the C files that `datapath.compile` takes, as `penstock sources` writes them; empty: those in the binary"},
+		func(c *Config) value { return stringValue{&c.Datapath.Sources} }},
 	{Key{"datapath.bpffs", "", restart, "Directory for pinned maps and links, on a bpf file system"},
 		func(c *Config) value { return stringValue{&c.Datapath.BPFFS} }},
 	{Key{"datapath.unmatched", "", restart, "What a packet to a VIP gets where no service is or none is usable: `reject` answers with ICMP port unreachable, `drop` does not answer"},
@@ -126,15 +128,15 @@ var settings = []setting[Config]{
 
 	{Key{"nat.ports", "", restart, "Source ports of translated flows. Apart from `net.ipv4.ip_local_port_range`, or listed in `net.ipv4.ip_local_reserved_ports`"},
 		func(c *Config) value { return portsValue{&c.NAT.Ports} }},
-	{Key{"nat.maxFlows", "", restart, "Most translated flows; beyond it the least recently used goes"},
+	{Key{"nat.maxFlows", "", restart, "Most translated flows, about 270 bytes of kernel memory each; beyond it the least recently used goes"},
 		func(c *Config) value { return uintValue[uint32]{&c.NAT.MaxFlows} }},
-	{Key{"nat.timeouts.syn", "", restart, "Idle time after which a TCP flow is forgotten that was not answered"},
+	{Key{"nat.timeouts.syn", "", restart, "Idle time after which a TCP flow is forgotten whose handshake is not complete"},
 		func(c *Config) value { return durationValue{&c.NAT.Timeouts.SYN} }},
 	{Key{"nat.timeouts.established", "", restart, "The same for an open TCP flow"},
 		func(c *Config) value { return durationValue{&c.NAT.Timeouts.Established} }},
-	{Key{"nat.timeouts.closing", "", restart, "The same for a TCP flow with one FIN"},
+	{Key{"nat.timeouts.closing", "", restart, "The same for a TCP flow with FINs from both sides, or a RST from the client"},
 		func(c *Config) value { return durationValue{&c.NAT.Timeouts.Closing} }},
-	{Key{"nat.timeouts.closed", "", restart, "The same for a TCP flow with both FINs or a RST"},
+	{Key{"nat.timeouts.closed", "", restart, "The same for a TCP flow with a RST from the backend, or one that began in the middle"},
 		func(c *Config) value { return durationValue{&c.NAT.Timeouts.Closed} }},
 	{Key{"nat.timeouts.udp", "", restart, "The same for a UDP flow"},
 		func(c *Config) value { return durationValue{&c.NAT.Timeouts.UDP} }},

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-var update = flag.Bool("update", false, "write what the tests see to testdata")
+var update = flag.Bool("update", false, "write what the tests see to testdata and README.md")
 
 var compareConfigs = cmp.Options{
 	cmpopts.EquateComparable(Config{}.BGP.RouterID),

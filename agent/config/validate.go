@@ -91,7 +91,7 @@ func (n *NAT) faults() (found faults) {
 	if n.Ports.First < 1 || n.Ports.Last < n.Ports.First {
 		found.add("nat.ports", n.Ports.String(), "write a range of ports within 1-65535, as in 1024-29999")
 	}
-	within(&found, "nat.maxFlows", n.MaxFlows, 1, 1<<26)
+	within(&found, "nat.maxFlows", n.MaxFlows, 1, 1<<25)
 	for _, t := range []struct {
 		key string
 		d   time.Duration

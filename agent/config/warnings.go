@@ -8,6 +8,9 @@ func (c *Config) Warnings() []string {
 	if c.Datapath.Seed == "" {
 		out = append(out, "datapath.seed is not set: clients can compute which backend a flow goes to; set the same secret on all load balancer nodes")
 	}
+	if c.Datapath.Sources != "" && !c.Datapath.Compile {
+		out = append(out, "datapath.sources is set but datapath.compile is false: the program that came with the binary is loaded; set datapath.compile: true")
+	}
 	if len(c.BGP.Peers) == 0 {
 		out = append(out, "bgp.peers is empty: no VIP is announced; add the routers, or route the VIPs to this node by other means")
 	}

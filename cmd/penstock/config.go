@@ -10,7 +10,7 @@ import (
 )
 
 func (c *cli) configCmd() *cobra.Command {
-	cmd := group("config", "Print or check a configuration", c.configDefaultCmd(), c.configValidateCmd())
+	cmd := group("config", "Print or check a configuration", c.configDefaultCmd(), c.configKeysCmd(), c.configValidateCmd())
 	cmd.Example = "  penstock config default > /etc/penstock/penstock.yaml\n  penstock config validate"
 	return cmd
 }
@@ -25,6 +25,16 @@ func (c *cli) configDefaultCmd() *cobra.Command {
 			_, err := io.WriteString(c.stdout, config.DefaultFile())
 			return err
 		},
+	}
+}
+
+func (c *cli) configKeysCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "keys",
+		Short:   "Print every key with its default and meaning, as a Markdown table",
+		Example: "  penstock config keys | grep nat",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return config.WriteTable(c.stdout) },
 	}
 }
 

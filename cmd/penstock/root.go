@@ -108,7 +108,7 @@ go on forwarding without it.`,
 		root.AddCommand(commands...)
 	}
 	add("read", c.statusCmd(), c.servicesCmd(), c.backendsCmd(), c.verdictsCmd(), c.bgpCmd())
-	add("run", c.agentCmd(), c.configCmd(), c.cleanupCmd(), c.versionCmd())
+	add("run", c.agentCmd(), c.configCmd(), c.sourcesCmd(), c.cleanupCmd(), c.versionCmd())
 	return root
 }
 
