@@ -99,9 +99,8 @@ func (lb *LB) adopt(name string, m *ebpf.Map, spec *ebpf.CollectionSpec) {
 func (lb *LB) loadProgram(spec *ebpf.CollectionSpec) error {
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: lb.maps})
 	if err != nil {
-		var refused *ebpf.VerifierError
-		if errors.As(err, &refused) {
-			return fmt.Errorf("the kernel's verifier refuses the program: %+v", refused)
+		if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+			return fmt.Errorf("the kernel's verifier refuses the program: %+w", refused)
 		}
 		return fmt.Errorf("load the program: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -126,10 +127,8 @@ func checkState(pins string, spec *ebpf.CollectionSpec, discard bool) error {
 		return err
 	}
 	want := filepath.Join(pins, state.name+"-"+schema)
-	for _, dir := range dirs {
-		if dir == want {
-			return nil
-		}
+	if slices.Contains(dirs, want) {
+		return nil
 	}
 	if len(dirs) == 0 || discard {
 		return nil
@@ -145,21 +144,12 @@ func prune(pins string, keep ...string) error {
 		dirs, err := g.dirs(pins)
 		errs = append(errs, err)
 		for _, dir := range dirs {
-			if !contains(keep, dir) {
+			if !slices.Contains(keep, dir) {
 				errs = append(errs, os.RemoveAll(dir))
 			}
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }
 
 func linkPin(pins, device string) string {

@@ -2,10 +2,10 @@ package maps
 
 import (
 	"bytes"
+	"net/netip"
 	"unsafe"
 
 	"github.com/penstock-lb/penstock/bpf"
-	"net/netip"
 )
 
 // All conversions between the kernel's layouts and ours stand in this file.

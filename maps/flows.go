@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/penstock-lb/penstock/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock-lb/penstock/bpf"
 )
 
 // batch is how many flows one system call reads. A bucket of the table that does

@@ -6,8 +6,9 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/penstock-lb/penstock/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock-lb/penstock/bpf"
 )
 
 // slots is the array of rows, mapped into memory. Each row is written and read

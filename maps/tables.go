@@ -11,8 +11,9 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/penstock-lb/penstock/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock-lb/penstock/bpf"
 )
 
 // grace is how long a program run may last that began before a change: many
@@ -152,8 +153,7 @@ func admit(want []Service) (services []Service, errs []error) {
 func refusedNames(errs []error) map[string]bool {
 	names := make(map[string]bool)
 	for _, err := range errs {
-		var refused *ServiceError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*ServiceError](err); ok {
 			names[refused.Service] = true
 		}
 	}

@@ -9,8 +9,9 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/penstock-lb/penstock/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock-lb/penstock/bpf"
 )
 
 // View reads the tables. Its methods may be called from any goroutine, and see
