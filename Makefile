@@ -15,7 +15,7 @@ build: ## Build bin/penstock, static
 
 generate: ## Compile the BPF programs and write their Go types
 	@hack/setup.sh lint
-	go generate ./bpf
+	go generate ./bpf ./test/bench
 
 test: ## Install what is missing, then run every test and each fuzzer for five seconds
 	@hack/setup.sh test
@@ -37,7 +37,7 @@ lint: ## Linters, formats, and drift of generated code
 fmt: ## Format Go and C
 	@hack/setup.sh lint
 	go tool $(TOOLS) golangci-lint fmt
-	clang-format-19 -i $(wildcard bpf/*.[ch])
+	clang-format-19 -i $(wildcard bpf/*.[ch] test/bench/*.[ch])
 
 fuzz: ## Each fuzzer for a minute (FUZZTIME=10m for longer)
 	@hack/setup.sh test

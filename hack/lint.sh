@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 go tool -modfile=hack/tools/go.mod golangci-lint run
-clang-format-19 --dry-run -Werror bpf/*.[ch]
+clang-format-19 --dry-run -Werror bpf/*.[ch] test/bench/*.[ch]
 shellcheck .ci/run hack/*.sh
 hack/drift.sh
