@@ -153,14 +153,10 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 func (a *Agent) serviceStatus(s maps.Service) api.ServiceStatus {
 	_, written := a.reconciler.written[s.Name]
 	err := a.reconciler.failed[s.Name]
-	out := api.ServiceStatus{
-		Name: s.Name, Frontends: make([]string, len(s.Frontends)), Backends: len(s.Backends),
+	return api.ServiceStatus{
+		Name: s.Name, Frontends: nonNil(s.Frontends), Backends: len(s.Backends),
 		InKernel: written, Error: text(err),
 	}
-	for i, f := range s.Frontends {
-		out.Frontends[i] = f.String()
-	}
-	return out
 }
 
 // families tells which address families have a frontend.

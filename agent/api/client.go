@@ -50,9 +50,9 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return fetch[Status](ctx, c, "/v1/status", nil)
 }
 
-// Services returns the tables in the kernel, those named or all.
-func (c *Client) Services(ctx context.Context, names ...string) ([]maps.ServiceStatus, error) {
-	return fetch[[]maps.ServiceStatus](ctx, c, "/v1/services", names)
+// Services returns the services, those named or all.
+func (c *Client) Services(ctx context.Context, names ...string) ([]Service, error) {
+	return fetch[[]Service](ctx, c, "/v1/services", names)
 }
 
 // Backends returns the backends of the services named or of all.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/penstock-lb/penstock/bgp"
@@ -37,24 +36,12 @@ func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
 }
 
 // selected returns the services that the query names, or all of them.
-func selected(agent Agent, r *http.Request) ([]maps.ServiceStatus, error) {
-	services, err := agent.Services()
-	names := r.URL.Query()["service"]
-	if err != nil || len(names) == 0 {
-		return services, err
+func selected(agent Agent, r *http.Request) ([]Service, error) {
+	kernel, err := agent.Services()
+	if err != nil {
+		return nil, err
 	}
-	return Select(services, names), nil
-}
-
-// Select returns the services that names mean. A name is a whole name, or a
-// Kubernetes Service's "namespace/name", which means all its ports and families.
-func Select(services []maps.ServiceStatus, names []string) []maps.ServiceStatus {
-	matches := func(s maps.ServiceStatus) bool {
-		return slices.ContainsFunc(names, func(n string) bool {
-			return s.Name == n || strings.HasPrefix(s.Name, n+":")
-		})
-	}
-	return slices.DeleteFunc(slices.Clone(services), func(s maps.ServiceStatus) bool { return !matches(s) })
+	return Select(Services(kernel, agent.Status()), r.URL.Query()["service"]), nil
 }
 
 func newHealthMux(agent Agent, metrics http.Handler) *http.ServeMux {

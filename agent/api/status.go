@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net"
 	"net/netip"
 	"time"
 
@@ -104,11 +103,11 @@ type VIPStatus struct {
 
 // ServiceStatus is one wanted service: one lookup table.
 type ServiceStatus struct {
-	Name      string   `json:"name"`
-	Frontends []string `json:"frontends"`
-	Backends  int      `json:"backends"`
-	InKernel  bool     `json:"inKernel"` // with an error: as it was before
-	Error     string   `json:"error,omitempty"`
+	Name      string          `json:"name"`
+	Frontends []maps.Frontend `json:"frontends"`
+	Backends  int             `json:"backends"`
+	InKernel  bool            `json:"inKernel"` // with an error: as it was before
+	Error     string          `json:"error,omitempty"`
 }
 
 // SyncStatus is the loop's own record.
@@ -121,40 +120,4 @@ type SyncStatus struct {
 	Passes        uint64    `json:"passes"`
 	Errors        uint64    `json:"errors"`
 	NextAttempt   time.Time `json:"nextAttempt,omitzero"` // of a failed pass
-}
-
-// Backend is one backend of one service, for listing all of them.
-type Backend struct {
-	Service string  `json:"service"`
-	Share   float64 `json:"share"`            // of the service's table, 0 to 1
-	Device  string  `json:"device,omitempty"` // that NextHop.Ifindex means here
-	maps.BackendStatus
-}
-
-// Backends lists the backends of services, in the services' order. Devices are
-// looked up in the network namespace of the process.
-func Backends(services []maps.ServiceStatus) []Backend {
-	all := []Backend{}
-	names := map[uint32]string{}
-	for _, s := range services {
-		for _, b := range s.Backends {
-			backend := Backend{Service: s.Name, Device: device(names, b.NextHop.Ifindex), BackendStatus: b}
-			if s.Rows > 0 {
-				backend.Share = float64(b.Rows) / float64(s.Rows)
-			}
-			all = append(all, backend)
-		}
-	}
-	return all
-}
-
-// device returns a device's name, which is empty if it is gone, and remembers it
-// in names.
-func device(names map[uint32]string, index uint32) string {
-	if _, known := names[index]; !known && index != 0 {
-		if dev, err := net.InterfaceByIndex(int(index)); err == nil {
-			names[index] = dev.Name
-		}
-	}
-	return names[index]
 }

@@ -106,7 +106,7 @@ func healthy() api.Status {
 		}},
 		VIPs:     []api.VIPStatus{{VIP: netip.MustParseAddr("192.0.2.1"), Announced: true, Reason: desired.Announceable, Services: []string{"default/web:http/tcp/ipv4"}}},
 		Services: []api.ServiceStatus{{Name: "default/web:http/tcp/ipv4", InKernel: true}},
-		Reasons:  []desired.ServiceReason{},
+		Reasons:  []desired.ServiceReason{{Service: "default/web6", Subject: "port http/tcp/ipv6", Reason: desired.NoEndpoints, Detail: "no slice lists one"}},
 		Sync:     api.SyncStatus{Synced: true, At: noon.Add(-12 * time.Second), Duration: 0.00345},
 	}
 	s.Assess()

@@ -17,10 +17,11 @@ import (
 func (c *cli) servicesCmd() *cobra.Command {
 	return c.withOutput(&cobra.Command{
 		Use:   "services [NAME...]",
-		Short: "List the services in the kernel's tables",
+		Short: "List the services in the kernel's tables, and why one is not in force",
 		Long: `List the services as the kernel has them: one line for each port of a Kubernetes
 Service in each address family. A name is a whole one, or namespace/name for all
-ports of a Service. ROWS is the size of the lookup table, 0 where no backend is usable.`,
+ports of a Service. ROWS is the size of the lookup table, 0 where no backend is usable.
+REASON is why a service is not in force as it is wanted; 'penstock status' has more.`,
 		Example: `  penstock services
   penstock services default/web
   penstock services -o json | jq '.[].frontends'`,
@@ -36,27 +37,19 @@ ports of a Service. ROWS is the size of the lookup table, 0 where no backend is 
 }
 
 // services reads the services that are named, or all.
-func (c *cli) services(ctx context.Context, names []string) ([]maps.ServiceStatus, error) {
+func (c *cli) services(ctx context.Context, names []string) ([]api.Service, error) {
 	services, err := askOrRead(ctx, c,
-		func(ctx context.Context, a *api.Client) ([]maps.ServiceStatus, error) {
+		func(ctx context.Context, a *api.Client) ([]api.Service, error) {
 			return a.Services(ctx, names...)
 		},
-		func(v view) ([]maps.ServiceStatus, error) {
+		func(v view) ([]api.Service, error) {
 			all, err := v.Services()
-			return selected(all, names), err
+			return api.Select(api.InKernel(all), names), err
 		})
 	if err == nil && len(services) == 0 && len(names) > 0 {
 		return nil, notFound(names)
 	}
 	return services, err
-}
-
-// selected returns all services if none is named.
-func selected(services []maps.ServiceStatus, names []string) []maps.ServiceStatus {
-	if len(names) == 0 {
-		return services
-	}
-	return api.Select(services, names)
 }
 
 func notFound(names []string) error {
@@ -81,8 +74,8 @@ func (c *cli) completeServices(cmd *cobra.Command, args []string, _ string) ([]s
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-func printServices(w io.Writer, services []maps.ServiceStatus) error {
-	t := newTable(w, "SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "BACKENDS", "PACKETS", "BYTES", "FLOWS")
+func printServices(w io.Writer, services []api.Service) error {
+	t := newTable(w, "SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "BACKENDS", "PACKETS", "BYTES", "FLOWS", "REASON")
 	for _, s := range services {
 		var frontends []string
 		for _, f := range s.Frontends {
@@ -100,9 +93,20 @@ func printServices(w io.Writer, services []maps.ServiceStatus) error {
 			affinity = "client IP"
 		}
 		t.row(s.Name, list(frontends), affinity, number(s.Rows), fmt.Sprintf("%d/%d", usable, len(s.Backends)),
-			number(packets), size(bytes), number(flows))
+			number(packets), size(bytes), number(flows), because(s))
 	}
 	return t.flush()
+}
+
+// because says why a service is not in force as it is wanted.
+func because(s api.Service) string {
+	switch {
+	case s.Reason == "":
+		return ""
+	case s.Detail == "":
+		return string(s.Reason)
+	}
+	return string(s.Reason) + ": " + s.Detail
 }
 
 func (c *cli) backendsCmd() *cobra.Command {
@@ -122,7 +126,7 @@ and the MAC that packets leave by; a dash says that the kernel's routes decide.`
 				func(ctx context.Context, a *api.Client) ([]api.Backend, error) { return a.Backends(ctx, args...) },
 				func(v view) ([]api.Backend, error) {
 					services, err := v.Services()
-					return api.Backends(selected(services, args)), err
+					return api.Backends(api.Select(api.InKernel(services), args)), err
 				})
 			if err != nil {
 				return err

@@ -63,11 +63,7 @@ func pinnedStatus(v view) (api.Status, error) {
 }
 
 func pinnedService(s maps.ServiceStatus) api.ServiceStatus {
-	out := api.ServiceStatus{Name: s.Name, Frontends: []string{}, Backends: len(s.Backends), InKernel: true}
-	for _, f := range s.Frontends {
-		out.Frontends = append(out.Frontends, f.String())
-	}
-	return out
+	return api.ServiceStatus{Name: s.Name, Frontends: s.Frontends, Backends: len(s.Backends), InKernel: true}
 }
 
 func (c *cli) printStatus(w io.Writer, s api.Status) error {
