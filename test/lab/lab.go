@@ -27,6 +27,8 @@ const (
 type Options struct {
 	LBs, Nodes int
 	NodeMTU    int    // between the router and the nodes, default 1500
+	Interfaces string // of the LB nodes, default "[eth0]"
+	Mode       string // of XDP, default auto
 	Config     string // more lines of each agent's configuration
 	Penstock   string // the binary, default: built from this tree
 	RouterConf string // more lines of FRR's "router bgp" section
@@ -56,7 +58,7 @@ func New(tb fixture.TB, opts Options) *Lab {
 		binary = Build(tb)
 	}
 	for i := range opts.LBs {
-		l.LBs = append(l.LBs, newLB(tb, l, i+1, binary, opts.Config))
+		l.LBs = append(l.LBs, newLB(tb, l, i+1, binary, opts))
 	}
 	for i := range opts.Nodes {
 		l.Nodes = append(l.Nodes, newNode(tb, l, i+1, opts.NodeMTU))

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -34,7 +35,7 @@ func lb6(n int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd00:0:%d::2", n))
 }
 
-func newLB(tb fixture.TB, l *Lab, n int, binary, config string) *LB {
+func newLB(tb fixture.TB, l *Lab, n int, binary string, opts Options) *LB {
 	tb.Helper()
 	b := &LB{Name: fmt.Sprintf("lb%d", n), Addr4: lb4(n), Addr6: lb6(n), binary: binary, Dir: tb.TempDir()}
 	b.BPFFS = fixture.MountBPFFS(tb)
@@ -51,7 +52,7 @@ func newLB(tb fixture.TB, l *Lab, n int, binary, config string) *LB {
 	}
 	text := fmt.Sprintf(`node: %s
 source: {directory: %s}
-datapath: {interfaces: [eth0], bpffs: %s, seed: lab}
+datapath: {interfaces: %s, mode: %s, bpffs: %s, seed: lab}
 bgp:
   asn: %d
   routerID: %s
@@ -61,7 +62,7 @@ bgp:
 metrics: {address: "127.0.0.1:9470"}
 api: {socket: %s}
 drainTimeout: 5s
-%s`, b.Name, b.Manifests(), b.Pins(), LBASN, b.Addr4, n, RouterASN, n, RouterASN, b.Socket(), config)
+%s`, b.Name, b.Manifests(), cmp.Or(opts.Interfaces, "[eth0]"), cmp.Or(opts.Mode, "auto"), b.Pins(), LBASN, b.Addr4, n, RouterASN, n, RouterASN, b.Socket(), opts.Config)
 	if err := os.WriteFile(b.Config(), []byte(text), 0o600); err != nil {
 		tb.Fatalf("configuration of %s: %v", b.Name, err)
 	}
