@@ -2,8 +2,8 @@
 /*
  * flow: what NAT has to remember. A flow is two entries of one map, one for each
  * direction's tuple, each saying what its packets become. Either can be made
- * again from the other: once a tick the half that is in use renews the other, so
- * that eviction takes whole flows or none that live.
+ * again from the other: every few ticks the half that is in use renews the other,
+ * so that eviction takes whole flows or none that live.
  *
  * TCP is tracked as far as freeing ports needs it. A retired flow (past its
  * state's timeout in both directions) is taken over in place by whoever wants
@@ -13,6 +13,7 @@
 #include "slot.h"
 
 #define PORT_PROBES 32
+#define RENEW_TICKS 4 /* a second lookup is dear when there are many flows */
 
 static __always_inline __u32 now_tick(void)
 {
@@ -36,7 +37,7 @@ static __always_inline void other_half(const struct tuple *t, const struct flow 
 	value->dport = t->sport;
 	value->state = f->state;
 	value->flags = f->flags ^ FLOW_REPLY;
-	value->pad = 0;
+	value->renewed = f->renewed;
 	value->backend = f->backend;
 	value->seen = f->seen;
 }
@@ -68,15 +69,15 @@ static __noinline int retired(const struct tuple *t, const struct flow *f, __u32
 }
 
 /*
- * renew marks the flow as seen and makes sure of its other half. It returns 0
- * where the other half's tuple serves another flow by now: this one is over.
+ * renew makes sure of the flow's other half. It returns 0 where the other half's
+ * tuple serves another flow by now: this one is over.
  */
 static __noinline int renew(const struct tuple *t, struct flow *f, __u32 now)
 {
 	struct tuple key;
 	struct flow want, *other;
 
-	f->seen = now;
+	f->renewed = now;
 	other_half(t, f, &key, &want);
 	other = bpf_map_lookup_elem(&flows, &key);
 	if (other && same_mapping(other, &want))
@@ -149,7 +150,8 @@ static __always_inline struct flow *lookup_flow(const struct packet *p)
 	if (f->seen != now) {
 		if (idle(f, now) && retired(&p->tuple, f, now))
 			return NULL;
-		if (!renew(&p->tuple, f, now))
+		f->seen = now;
+		if ((__u16)(now - f->renewed) >= RENEW_TICKS && !renew(&p->tuple, f, now))
 			return NULL;
 	}
 	if (p->fragment != FRAGMENT_LATER)
@@ -199,6 +201,17 @@ static __always_inline void delete_flow(const struct tuple *t, const struct flow
 	bpf_map_delete_elem(&flows, t);
 }
 
+/* end_other removes the other half of flow f, which is about to lose this one. */
+static __noinline int end_other(const struct tuple *t, const struct flow *f)
+{
+	struct tuple key;
+	struct flow want, *other;
+
+	other_half(t, f, &key, &want);
+	other = bpf_map_lookup_elem(&flows, &key);
+	return other && same_mapping(other, &want) ? bpf_map_delete_elem(&flows, &key) : 0;
+}
+
 /*
  * claim takes over the tuple of a retired flow, or of one that is closing where
  * closing is asked for. Of several CPUs only one wins the swap.
@@ -216,6 +229,7 @@ static __always_inline int claim(const struct tuple *key, const struct flow *val
 		return 0;
 	if (__sync_val_compare_and_swap(&old->seen, seen, value->seen) != seen)
 		return 0;
+	end_other(key, old);
 	return !bpf_map_update_elem(&flows, key, value, BPF_ANY);
 }
 
@@ -258,9 +272,9 @@ static __noinline enum verdict create_flow(const struct packet *p, const struct 
 		   : is_new_syn(p)		 ? FLOW_NEW
 						 : FLOW_CLOSED;
 	f->flags = 0;
-	f->pad = 0;
 	f->backend = p->backend;
 	f->seen = now_tick();
+	f->renewed = f->seen;
 	other_half(&p->tuple, f, &key, &reply);
 	if (allocate_port(&key, &reply, &f->sport))
 		return VERDICT_DROP_PORTS_EXHAUSTED;

@@ -57,7 +57,7 @@ type lbFlow struct {
 	Dport   uint16
 	State   uint8
 	Flags   uint8
-	Pad     uint16
+	Renewed uint16
 	Backend uint32
 	Seen    uint32
 }

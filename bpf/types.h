@@ -116,9 +116,9 @@ struct flow {
 	struct addr dst;
 	__be16 sport;
 	__be16 dport;
-	__u8 state; /* enum flow_state */
-	__u8 flags; /* enum flow_flags */
-	__u16 pad;
+	__u8 state;    /* enum flow_state */
+	__u8 flags;    /* enum flow_flags */
+	__u16 renewed; /* low bits of the tick when the other half was looked after */
 	__u32 backend; /* a hint: valid while that element has the flow's dst and dport */
 	__u32 seen;    /* tick of the last packet */
 };
