@@ -204,6 +204,9 @@ func TestStart(t *testing.T) {
 		if got := l.sysctls["net/ipv4/conf/eth0/accept_local"]; got != "1" {
 			t.Errorf("accept_local = %q, want 1", got)
 		}
+		if w := strings.Join(s.Warnings, "\n"); strings.Contains(w, "sysctl") { // the fake has none for IPv6
+			t.Errorf("a setting of a family without a VIP is missed:\n%s", w)
+		}
 		if v := s.VIPs[0]; !v.Announced || v.Reason != desired.Announceable {
 			t.Errorf("VIP %+v", v)
 		}

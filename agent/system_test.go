@@ -31,6 +31,7 @@ func TestKernel(t *testing.T) {
 			return err
 		})
 	}
+	node.Run(t, "ip", "-6", "route", "add", "unreachable", "default", "metric", "4294967295")
 	devices("no default route")
 	node.Run(t, "ip", "-6", "route", "add", "default", "via", "2001:db8::fe")
 	devices("IPv6", "eth0")
