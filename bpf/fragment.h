@@ -18,7 +18,7 @@ static __always_inline struct fragment_key fragment_key_of(const struct packet *
 	};
 }
 
-static __noinline void remember_fragment(const struct packet *p)
+static __noinline void remember(const struct packet *p)
 {
 	struct fragment_key key = fragment_key_of(p);
 	struct fragment value = {
@@ -27,8 +27,13 @@ static __noinline void remember_fragment(const struct packet *p)
 		.seen = now_tick(),
 	};
 
+	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+}
+
+static __always_inline void remember_fragment(const struct packet *p)
+{
 	if (p->fragment == FRAGMENT_FIRST)
-		bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+		remember(p);
 }
 
 /* lookup_fragment gives a later fragment its ports, or returns -1. */
