@@ -136,55 +136,6 @@ func (r *reconciler) carried(addr netip.Addr) bool {
 	return false
 }
 
-// hold replaces the services of stuck addresses by what the tables have. Where
-// that leaves another told address without a service, because a held one was to
-// serve it from now on, that address is held as well.
-func (r *reconciler) hold(want []maps.Service, stuck map[netip.Addr]bool) []maps.Service {
-	for len(stuck) > 0 {
-		held := r.merge(want, stuck)
-		before := len(stuck)
-		for p := range r.told {
-			if !slices.ContainsFunc(held, func(s maps.Service) bool { return carries(s, p.Addr()) }) {
-				stuck[p.Addr()] = true
-			}
-		}
-		if len(stuck) == before {
-			return held
-		}
-	}
-	return want
-}
-
-// merge returns the written services of the stuck addresses, and of want those
-// that take neither a name nor an address from them.
-func (r *reconciler) merge(want []maps.Service, stuck map[netip.Addr]bool) []maps.Service {
-	var merged []maps.Service
-	names, addrs := map[string]bool{}, stdmaps.Clone(stuck)
-	for _, name := range slices.Sorted(stdmaps.Keys(r.written)) {
-		s := r.written[name]
-		if !slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool { return stuck[f.VIP] }) {
-			continue
-		}
-		merged, names[name] = append(merged, s), true
-		for _, f := range s.Frontends {
-			addrs[f.VIP] = true
-		}
-	}
-	for _, s := range want {
-		clash := slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool { return addrs[f.VIP] })
-		if !clash && !names[s.Name] {
-			merged = append(merged, s)
-		}
-	}
-	return merged
-}
-
-// carries tells whether s takes new flows that come to addr.
-func carries(s maps.Service, addr netip.Addr) bool {
-	return slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool { return f.VIP == addr }) &&
-		slices.ContainsFunc(s.Backends, func(b maps.Backend) bool { return b.Weight > 0 })
-}
-
 // sync writes the tables and notes what they took. Tables that could not be
 // written as a whole leave the note as it was, so that nothing which is in force
 // is withdrawn for it, and nothing new announced.

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/config"
+)
+
+func TestShutdown(t *testing.T) {
+	run(t, "drain waits for traffic to cease", func(t *testing.T, l *lab) {
+		l.start()
+		l.took()
+		stop := make(chan struct{})
+		go func() { // traffic for 2 s
+			defer close(stop)
+			for range 20 {
+				l.mu.Lock()
+				l.traffic++
+				l.mu.Unlock()
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+		began := time.Now()
+		l.signal()
+		l.is("signal", "speaker.Stop(drain)", syncWeb)
+		s := l.agent.Status()
+		if s.State != api.Draining || s.VIPs[0].Reason != Draining || !slices.Contains(s.NotReady, "draining") {
+			t.Errorf("status %+v", s)
+		}
+		l.change(objects("web", "192.0.2.1", false))
+		l.is("an endpoint that goes while draining", syncWeb)
+		if err := <-l.ended; err != nil {
+			t.Error(err)
+		}
+		<-stop
+		if d := time.Since(began); d < 2900*time.Millisecond || d > 3500*time.Millisecond {
+			t.Errorf("drained for %s, want about 3 s", d)
+		}
+		l.is("end", "tables.Close", "datapath.Close")
+	})
+	run(t, "drain ends at the timeout", func(t *testing.T, l *lab) {
+		l.cfg.DrainTimeout = 5 * time.Second
+		l.start()
+		l.took()
+		done := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case <-done:
+					return
+				case <-time.After(50 * time.Millisecond):
+					l.mu.Lock()
+					l.traffic++
+					l.mu.Unlock()
+				}
+			}
+		}()
+		began := time.Now()
+		l.stop()
+		close(done)
+		if d := time.Since(began); d != 5*time.Second {
+			t.Errorf("drained for %s", d)
+		}
+		if log := l.logged(); !strings.Contains(log, "traffic still arrives") {
+			t.Errorf("logged\n%s", log)
+		}
+	})
+	run(t, "restart withdraws nothing", func(t *testing.T, l *lab) {
+		l.cfg.Shutdown = config.ShutdownRestart
+		l.start()
+		l.took()
+		began := time.Now()
+		l.stop()
+		l.is("restart", "speaker.Stop(restart)", "tables.Close", "datapath.Close")
+		if d := time.Since(began); d != 0 {
+			t.Errorf("took %s", d)
+		}
+		if got := l.announced(); len(got) != 1 {
+			t.Errorf("routers know %v, want the VIP still", got)
+		}
+	})
+	run(t, "a component that fails ends all without withdrawing", func(t *testing.T, l *lab) {
+		l.start()
+		l.took()
+		l.brokenSource <- errInjected
+		if err := <-l.ended; !errors.Is(err, errInjected) || !strings.Contains(err.Error(), "source") {
+			t.Errorf("got %v", err)
+		}
+		l.is("failed", "tables.Close", "datapath.Close")
+	})
+}
