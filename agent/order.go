@@ -88,9 +88,9 @@ func (r *reconciler) apply(ctx context.Context, want desired.State, attach func(
 func (r *reconciler) withdraw(ctx context.Context, vips []desired.VIP) (stuck map[netip.Addr]bool, err error) {
 	keep := map[netip.Prefix]bgp.Path{}
 	for _, v := range vips {
-		path, told := r.told[v.Path]
+		path, told := r.told[v.Path.Prefix]
 		if told && v.Reason == desired.Announceable && r.carried(v.Addr) {
-			keep[v.Path] = path
+			keep[v.Path.Prefix] = path
 		}
 	}
 	if len(keep) == len(r.told) {
@@ -203,13 +203,13 @@ func (r *reconciler) announce(ctx context.Context, vips []verdict) error {
 	want := map[netip.Prefix]bgp.Path{}
 	for _, v := range vips {
 		if v.Reason == desired.Announceable {
-			want[v.Path] = bgp.Path{Prefix: v.Path}
+			want[v.Path.Prefix] = v.Path
 		}
 	}
 	failed, err := r.tell(ctx, want)
 	for i := range vips {
 		v := &vips[i]
-		switch pathErr := failed[v.Path]; {
+		switch pathErr := failed[v.Path.Prefix]; {
 		case v.Reason != desired.Announceable:
 		case errors.Is(err, bgp.ErrStopped):
 			v.Reason, v.Detail = AnnounceFailed, err.Error()

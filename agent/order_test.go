@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -48,7 +49,7 @@ func state(services ...string) desired.State {
 		}
 	}
 	for addr, names := range vips {
-		v := desired.VIP{Addr: addr, Path: netip.PrefixFrom(addr, addr.BitLen()), Services: names, Reason: desired.Announceable}
+		v := desired.VIP{Addr: addr, Path: bgp.Path{Prefix: netip.PrefixFrom(addr, addr.BitLen())}, Services: names, Reason: desired.Announceable}
 		if len(names) == 0 {
 			v.Reason = desired.NoUsableEndpoints
 		}

@@ -120,7 +120,7 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 	vips := make([]api.VIPStatus, len(out.vips))
 	for i, v := range out.vips {
 		vips[i] = api.VIPStatus{
-			VIP: v.Addr, Prefix: v.Path, Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
+			VIP: v.Addr, Prefix: v.Path.Prefix, Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
 			Services: nonNil(v.Services),
 		}
 	}

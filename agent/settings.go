@@ -57,7 +57,7 @@ func peers(c *config.Config) []bgp.Peer {
 		out[i] = bgp.Peer{
 			Name: p.Name, Address: p.Address, ASN: p.ASN, LocalAddress: p.LocalAddress,
 			Password: p.Password.Reveal(), HoldTime: p.HoldTime, KeepaliveTime: p.KeepaliveTime,
-			ConnectRetry: p.ConnectRetry, MultihopTTL: p.MultihopTTL, NextHop4: p.NextHop4, NextHop6: p.NextHop6,
+			ConnectRetry: p.ConnectRetry, MultihopTTL: p.MultihopTTL, TTLSecurity: p.TTLSecurity, NextHop4: p.NextHop4, NextHop6: p.NextHop6,
 		}
 		for _, f := range p.Families {
 			out[i].Families = append(out[i].Families, bgp.Family(f))

@@ -102,7 +102,8 @@ type Peer struct {
 	HoldTime      time.Duration
 	KeepaliveTime time.Duration
 	ConnectRetry  time.Duration
-	MultihopTTL   uint8      // 0: directly connected
+	MultihopTTL   uint8 // 0: directly connected
+	TTLSecurity   bool
 	Families      []string   // ipv4, ipv6; empty: that of Address and those with a next hop
 	NextHop4      netip.Addr // invalid: this node
 	NextHop6      netip.Addr // invalid: this node

@@ -60,22 +60,23 @@ func (p *Peer) faults(key func(string) string) (found faults) {
 			found.add(key("families"), f, "it is listed twice; remove one")
 		}
 	}
+	if p.TTLSecurity && p.MultihopTTL != 0 {
+		found.add(key("ttlSecurity"), "true", "it is for directly connected routers and multihopTTL is %d; remove one", p.MultihopTTL)
+	}
 	nextHop(&found, key("nextHop4"), p.NextHop4, netip.Addr.Is4, "an IPv4")
 	nextHop(&found, key("nextHop6"), p.NextHop6, netip.Addr.Is6, "an IPv6")
 	return found
 }
 
-// timers applies RFC 4271, sections 4.2 and 4.4: the hold time is 0 (no
-// keepalives) or at least 3 s, and lasts three keepalives.
+// timers applies RFC 4271, sections 4.2 and 4.4: the hold time is at least 3 s and
+// lasts three keepalives. Its 0, for ever, is refused: a dead router would keep
+// its session and nobody would know.
 func (p *Peer) timers(key func(string) string) (found faults) {
 	const most = 65535 * time.Second
-	if p.HoldTime != 0 {
-		before := len(found)
-		wholeSeconds(&found, key("holdTime"), p.HoldTime, 3*time.Second, most)
-		wholeSeconds(&found, key("keepaliveTime"), p.KeepaliveTime, time.Second, most)
-		if len(found) == before && p.KeepaliveTime*3 > p.HoldTime {
-			found.add(key("keepaliveTime"), p.KeepaliveTime.String(), "write at most a third of the hold time, which is %s", p.HoldTime)
-		}
+	wholeSeconds(&found, key("holdTime"), p.HoldTime, 3*time.Second, most)
+	wholeSeconds(&found, key("keepaliveTime"), p.KeepaliveTime, time.Second, most)
+	if len(found) == 0 && p.KeepaliveTime*3 > p.HoldTime {
+		found.add(key("keepaliveTime"), p.KeepaliveTime.String(), "write at most a third of the hold time, which is %s", p.HoldTime)
 	}
 	wholeSeconds(&found, key("connectRetry"), p.ConnectRetry, time.Second, most)
 	return found

@@ -1,7 +1,5 @@
 package config
 
-import "fmt"
-
 // Warnings says what is valid but hardly meant, each with the way out.
 func (c *Config) Warnings() []string {
 	var out []string
@@ -16,11 +14,6 @@ func (c *Config) Warnings() []string {
 	}
 	if c.Shutdown == ShutdownRestart && !c.BGP.GracefulRestart.Enabled {
 		out = append(out, "shutdown is restart but bgp.gracefulRestart.enabled is false: routers drop the routes at once; enable it, or drain")
-	}
-	for _, p := range c.BGP.Peers {
-		if p.HoldTime == 0 {
-			out = append(out, fmt.Sprintf("bgp.peers[%s].holdTime is 0: a dead session is never noticed; set 3s or more", p.Name))
-		}
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -180,7 +181,7 @@ func (b *builder) state(excluded bool) State {
 
 // judgeVIP says whether a VIP with those tables may be announced.
 func judgeVIP(addr netip.Addr, tables []table, excluded bool) VIP {
-	v := VIP{Addr: addr, Path: netip.PrefixFrom(addr, addr.BitLen()), Reason: Announceable}
+	v := VIP{Addr: addr, Path: bgp.Path{Prefix: netip.PrefixFrom(addr, addr.BitLen())}, Reason: Announceable}
 	slices.SortFunc(tables, func(a, b table) int { return cmp.Compare(a.Name, b.Name) })
 	for _, t := range tables {
 		if t.usable() {

@@ -39,7 +39,7 @@ func show(s desired.State) string {
 		}
 	}
 	for _, v := range s.VIPs {
-		fmt.Fprintf(&b, "vip %s %s", v.Path, v.Reason)
+		fmt.Fprintf(&b, "vip %s %s", v.Path.Prefix, v.Reason)
 		if v.Detail != "" {
 			fmt.Fprintf(&b, ": %s", v.Detail)
 		}

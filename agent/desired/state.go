@@ -3,6 +3,7 @@ package desired
 import (
 	"net/netip"
 
+	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -15,8 +16,8 @@ type State struct {
 
 // VIP is one external address of a Service that is ours.
 type VIP struct {
-	Addr netip.Addr   `json:"addr"`
-	Path netip.Prefix `json:"path"`
+	Addr netip.Addr `json:"addr"`
+	Path bgp.Path
 
 	// Services names the maps.Services on Addr that have a usable endpoint,
 	// sorted. Addr may be announced while one of them is in the kernel.
