@@ -270,7 +270,7 @@ func (s *Speaker) Routes() []Route {
 	s.mu.Unlock()
 	routes := make([]Route, 0, len(paths))
 	for prefix, since := range paths {
-		routes = append(routes, Route{Prefix: prefix, Since: since})
+		routes = append(routes, Route{Prefix: prefix, Since: since, Peers: []RoutePeer{}})
 	}
 	slices.SortFunc(routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })
 	for _, session := range sessions {
