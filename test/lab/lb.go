@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ type LB struct {
 	Dir          string // configuration, manifests and socket
 	BPFFS        string // the mount
 	Agent        *fixture.Process
+	Wrap         []string // a command that runs the agent, such as setpriv
 
 	binary string
 }
@@ -84,7 +86,7 @@ func (b *LB) Pins() string { return filepath.Join(b.BPFFS, "penstock") }
 // StartAgent starts the agent; it may not be ready yet.
 func (b *LB) StartAgent(tb fixture.TB, args ...string) {
 	tb.Helper()
-	b.Agent = b.Start(tb, append([]string{b.binary, "agent", "--config", b.Config()}, args...)...)
+	b.Agent = b.Start(tb, slices.Concat(b.Wrap, []string{b.binary, "agent", "--config", b.Config()}, args)...)
 }
 
 // KillAgent ends the agent without a word.
