@@ -9,7 +9,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
-	"golang.org/x/sys/unix"
 )
 
 // Config is what a program is loaded with. All of it is fixed until the next Load.
@@ -51,7 +50,7 @@ type LB struct {
 // program. Packets see nothing of it before Attach.
 func Load(cfg Config, log *slog.Logger) (_ *LB, err error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("raise the limit of locked memory, which kernels before 5.11 need: %w", err)
+		return nil, withCapabilities(fmt.Errorf("raise the limit of locked memory: %w", err))
 	}
 	spec, err := specFor(cfg)
 	if err != nil {
@@ -73,7 +72,7 @@ func Load(cfg Config, log *slog.Logger) (_ *LB, err error) {
 	for _, g := range []group{tables, state} {
 		maps, dir, err := g.open(pins.Dir, spec)
 		if err != nil {
-			return nil, permissionHint(err)
+			return nil, withCapabilities(err)
 		}
 		lb.dirs = append(lb.dirs, dir)
 		for name, m := range maps {
@@ -81,7 +80,7 @@ func Load(cfg Config, log *slog.Logger) (_ *LB, err error) {
 		}
 	}
 	if err := lb.loadProgram(spec); err != nil {
-		return nil, permissionHint(err)
+		return nil, withCapabilities(err)
 	}
 	return lb, nil
 }
@@ -100,20 +99,13 @@ func (lb *LB) loadProgram(spec *ebpf.CollectionSpec) error {
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: lb.maps})
 	if err != nil {
 		if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
-			return fmt.Errorf("the kernel's verifier refuses the program: %+w", refused)
+			return fmt.Errorf("the kernel's verifier refuses the program: %-30w", refused)
 		}
 		return fmt.Errorf("load the program: %w", err)
 	}
 	lb.prog = coll.DetachProgram(lbProgLb)
 	coll.Close()
 	return nil
-}
-
-func permissionHint(err error) error {
-	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w: the agent needs the capabilities BPF, NET_ADMIN and PERFMON, or root", err)
-	}
-	return err
 }
 
 // specFor is the program with cfg's sizes and switches.

@@ -2,11 +2,13 @@ package bpf
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock-lb/penstock/test/fixture"
 )
@@ -287,5 +290,32 @@ func TestVerdictNames(t *testing.T) {
 		default:
 			t.Errorf("verdict %d, %s, begins with %q, which is no action", i, n.Name, n.Action)
 		}
+	}
+}
+
+// TestCapabilities drops one in a thread of its own, which ends with the test.
+func TestCapabilities(t *testing.T) {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread is not to be used again
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		data := [2]unix.CapUserData{}
+		for _, bit := range []uint{unix.CAP_NET_ADMIN, unix.CAP_BPF} {
+			data[bit/32].Effective |= 1 << (bit % 32)
+			data[bit/32].Permitted |= 1 << (bit % 32)
+		}
+		if err := unix.Capset(&header, &data[0]); err != nil {
+			done <- fmt.Errorf("capset: %w", err)
+			return
+		}
+		done <- withCapabilities(os.ErrPermission)
+	}()
+	err := <-done
+	wantError(t, err, "lacks the capabilities PERFMON;")
+	if !errors.Is(err, os.ErrPermission) {
+		t.Errorf("the cause is lost: %v", err)
+	}
+	if err := withCapabilities(os.ErrPermission); err != os.ErrPermission {
+		t.Errorf("with all capabilities: %v", err)
 	}
 }
