@@ -12,25 +12,32 @@
 #pragma once
 #include "slot.h"
 
-#define PORT_PROBES 32
-#define RENEW_TICKS 4 /* a second lookup is dear when there are many flows */
+#define PORT_PROBES 32 /* and as many again that take what is idle */
+#define EARLY_TICKS 2  /* a SYN or FIN is repeated after a second */
+#define RENEW_TICKS 4  /* a second lookup is dear when there are many flows */
 
 static __always_inline __u32 now_tick(void)
 {
 	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
 }
 
-/* other_half gives the key of the other half of flow f, and what that half says. */
-static __always_inline void other_half(const struct tuple *t, const struct flow *f,
-				       struct tuple *key, struct flow *value)
+/* other_key gives the key of the other half of flow f; field by field, for a literal would be
+ * copied. */
+static __always_inline void other_key(const struct tuple *t, const struct flow *f,
+				      struct tuple *key)
 {
-	/* field by field: a literal would cost a copy on the stack */
 	key->src = f->dst;
 	key->dst = f->src;
 	key->sport = f->dport;
 	key->dport = f->sport;
 	key->proto = t->proto;
 	__builtin_memset(key->pad, 0, sizeof(key->pad));
+}
+
+/* other_value gives what the other half says. */
+static __always_inline void other_value(const struct tuple *t, const struct flow *f,
+					struct flow *value)
+{
 	value->src = t->dst;
 	value->dst = t->src;
 	value->sport = t->dport;
@@ -42,30 +49,40 @@ static __always_inline void other_half(const struct tuple *t, const struct flow 
 	value->seen = f->seen;
 }
 
-static __always_inline int same_mapping(const struct flow *a, const struct flow *b)
+/* leads_back says whether the entry found under the other half's key is that half. */
+static __always_inline int leads_back(const struct flow *other, const struct tuple *t)
 {
-	return same_addr(&a->src, &b->src) && same_addr(&a->dst, &b->dst) && a->sport == b->sport &&
-	       a->dport == b->dport;
+	return other && same_addr(&other->src, &t->dst) && same_addr(&other->dst, &t->src) &&
+	       other->sport == t->dport && other->dport == t->sport;
 }
 
-static __always_inline int idle(const struct flow *f, __u32 now)
+/*
+ * idle: no packet for longer than the flow's state allows. Early, when ports are
+ * short, flows that are not established get but a few ticks.
+ */
+static __always_inline int idle(const struct flow *f, __u32 now, int early)
 {
-	__u8 state = f->state;
+	__u32 state = f->state, limit;
 
-	return state >= FLOW_STATES || (__s32)(now - f->seen) > (__s32)timeouts[state];
+	if (state >= FLOW_STATES)
+		return 1;
+	limit = timeouts[state];
+	if (early && state != FLOW_ESTABLISHED && state != FLOW_UDP && limit > EARLY_TICKS)
+		limit = EARLY_TICKS;
+	return (__s32)(now - f->seen) > (__s32)limit;
 }
 
-/* retired: no packet either way for as long as its state allows. */
-static __noinline int retired(const struct tuple *t, const struct flow *f, __u32 now)
+/* retired: idle both ways. */
+static __noinline int retired(const struct tuple *t, const struct flow *f, __u32 now, int early)
 {
 	struct tuple key;
-	struct flow want, *other;
+	struct flow *other;
 
-	if (!idle(f, now))
+	if (!idle(f, now, early))
 		return 0;
-	other_half(t, f, &key, &want);
+	other_key(t, f, &key);
 	other = bpf_map_lookup_elem(&flows, &key);
-	return !other || !same_mapping(other, &want) || idle(other, now);
+	return !leads_back(other, t) || idle(other, now, early);
 }
 
 /*
@@ -78,11 +95,15 @@ static __noinline int renew(const struct tuple *t, struct flow *f, __u32 now)
 	struct flow want, *other;
 
 	f->renewed = now;
-	other_half(t, f, &key, &want);
+	other_key(t, f, &key);
 	other = bpf_map_lookup_elem(&flows, &key);
-	if (other && same_mapping(other, &want))
+	if (leads_back(other, t))
 		return 1;
+	other_value(t, f, &want);
 	if (!other && !bpf_map_update_elem(&flows, &key, &want, BPF_NOEXIST))
+		return 1;
+	other = bpf_map_lookup_elem(&flows, &key); /* another CPU may just have renewed it */
+	if (leads_back(other, t))
 		return 1;
 	bpf_map_delete_elem(&flows, t);
 	return 0;
@@ -90,41 +111,58 @@ static __noinline int renew(const struct tuple *t, struct flow *f, __u32 now)
 
 /* set_state changes both halves. */
 static __noinline void set_state(const struct tuple *t, struct flow *f, enum flow_state state,
-				 enum flow_flags flags)
+				 enum flow_flags flags, __u16 renewed)
 {
 	struct tuple key;
-	struct flow want, *other;
+	struct flow *other;
 
 	f->state = state;
 	f->flags |= flags;
-	other_half(t, f, &key, &want);
+	f->renewed = renewed;
+	other_key(t, f, &key);
 	other = bpf_map_lookup_elem(&flows, &key);
-	if (other && same_mapping(other, &want)) {
+	if (leads_back(other, t)) {
 		other->state = state;
 		other->flags |= flags;
+		other->renewed = renewed;
 	}
 }
 
 /*
- * track follows TCP; data packets of an established flow change nothing. The
- * client's ACK establishes, not the backend's SYN-ACK, so that a flood of SYNs
- * from forged addresses holds no port for long. What begins in the middle is
- * established by the one who can tell, the backend, if it does not reset it.
+ * A flow is open when its client has acknowledged the backend's SYN, which a
+ * forged address does not see; when a client goes on after a RST, which was then
+ * forged; or, if it began in the middle, when the backend answers with no RST.
  */
-static __always_inline void track(const struct packet *p, struct flow *f)
+static __always_inline int opens(const struct packet *p, const struct flow *f)
 {
-	__u8 reply = f->flags & FLOW_REPLY, fins = f->flags & ~FLOW_REPLY;
 	const __u8 both = FLOW_FIN_CLIENT | FLOW_FIN_BACKEND;
+
+	if (f->flags & FLOW_REPLY)
+		return f->state == FLOW_CLOSED;
+	if (f->state == FLOW_NEW)
+		return f->flags & FLOW_ANSWERED && p->fragment == FRAGMENT_NONE &&
+		       (__u16)p->tcp_ack == f->renewed;
+	return f->state == FLOW_CLOSING && (f->flags & both) != both;
+}
+
+/* track follows TCP; data packets of an established flow change nothing. */
+static __always_inline void track(const struct packet *p, struct flow *f, __u32 now)
+{
+	const __u8 both = FLOW_FIN_CLIENT | FLOW_FIN_BACKEND;
+	__u8 reply = f->flags & FLOW_REPLY, fins = f->flags & both;
 
 	if (f->state == FLOW_UDP)
 		return;
 	if (p->tcp_flags & TCP_RST) {
-		set_state(&p->tuple, f, reply ? FLOW_CLOSED : FLOW_CLOSING, 0);
+		set_state(&p->tuple, f, reply ? FLOW_CLOSED : FLOW_CLOSING, 0, f->renewed);
 	} else if (p->tcp_flags & TCP_FIN) {
 		fins |= reply ? FLOW_FIN_BACKEND : FLOW_FIN_CLIENT;
-		set_state(&p->tuple, f, (fins & both) == both ? FLOW_CLOSING : f->state, fins);
-	} else if (f->state == (reply ? FLOW_CLOSED : FLOW_NEW) && !(p->tcp_flags & TCP_SYN)) {
-		set_state(&p->tuple, f, FLOW_ESTABLISHED, 0);
+		set_state(&p->tuple, f, fins == both ? FLOW_CLOSING : f->state, fins, f->renewed);
+	} else if (p->tcp_flags & TCP_SYN) {
+		if (reply && f->state == FLOW_NEW && p->fragment == FRAGMENT_NONE)
+			set_state(&p->tuple, f, FLOW_NEW, FLOW_ANSWERED, p->tcp_ack);
+	} else if (f->state != FLOW_ESTABLISHED && opens(p, f)) {
+		set_state(&p->tuple, f, FLOW_ESTABLISHED, 0, now);
 	}
 }
 
@@ -148,14 +186,15 @@ static __always_inline struct flow *lookup_flow(const struct packet *p)
 		return NULL;
 	now = now_tick();
 	if (f->seen != now) {
-		if (idle(f, now) && retired(&p->tuple, f, now))
+		if (idle(f, now, 0) && retired(&p->tuple, f, now, 0))
 			return NULL;
 		f->seen = now;
-		if ((__u16)(now - f->renewed) >= RENEW_TICKS && !renew(&p->tuple, f, now))
+		if (f->state != FLOW_NEW && (__u16)(now - f->renewed) >= RENEW_TICKS &&
+		    !renew(&p->tuple, f, now))
 			return NULL;
 	}
 	if (p->fragment != FRAGMENT_LATER)
-		track(p, f);
+		track(p, f, now);
 	return f;
 }
 
@@ -176,14 +215,12 @@ static __noinline int find_backend(struct flow *f, __u32 service)
 }
 
 /* flow_backend returns the backend that the flow is on and notes it in p, or NULL. */
-static __always_inline struct backend *flow_backend(struct packet *p, struct flow *f,
-						    const struct frontend *fe)
+static __always_inline struct backend *flow_backend(struct packet *p, struct flow *f, __u32 service)
 {
 	struct backend *b = backend_at(f->backend);
 
-	if (!b || b->service != fe->service || b->port != f->dport ||
-	    !same_addr(&b->addr, &f->dst)) {
-		if (!find_backend(f, fe->service))
+	if (!b || b->service != service || b->port != f->dport || !same_addr(&b->addr, &f->dst)) {
+		if (!find_backend(f, service))
 			return NULL;
 		b = backend_at(f->backend);
 	}
@@ -194,9 +231,8 @@ static __always_inline struct backend *flow_backend(struct packet *p, struct flo
 static __always_inline void delete_flow(const struct tuple *t, const struct flow *f)
 {
 	struct tuple key;
-	struct flow unused;
 
-	other_half(t, f, &key, &unused);
+	other_key(t, f, &key);
 	bpf_map_delete_elem(&flows, &key);
 	bpf_map_delete_elem(&flows, t);
 }
@@ -205,18 +241,17 @@ static __always_inline void delete_flow(const struct tuple *t, const struct flow
 static __noinline int end_other(const struct tuple *t, const struct flow *f)
 {
 	struct tuple key;
-	struct flow want, *other;
 
-	other_half(t, f, &key, &want);
-	other = bpf_map_lookup_elem(&flows, &key);
-	return other && same_mapping(other, &want) ? bpf_map_delete_elem(&flows, &key) : 0;
+	other_key(t, f, &key);
+	return leads_back(bpf_map_lookup_elem(&flows, &key), t) ? bpf_map_delete_elem(&flows, &key)
+								: 0;
 }
 
 /*
- * claim takes over the tuple of a retired flow, or of one that is closing where
- * closing is asked for. Of several CPUs only one wins the swap.
+ * claim takes the tuple for a new flow's reply half, from a retired flow if need
+ * be. Of several CPUs only one wins the swap.
  */
-static __always_inline int claim(const struct tuple *key, const struct flow *value, int closing)
+static __always_inline int claim(const struct tuple *key, const struct flow *value, int early)
 {
 	struct flow *old = bpf_map_lookup_elem(&flows, key);
 	__u32 seen;
@@ -224,8 +259,7 @@ static __always_inline int claim(const struct tuple *key, const struct flow *val
 	if (!old)
 		return !bpf_map_update_elem(&flows, key, value, BPF_NOEXIST);
 	seen = old->seen;
-	if (!retired(key, old, value->seen) &&
-	    !(closing && old->state == FLOW_CLOSING && seen != value->seen))
+	if (!retired(key, old, value->seen, early))
 		return 0;
 	if (__sync_val_compare_and_swap(&old->seen, seen, value->seen) != seen)
 		return 0;
@@ -237,16 +271,19 @@ static __always_inline int claim(const struct tuple *key, const struct flow *val
  * allocate_port finds a port such that the backend's answers to it are nobody
  * else's, and takes it by inserting the reply half. A range of its own for each
  * backend, since the backend is part of the tuple: with n of N ports in use, a
- * probe fails with probability n/N. The last resort is a closing flow's port.
+ * probe fails with probability n/N. The second half of the probes also takes the
+ * ports of flows that are idle and not established. A range no larger than the
+ * number of probes is gone through in order.
  */
 static __noinline int allocate_port(struct tuple *key, struct flow *value, __be16 *port)
 {
-	__u32 start = bpf_get_prandom_u32();
-	__u32 stride = (start >> 16) | 1;
+	__u32 start = bpf_get_prandom_u32() % port_count;
 
-	for (int i = 0; i < PORT_PROBES; i++) {
-		key->dport = bpf_htons(port_min + (start + i * stride) % port_count);
-		if (claim(key, value, i >= PORT_PROBES / 2)) {
+	for (int i = 0; i < 2 * PORT_PROBES; i++) {
+		__u32 n = port_count <= PORT_PROBES ? start + i : bpf_get_prandom_u32();
+
+		key->dport = bpf_htons(port_min + n % port_count);
+		if (claim(key, value, i >= PORT_PROBES)) {
 			*port = key->dport;
 			return 0;
 		}
@@ -275,7 +312,8 @@ static __noinline enum verdict create_flow(const struct packet *p, const struct 
 	f->backend = p->backend;
 	f->seen = now_tick();
 	f->renewed = f->seen;
-	other_half(&p->tuple, f, &key, &reply);
+	other_key(&p->tuple, f, &key);
+	other_value(&p->tuple, f, &reply);
 	if (allocate_port(&key, &reply, &f->sport))
 		return VERDICT_DROP_PORTS_EXHAUSTED;
 	if (bpf_map_update_elem(&flows, &p->tuple, f, BPF_ANY)) {

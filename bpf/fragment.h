@@ -14,7 +14,8 @@ static __always_inline struct fragment_key fragment_key_of(const struct packet *
 		.src = p->tuple.src,
 		.dst = p->tuple.dst,
 		.id = p->fragment_id,
-		.proto = p->tuple.proto,
+		/* RFC 791 and RFC 8200: it is part of a datagram's identity in IPv4 only */
+		.proto = p->family == 4 ? p->tuple.proto : 0,
 	};
 }
 
@@ -25,6 +26,7 @@ static __noinline void remember(const struct packet *p)
 		.sport = p->tuple.sport,
 		.dport = p->tuple.dport,
 		.seen = now_tick(),
+		.proto = p->tuple.proto,
 	};
 
 	bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
@@ -36,7 +38,7 @@ static __always_inline void remember_fragment(const struct packet *p)
 		remember(p);
 }
 
-/* lookup_fragment gives a later fragment its ports, or returns -1. */
+/* lookup_fragment gives a later fragment its protocol and ports, or returns -1. */
 static __noinline int lookup_fragment(struct packet *p)
 {
 	struct fragment_key key = fragment_key_of(p);
@@ -46,5 +48,6 @@ static __noinline int lookup_fragment(struct packet *p)
 		return -1;
 	p->tuple.sport = first->sport;
 	p->tuple.dport = first->dport;
+	p->tuple.proto = first->proto;
 	return 0;
 }

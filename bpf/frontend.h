@@ -3,15 +3,17 @@
 #pragma once
 #include "parse.h"
 
-static __always_inline struct frontend *lookup_frontend(const struct packet *p)
+/* lookup_service returns the number of the service that the tuple's destination is of, or 0. */
+static __always_inline __u32 lookup_service(const struct tuple *t)
 {
 	struct frontend_key key = {
-		.vip = p->tuple.dst,
-		.port = p->tuple.dport,
-		.proto = p->tuple.proto,
+		.vip = t->dst,
+		.port = t->dport,
+		.proto = t->proto,
 	};
+	struct frontend *fe = bpf_map_lookup_elem(&frontends, &key);
 
-	return bpf_map_lookup_elem(&frontends, &key);
+	return fe ? fe->service : 0;
 }
 
 static __noinline int is_vip(const struct addr *a)

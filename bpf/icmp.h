@@ -185,12 +185,14 @@ static __noinline enum verdict translate_error(struct xdp_md *ctx, struct packet
 	f = bpf_map_lookup_elem(&flows, &q.tuple);
 	if (!f)
 		return VERDICT_DROP_ICMP;
+	if (!(f->flags & FLOW_REPLY) && !flow_backend(p, f, lookup_service(&q.tuple)))
+		return VERDICT_DROP_ICMP; /* its address may be another pod's by now */
 	if (p->ttl <= 1)
 		return VERDICT_DROP_ICMP; /* no errors about errors */
 	r = route(ctx, p, &f->src, &f->dst);
 	if (r == ROUTE_NONE || r == ROUTE_TOO_BIG)
 		return VERDICT_DROP_NO_ROUTE;
-	if (rewrite_quote(ctx, p, &q, f, &diff) || rewrite_ip(ctx, p, f))
+	if (rewrite_quote(ctx, p, &q, f, &diff) || rewrite_ip(ctx, p, f, r != ROUTE_KERNEL))
 		return VERDICT_ABORT;
 	icmp = at(ctx, p->l4, sizeof(*icmp));
 	if (!icmp)
@@ -212,11 +214,8 @@ static __noinline enum verdict icmp(struct xdp_md *ctx, struct packet *p)
 	enum verdict v = VERDICT_DROP_ICMP;
 	int for_vip = is_vip(&p->tuple.dst);
 
-	if (p->fragment == FRAGMENT_LATER) {
-		if (lookup_fragment(p))
-			return for_vip ? VERDICT_DROP_FRAGMENT : VERDICT_PASS_NOT_VIP;
+	if (p->fragment == FRAGMENT_LATER) /* only echoes are remembered */
 		return for_vip ? echo(ctx, p) : VERDICT_PASS_NOT_VIP;
-	}
 	if (is_echo_request(p) && for_vip)
 		return echo(ctx, p);
 	if (is_icmp_error(p) && p->fragment == FRAGMENT_NONE)

@@ -15,24 +15,29 @@
 
 static __always_inline enum verdict run(struct xdp_md *ctx, struct packet *p)
 {
-	struct frontend *fe;
-	enum verdict v;
+	enum verdict v = VERDICT_PASS_NOT_VIP;
+	__u32 service;
 
-	if (parse(ctx, p))
+	if (parse(ctx, p)) {
+		p->len = bpf_xdp_get_buff_len(ctx);
 		return VERDICT_PASS_NOT_IP;
+	}
+	if (is_group_frame(ctx))
+		return VERDICT_PASS_NOT_VIP;
 	if (p->malformed)
 		return is_vip(&p->tuple.dst) ? VERDICT_DROP_MALFORMED : VERDICT_PASS_NOT_VIP;
+	if (p->fragment == FRAGMENT_LATER && lookup_fragment(p))
+		return is_vip(&p->tuple.dst) ? VERDICT_DROP_FRAGMENT : VERDICT_PASS_NOT_VIP;
 	if (is_icmp(p))
 		return icmp(ctx, p);
 	if (p->tuple.proto != IPPROTO_TCP && p->tuple.proto != IPPROTO_UDP)
 		return is_vip(&p->tuple.dst) ? VERDICT_DROP_PROTOCOL : VERDICT_PASS_NOT_VIP;
-	if (p->fragment == FRAGMENT_LATER && lookup_fragment(p))
-		return is_vip(&p->tuple.dst) ? VERDICT_DROP_FRAGMENT : VERDICT_PASS_NOT_VIP;
-	fe = lookup_frontend(p);
-	if (fe)
-		return forward(ctx, p, fe);
-	v = reply(ctx, p);
-	if (v != VERDICT_PASS_NOT_VIP || !is_vip(&p->tuple.dst))
+	service = lookup_service(&p->tuple);
+	if (service)
+		v = forward(ctx, p, service);
+	if (v == VERDICT_PASS_NOT_VIP)
+		v = reply(ctx, p);
+	if (service || v != VERDICT_PASS_NOT_VIP || !is_vip(&p->tuple.dst))
 		return v;
 	return reject_unreachable(ctx, p, VERDICT_REJECT_PORT, VERDICT_DROP_PORT);
 }

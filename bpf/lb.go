@@ -79,6 +79,9 @@ func Load(cfg Config, log *slog.Logger) (_ *LB, err error) {
 			lb.adopt(name, m, spec)
 		}
 	}
+	if err := lb.widenReplyPorts(cfg.Ports); err != nil {
+		return nil, err
+	}
 	if err := lb.loadProgram(spec); err != nil {
 		return nil, withCapabilities(err)
 	}
@@ -93,6 +96,24 @@ func (lb *LB) adopt(name string, m *ebpf.Map, spec *ebpf.CollectionSpec) {
 			"map", name, "entries", m.MaxEntries(), "configured", want.MaxEntries)
 		want.MaxEntries = m.MaxEntries()
 	}
+}
+
+// widenReplyPorts adds a range to those that flows may have: flows outlive a
+// configuration. Nothing narrows it while the flows are pinned.
+func (lb *LB) widenReplyPorts(r PortRange) error {
+	m, key := lb.maps[lbMapReplyPorts], uint32(0)
+	var have lbPortRange
+	if err := m.Lookup(key, &have); err != nil {
+		return fmt.Errorf("reply_ports: %w", err)
+	}
+	if have.Last == 0 {
+		have = lbPortRange{First: r.First, Last: r.Last}
+	}
+	have.First, have.Last = min(have.First, r.First), max(have.Last, r.Last)
+	if err := m.Put(key, have); err != nil {
+		return fmt.Errorf("reply_ports: %w", err)
+	}
+	return nil
 }
 
 func (lb *LB) loadProgram(spec *ebpf.CollectionSpec) error {
@@ -121,6 +142,7 @@ func specFor(cfg Config) (*ebpf.CollectionSpec, error) {
 	for name, entries := range map[string]uint32{
 		lbMapFrontends:       cfg.MaxFrontends,
 		lbMapServices:        cfg.MaxFrontends,
+		lbMapRegions:         cfg.MaxFrontends,
 		lbMapBackends:        cfg.MaxBackends,
 		lbMapBackendIndices:  cfg.MaxBackends,
 		lbMapBackendCounters: cfg.MaxBackends,

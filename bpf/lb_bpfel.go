@@ -68,6 +68,7 @@ const (
 	lbFlowFlagsFLOW_REPLY       lbFlowFlags = 1
 	lbFlowFlagsFLOW_FIN_CLIENT  lbFlowFlags = 2
 	lbFlowFlagsFLOW_FIN_BACKEND lbFlowFlags = 4
+	lbFlowFlagsFLOW_ANSWERED    lbFlowFlags = 8
 )
 
 type lbFlowState uint32
@@ -86,6 +87,8 @@ type lbFragment struct {
 	Sport uint16
 	Dport uint16
 	Seen  uint32
+	Proto uint8
+	Pad   [3]uint8
 }
 
 type lbFragmentKey struct {
@@ -100,17 +103,7 @@ type lbFragmentKey struct {
 type lbFrontend struct {
 	_       structs.HostLayout
 	Service uint32
-	Base    uint32
-	Mask    uint32
-	Flags   lbFrontendFlags
 }
-
-type lbFrontendFlags uint32
-
-const (
-	lbFrontendFlagsFRONTEND_EMPTY    lbFrontendFlags = 1
-	lbFrontendFlagsFRONTEND_AFFINITY lbFrontendFlags = 2
-)
 
 type lbFrontendKey struct {
 	_     structs.HostLayout
@@ -123,7 +116,8 @@ type lbFrontendKey struct {
 type lbIcmpSender struct {
 	_      structs.HostLayout
 	Tick   uint32
-	Sent   uint32
+	Sent   [2]uint32
+	Pad    uint32
 	From   lbAddr
 	Header [2]uint32
 	Quote  [128]uint8
@@ -140,11 +134,28 @@ type lbNexthop struct {
 	Pad2    uint16
 }
 
-type lbService struct {
+type lbPortRange struct {
 	_     structs.HostLayout
-	Name  [160]int8
-	Rows  uint32
-	Flags lbFrontendFlags
+	First uint16
+	Last  uint16
+}
+
+type lbRegion struct {
+	_     structs.HostLayout
+	Table uint32
+	Flags lbRegionFlags
+}
+
+type lbRegionFlags uint32
+
+const (
+	lbRegionFlagsREGION_USABLE   lbRegionFlags = 1
+	lbRegionFlagsREGION_AFFINITY lbRegionFlags = 2
+)
+
+type lbService struct {
+	_    structs.HostLayout
+	Name [160]int8
 }
 
 type lbSlotLine struct {
@@ -206,6 +217,8 @@ const (
 	lbMapFragments       = "fragments"
 	lbMapFrontends       = "frontends"
 	lbMapIcmpSenders     = "icmp_senders"
+	lbMapRegions         = "regions"
+	lbMapReplyPorts      = "reply_ports"
 	lbMapServices        = "services"
 	lbMapSlots           = "slots"
 	lbMapVerdicts        = "verdicts"
@@ -275,6 +288,8 @@ type lbMapSpecs struct {
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Frontends       *ebpf.MapSpec `ebpf:"frontends"`
 	IcmpSenders     *ebpf.MapSpec `ebpf:"icmp_senders"`
+	Regions         *ebpf.MapSpec `ebpf:"regions"`
+	ReplyPorts      *ebpf.MapSpec `ebpf:"reply_ports"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
 	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
@@ -320,6 +335,8 @@ type lbMaps struct {
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Frontends       *ebpf.Map `ebpf:"frontends"`
 	IcmpSenders     *ebpf.Map `ebpf:"icmp_senders"`
+	Regions         *ebpf.Map `ebpf:"regions"`
+	ReplyPorts      *ebpf.Map `ebpf:"reply_ports"`
 	Services        *ebpf.Map `ebpf:"services"`
 	Slots           *ebpf.Map `ebpf:"slots"`
 	Verdicts        *ebpf.Map `ebpf:"verdicts"`
@@ -335,6 +352,8 @@ func (m *lbMaps) Close() error {
 		m.Fragments,
 		m.Frontends,
 		m.IcmpSenders,
+		m.Regions,
+		m.ReplyPorts,
 		m.Services,
 		m.Slots,
 		m.Verdicts,

@@ -77,6 +77,12 @@ func TestPins(t *testing.T) {
 	}
 	_, err = Load(testConfig(t.TempDir()), slog.New(slog.DiscardHandler))
 	wantError(t, err, "not on a bpf filesystem")
+	deep := filepath.Join(t.TempDir(), "a", "b")
+	_, err = Load(testConfig(deep), slog.New(slog.DiscardHandler))
+	wantError(t, err, "not on a bpf filesystem")
+	if _, err := os.Stat(filepath.Dir(deep)); err == nil {
+		t.Error("a directory was made on another filesystem")
+	}
 }
 
 // TestOtherSchema stands for an upgrade: what is pinned has another layout.

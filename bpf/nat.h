@@ -28,17 +28,20 @@ static __always_inline int is_client(const struct packet *p)
 }
 
 /* open_flow places a flow that nobody has yet. */
-static __always_inline enum verdict open_flow(struct xdp_md *ctx, struct packet *p,
-					      const struct frontend *fe, struct flow *f)
+static __always_inline enum verdict open_flow(struct xdp_md *ctx, struct packet *p, __u32 service,
+					      struct flow *f)
 {
+	struct region region = lookup_region(service);
 	const struct backend *b;
 
-	if (fe->flags & FRONTEND_EMPTY)
+	if (!(region.flags & REGION_USABLE))
 		return reject_unreachable(ctx, p, VERDICT_REJECT_NO_BACKEND,
 					  VERDICT_DROP_NO_BACKEND);
+	if (p->fragment == FRAGMENT_LATER) /* the first one went elsewhere */
+		return VERDICT_DROP_FRAGMENT;
 	if (!is_client(p))
 		return VERDICT_DROP_SOURCE;
-	b = select_backend(p, fe);
+	b = select_backend(p, service, region);
 	if (!b)
 		return VERDICT_DROP_TABLE;
 	if (!b->source.halves[0] && !b->source.halves[1]) /* no route to it so far */
@@ -56,22 +59,49 @@ static __always_inline enum verdict send(struct xdp_md *ctx, struct packet *p, c
 	case ROUTE_TOO_BIG:
 		return reject_too_big(ctx, p, p->hop.mtu, &p->tuple.dst);
 	case ROUTE_KERNEL:
-		return rewrite(ctx, p, f) ? VERDICT_ABORT : verdict + 1; /* its _KERNEL */
+		return rewrite(ctx, p, f, 0) ? VERDICT_ABORT : verdict + 1; /* its _KERNEL */
 	default:
-		return rewrite(ctx, p, f) || transmit(ctx, p) ? VERDICT_ABORT : verdict;
+		return rewrite(ctx, p, f, 1) || transmit(ctx, p) ? VERDICT_ABORT : verdict;
 	}
 }
 
+/* in_reply_ports spares the node's own packets a lookup among the flows. */
+static __always_inline int in_reply_ports(__be16 port)
+{
+	__u32 zero = 0;
+	struct port_range *r = bpf_map_lookup_elem(&reply_ports, &zero);
+
+	return r && bpf_ntohs(port) >= r->first && bpf_ntohs(port) <= r->last;
+}
+
+/* reply takes an answer back to the client, or leaves alone what is none. */
+static __noinline enum verdict reply(struct xdp_md *ctx, struct packet *p)
+{
+	struct flow *f, copy;
+
+	if (!in_reply_ports(p->tuple.dport))
+		return VERDICT_PASS_NOT_VIP;
+	f = lookup_flow(p);
+	if (!f || !(f->flags & FLOW_REPLY))
+		return VERDICT_PASS_NOT_VIP;
+	if (p->ttl <= 1)
+		return reject_ttl(ctx, p, &p->tuple.dst);
+	copy = *f;
+	remember_fragment(p);
+	return send(ctx, p, &copy, VERDICT_REPLY);
+}
+
 /* forward takes a request to its backend. */
-static __noinline enum verdict forward(struct xdp_md *ctx, struct packet *p,
-				       const struct frontend *fe)
+static __noinline enum verdict forward(struct xdp_md *ctx, struct packet *p, __u32 service)
 {
 	struct flow *known = lookup_flow(p), f;
 	struct backend *b = NULL;
 	enum verdict v;
 
+	if (known && known->flags & FLOW_REPLY) /* the VIP is an address of the node's */
+		return VERDICT_PASS_NOT_VIP;
 	if (known) {
-		b = flow_backend(p, known, fe);
+		b = flow_backend(p, known, service);
 		if (!b)
 			delete_flow(&p->tuple, known);
 	}
@@ -79,7 +109,7 @@ static __noinline enum verdict forward(struct xdp_md *ctx, struct packet *p,
 		f = *known;
 	} else {
 		known = NULL;
-		v = open_flow(ctx, p, fe, &f);
+		v = open_flow(ctx, p, service, &f);
 		if (v != VERDICT_FORWARD)
 			return v;
 		b = backend_at(p->backend);
@@ -92,26 +122,4 @@ static __noinline enum verdict forward(struct xdp_md *ctx, struct packet *p,
 	count_backend(p, !known);
 	p->hop = b->nexthop;
 	return send(ctx, p, &f, VERDICT_FORWARD);
-}
-
-static __always_inline int in_port_range(__be16 port)
-{
-	return (__u32)(bpf_ntohs(port) - port_min) < port_count;
-}
-
-/* reply takes an answer back to the client, or leaves alone what is none. */
-static __noinline enum verdict reply(struct xdp_md *ctx, struct packet *p)
-{
-	struct flow *f, copy;
-
-	if (!in_port_range(p->tuple.dport))
-		return VERDICT_PASS_NOT_VIP;
-	f = lookup_flow(p);
-	if (!f || !(f->flags & FLOW_REPLY))
-		return VERDICT_PASS_NOT_VIP;
-	if (p->ttl <= 1)
-		return reject_ttl(ctx, p, &p->tuple.dst);
-	copy = *f;
-	remember_fragment(p);
-	return send(ctx, p, &copy, VERDICT_REPLY);
 }

@@ -74,7 +74,10 @@ enum fragment_part {
 struct packet {
 	struct tuple tuple;
 	__u32 len; /* bytes of IP packet */
-	__be32 fragment_id;
+	union {
+		__be32 fragment_id; /* of a fragment */
+		__u32 tcp_ack; /* else: what is acknowledged; for SYN-ACK, what will have to be */
+	};
 	__u16 l3;    /* offset of the IP header */
 	__u16 l4;    /* offset of what follows it and its extensions */
 	__u8 family; /* 4 or 6 */
@@ -274,6 +277,9 @@ static __always_inline void parse_l4(struct xdp_md *ctx, struct packet *p)
 		p->tuple.sport = tcp->source;
 		p->tuple.dport = tcp->dest;
 		p->tcp_flags = ((__u8 *)tcp)[13];
+		if (p->fragment == FRAGMENT_NONE)
+			p->tcp_ack = p->tcp_flags & TCP_SYN ? bpf_ntohl(tcp->seq) + 1
+							    : bpf_ntohl(tcp->ack_seq);
 	} else if (p->tuple.proto == IPPROTO_UDP) {
 		struct udphdr *udp = at(ctx, p->l4, sizeof(*udp));
 
@@ -292,6 +298,14 @@ static __always_inline void parse_l4(struct xdp_md *ctx, struct packet *p)
 		}
 		p->icmp_type = icmp->type;
 	}
+}
+
+/* A frame to a group is nobody's in particular to forward or to answer (RFC 1122, 3.2.2). */
+static __always_inline int is_group_frame(struct xdp_md *ctx)
+{
+	__u8 *dst = at(ctx, 0, ETH_ALEN);
+
+	return !dst || dst[0] & 1;
 }
 
 /* parse returns 0, or -1 where this is no IP packet. */

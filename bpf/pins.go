@@ -29,16 +29,11 @@ type Pins struct {
 // OpenPins makes the directory where it is missing and locks it, so that there
 // is one agent to a data path.
 func OpenPins(dir string) (*Pins, error) {
+	if err := onBPFFS(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("datapath.bpffs %s: %w", dir, err)
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return nil, fmt.Errorf("datapath.bpffs %s: %w", dir, err)
-	}
-	if st.Type != bpffsMagic {
-		return nil, fmt.Errorf("datapath.bpffs %s is not on a bpf filesystem: mount one with"+
-			" `mount -t bpf bpf /sys/fs/bpf`, or name a directory on one", dir)
 	}
 	f, err := os.Open(dir)
 	if err != nil {
@@ -50,6 +45,24 @@ func OpenPins(dir string) (*Pins, error) {
 			" stop it, or give this one a directory of its own: %w", dir, err)
 	}
 	return &Pins{Dir: dir, lock: f}, nil
+}
+
+// onBPFFS looks at the nearest directory that exists, so that nothing is made on
+// another filesystem.
+func onBPFFS(dir string) error {
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		var st unix.Statfs_t
+		switch err := unix.Statfs(at, &st); {
+		case err == nil && st.Type == bpffsMagic:
+			return nil
+		case err == nil || at == "/":
+			return fmt.Errorf("datapath.bpffs %s is not on a bpf filesystem: mount one with"+
+				" `mount -t bpf bpf /sys/fs/bpf`, or name a directory on one"+
+				" (`ip netns exec` hides it, `nsenter --net` does not)", dir)
+		case !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("datapath.bpffs %s: %w", dir, err)
+		}
+	}
 }
 
 // Close gives the lock back and leaves the pins.
@@ -180,7 +193,7 @@ func OpenTables(pins string) (map[string]*ebpf.Map, error) {
 		}
 		for _, name := range g.maps {
 			// Shared memory needs a descriptor that could write, even for reading.
-			opts := &ebpf.LoadPinOptions{ReadOnly: name != lbMapSlots}
+			opts := &ebpf.LoadPinOptions{ReadOnly: name != lbMapSlots && name != lbMapRegions}
 			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), opts)
 			if err != nil {
 				closeMaps(maps)

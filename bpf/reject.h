@@ -11,18 +11,20 @@
 #define ERROR_TTL 64
 #define L2_MAX	  (ETH_HLEN + VLAN_TAGS_MAX * 4)
 
-/* unicast says whether the address can be a client's. */
+/* unicast says whether the address can be a client's: of one host, on more than one link. */
 static __always_inline int unicast(const struct packet *p, const struct addr *a)
 {
 	__u32 ip = bpf_ntohl(a->words[3]);
 
 	if (p->family == 4)
-		return ip >> 24 != 0 && ip >> 24 != 127 && ip >> 28 < 0xe;
+		return ip >> 24 != 0 && ip >> 24 != 127 && ip >> 16 != 0xa9fe && ip >> 28 < 0xe;
+	if (a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80)
+		return 0;
 	return a->bytes[0] != 0xff && (a->halves[0] || a->words[2] || ip > 1) && !is_mapped(a);
 }
 
 /* icmp_sender counts what this CPU sends in this tick; NULL: no more of it. */
-static __always_inline struct icmp_sender *icmp_sender(void)
+static __always_inline struct icmp_sender *icmp_sender(enum icmp_budget budget)
 {
 	__u32 zero = 0, tick = bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
 	struct icmp_sender *s = bpf_map_lookup_elem(&icmp_senders, &zero);
@@ -31,9 +33,9 @@ static __always_inline struct icmp_sender *icmp_sender(void)
 		return NULL;
 	if (s->tick != tick) {
 		s->tick = tick;
-		s->sent = 0;
+		__builtin_memset(s->sent, 0, sizeof(s->sent));
 	}
-	return s->sent++ < icmp_rate ? s : NULL;
+	return s->sent[budget]++ < icmp_rate ? s : NULL;
 }
 
 static __always_inline void write_ipv4(struct iphdr *ip, const struct packet *p,
@@ -161,7 +163,7 @@ static __always_inline enum verdict reject(struct xdp_md *ctx, struct packet *p,
 		return VERDICT_DROP_SOURCE;
 	if (p->fragment == FRAGMENT_LATER)
 		return VERDICT_DROP_FRAGMENT;
-	s = icmp_sender();
+	s = icmp_sender(verdict == VERDICT_REJECT_TOO_BIG ? BUDGET_TOO_BIG : BUDGET_REJECT);
 	if (!s)
 		return VERDICT_DROP_RATE_LIMITED;
 	*(struct icmp_header *)s->header = message;

@@ -7,8 +7,9 @@
 #include "checksum.h"
 #include "flow.h"
 
+/* hops is 1, or 0 where the kernel forwards the packet and takes one off itself. */
 static __always_inline int rewrite_ip(struct xdp_md *ctx, const struct packet *p,
-				      const struct flow *f)
+				      const struct flow *f, __u8 hops)
 {
 	if (p->family == 4) {
 		struct iphdr *ip = at(ctx, p->l3, sizeof(*ip));
@@ -18,10 +19,10 @@ static __always_inline int rewrite_ip(struct xdp_md *ctx, const struct packet *p
 			return -1;
 		diff = csum_diff_addr(&p->tuple.src, &f->src) +
 		       csum_diff_addr(&p->tuple.dst, &f->dst) +
-		       csum_diff16(bpf_htons(ip->ttl << 8), bpf_htons((ip->ttl - 1) << 8));
+		       csum_diff16(bpf_htons(ip->ttl << 8), bpf_htons((ip->ttl - hops) << 8));
 		ip->saddr = f->src.words[3];
 		ip->daddr = f->dst.words[3];
-		ip->ttl--;
+		ip->ttl -= hops;
 		csum_apply(&ip->check, diff);
 	} else {
 		struct ipv6hdr *ip = at(ctx, p->l3, sizeof(*ip));
@@ -30,7 +31,7 @@ static __always_inline int rewrite_ip(struct xdp_md *ctx, const struct packet *p
 			return -1;
 		__builtin_memcpy(&ip->saddr, &f->src, sizeof(f->src));
 		__builtin_memcpy(&ip->daddr, &f->dst, sizeof(f->dst));
-		ip->hop_limit--;
+		ip->hop_limit -= hops;
 	}
 	return 0;
 }
@@ -62,9 +63,10 @@ static __always_inline int rewrite_l4(struct xdp_md *ctx, const struct packet *p
 	return 0;
 }
 
-static __always_inline int rewrite(struct xdp_md *ctx, const struct packet *p, const struct flow *f)
+static __always_inline int rewrite(struct xdp_md *ctx, const struct packet *p, const struct flow *f,
+				   __u8 hops)
 {
-	if (rewrite_ip(ctx, p, f))
+	if (rewrite_ip(ctx, p, f, hops))
 		return -1;
 	return p->fragment == FRAGMENT_LATER ? 0 : rewrite_l4(ctx, p, f);
 }

@@ -18,10 +18,10 @@ type group struct {
 
 var (
 	tables = group{"tables", []string{
-		lbMapFrontends, lbMapSlots, lbMapBackends, lbMapBackendIndices, lbMapServices,
+		lbMapFrontends, lbMapRegions, lbMapSlots, lbMapBackends, lbMapBackendIndices, lbMapServices,
 		lbMapBackendCounters, lbMapVerdicts, lbMapDevices,
 	}}
-	state = group{"state", []string{lbMapFlows, lbMapFragments}}
+	state = group{"state", []string{lbMapFlows, lbMapFragments, lbMapReplyPorts}}
 )
 
 // schema digests the layout of the group's maps: types, sizes, and the names,

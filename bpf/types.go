@@ -11,6 +11,7 @@ type (
 	Tuple          = lbTuple
 	FrontendKey    = lbFrontendKey
 	Frontend       = lbFrontend
+	Region         = lbRegion
 	SlotLine       = lbSlotLine
 	Nexthop        = lbNexthop
 	Backend        = lbBackend
@@ -21,14 +22,18 @@ type (
 	Counter        = lbCounter
 )
 
-// FrontendFlags as in enum frontend_flags.
-type FrontendFlags = lbFrontendFlags
+// RegionFlags as in enum region_flags.
+type RegionFlags = lbRegionFlags
 
-// What a frontend can be.
+// What a service's lookup table can be.
 const (
-	FrontendEmpty    = lbFrontendFlagsFRONTEND_EMPTY
-	FrontendAffinity = lbFrontendFlagsFRONTEND_AFFINITY
+	RegionUsable   = lbRegionFlagsREGION_USABLE
+	RegionAffinity = lbRegionFlagsREGION_AFFINITY
 )
+
+// RegionAlign is what a region's base is a multiple of, and so the least number of
+// rows: REGION_ALIGN in types.h, where order has to fit below it.
+const RegionAlign = 32
 
 // SlotsPerLine is the number of rows in one element of slots.
 const SlotsPerLine = uint32(len(SlotLine{}.Rows))

@@ -34,19 +34,27 @@ struct frontend_key {
 	__u8 pad[5];
 };
 
-enum frontend_flags {
-	FRONTEND_EMPTY = 1 << 0,    /* no usable backend: the region means nothing */
-	FRONTEND_AFFINITY = 1 << 1, /* rows by client address alone */
-};
-
-/* The region [base, base + mask] of slots is the service's lookup table. */
 struct frontend {
-	__u32 service;
-	__u32 base;
-	__u32 mask;
-	enum frontend_flags flags;
+	__u32 service; /* 0 for a VIP's own entry */
 };
 
+enum region_flags {
+	REGION_USABLE = 1 << 0,	  /* there are rows, and they name usable backends */
+	REGION_AFFINITY = 1 << 1, /* rows by client address alone */
+};
+
+/*
+ * regions: by service, where its lookup table is: the rows base to base + 2^order - 1
+ * of slots. Read and written as one word, so that publishing is one store for all
+ * frontends of the service. (Elements of a hash map can't be written in place, and
+ * the kernel uses a replaced one again while programs still read it.)
+ */
+struct region {
+	__u32 table; /* base + order; base is a multiple of REGION_ALIGN */
+	enum region_flags flags;
+} __attribute__((aligned(8)));
+
+#define REGION_ALIGN   32
 #define SLOTS_PER_LINE 16
 
 /* slots: every service's table, a cache line an element, each row a backend's index. */
@@ -88,8 +96,6 @@ struct backend_key {
 /* services: names, for those who read the tables. */
 struct service {
 	char name[SERVICE_NAME_MAX];
-	__u32 rows;
-	enum frontend_flags flags;
 };
 
 enum flow_state {
@@ -105,6 +111,7 @@ enum flow_flags {
 	FLOW_REPLY = 1 << 0, /* the half that turns the backend's packets around */
 	FLOW_FIN_CLIENT = 1 << 1,
 	FLOW_FIN_BACKEND = 1 << 2,
+	FLOW_ANSWERED = 1 << 3, /* SYN-ACK seen */
 };
 
 /*
@@ -116,9 +123,11 @@ struct flow {
 	struct addr dst;
 	__be16 sport;
 	__be16 dport;
-	__u8 state;    /* enum flow_state */
-	__u8 flags;    /* enum flow_flags */
-	__u16 renewed; /* low bits of the tick when the other half was looked after */
+	__u8 state; /* enum flow_state */
+	__u8 flags; /* enum flow_flags */
+	/* Low bits of the tick when the other half was looked after; of a new flow
+	 * that is answered, of the number whose ACK completes the handshake. */
+	__u16 renewed;
 	__u32 backend; /* a hint: valid while that element has the flow's dst and dport */
 	__u32 seen;    /* tick of the last packet */
 };
@@ -139,6 +148,14 @@ struct fragment {
 	__be16 sport;
 	__be16 dport;
 	__u32 seen; /* tick */
+	__u8 proto; /* of the transport, which IPv6 may name in the first fragment only */
+	__u8 pad[3];
+};
+
+/* reply_ports: the ports that flows may have, of this and of former configurations. */
+struct port_range {
+	__u16 first;
+	__u16 last;
 };
 
 struct counter {
@@ -154,10 +171,18 @@ struct backend_counter {
 
 #define QUOTE_MAX 128 /* bytes of a packet that an ICMP error quotes */
 
-/* icmp_senders: each CPU's rate limit, and room to build a message in. */
+/* A flood of what is rejected must not silence path MTU discovery. */
+enum icmp_budget {
+	BUDGET_REJECT,
+	BUDGET_TOO_BIG,
+	BUDGETS,
+};
+
+/* icmp_senders: each CPU's rate limits, and room to build a message in. */
 struct icmp_sender {
 	__u32 tick;
-	__u32 sent;	  /* in this tick */
+	__u32 sent[BUDGETS]; /* in this tick */
+	__u32 pad;
 	struct addr from; /* the error's source */
 	__be32 header[2];
 	__u8 quote[QUOTE_MAX];

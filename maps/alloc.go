@@ -43,6 +43,9 @@ func (r *regions) take(rows uint32) (region, error) {
 
 // reserve takes a region that is known.
 func (r *regions) reserve(want region) error {
+	if uint64(want.base)+uint64(want.rows) > uint64(r.total) {
+		return fmt.Errorf("rows %d and %d more are beyond the table's %d", want.base, want.rows, r.total)
+	}
 	for k := bits.TrailingZeros32(want.rows); k < len(r.free); k++ {
 		base := want.base &^ (1<<k - 1)
 		i := slices.Index(r.free[k], base)

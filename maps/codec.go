@@ -2,6 +2,7 @@ package maps
 
 import (
 	"bytes"
+	"math/bits"
 	"net/netip"
 	"unsafe"
 
@@ -65,8 +66,7 @@ func nextHopOf(b bpf.Backend) NextHop {
 	return hop
 }
 
-func rawService(name string, rows uint32, flags bpf.FrontendFlags) bpf.Service {
-	s := bpf.Service{Rows: rows, Flags: flags}
+func rawService(name string) (s bpf.Service) {
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&s.Name[0])), len(s.Name)-1), name)
 	return s
 }
@@ -77,19 +77,29 @@ func serviceName(s bpf.Service) string {
 	return string(name)
 }
 
-func flags(s Service, usable bool) bpf.FrontendFlags {
-	var f bpf.FrontendFlags
-	if !usable {
-		f |= bpf.FrontendEmpty
+// rawRegion is what regions has for a service whose table is in r.
+func rawRegion(s Service, r region, usable bool) (raw bpf.Region) {
+	if r.rows != 0 {
+		raw.Table = r.base + uint32(bits.TrailingZeros32(r.rows))
+	}
+	if usable {
+		raw.Flags |= bpf.RegionUsable
 	}
 	if s.Affinity == AffinityClientIP {
-		f |= bpf.FrontendAffinity
+		raw.Flags |= bpf.RegionAffinity
 	}
-	return f
+	return raw
 }
 
-func affinity(f bpf.FrontendFlags) Affinity {
-	if f&bpf.FrontendAffinity != 0 {
+// regionOf is false for what is no region.
+func regionOf(raw bpf.Region) (region, bool) {
+	order := raw.Table % bpf.RegionAlign
+	r := region{base: raw.Table - order, rows: 1 << order}
+	return r, r.rows >= bpf.RegionAlign && r.base%r.rows == 0
+}
+
+func affinity(f bpf.RegionFlags) Affinity {
+	if f&bpf.RegionAffinity != 0 {
 		return AffinityClientIP
 	}
 	return AffinityNone

@@ -62,14 +62,27 @@ func (t *Tables) Sweep(ctx context.Context) (stats SweepStats, err error) {
 			if !t.idle(f, now) || !t.otherIdle(keys[i], f, now) {
 				continue
 			}
-			if err := ignoreMissing(t.m.flows.Delete(keys[i])); err != nil {
+			deleted, err := t.deleteIdle(keys[i], f)
+			if err != nil {
 				return fmt.Errorf("delete flow: %w", err)
 			}
-			stats.Deleted++
+			if deleted {
+				stats.Deleted++
+			}
 		}
 		return nil
 	})
 	return stats, err
+}
+
+// deleteIdle looks once more, for since the batch was read a new flow may have
+// taken the tuple. Between the look and the delete there are microseconds.
+func (t *Tables) deleteIdle(key bpf.Tuple, was bpf.Flow) (bool, error) {
+	var now bpf.Flow
+	if err := t.m.flows.Lookup(key, &now); err != nil || now != was {
+		return false, ignoreMissing(err)
+	}
+	return true, ignoreMissing(t.m.flows.Delete(key))
 }
 
 func (t *Tables) idle(f bpf.Flow, now uint32) bool {

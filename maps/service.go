@@ -15,9 +15,9 @@ import (
 type service struct {
 	name     string
 	id       uint32
-	raw      bpf.Service // as in the services map, zero if it is not there
-	region   region      // zero rows: none yet
-	left     []region    // regions that a frontend may still point at
+	named    bool   // it is in the services map
+	region   region // zero rows: none yet
+	left     region // where the table was, until the new region is published
 	table    *rendezvous.Table
 	backends map[netip.AddrPort]*backend
 }
@@ -95,18 +95,19 @@ func (t *Tables) upsert(want Service, hops map[netip.Addr]NextHop) error {
 		}
 	}
 	t.fill(s, want.Backends)
-	if raw := rawService(want.Name, s.region.rows, flags(want, usable)); raw != s.raw {
-		if err := t.m.services.Put(s.id, raw); err != nil {
+	if !s.named {
+		if err := t.m.services.Put(s.id, rawService(want.Name)); err != nil {
 			return fmt.Errorf("services: %w", err)
 		}
-		s.raw = raw
+		s.named = true
 	}
-	if err := t.publish(s, want, usable); err != nil {
-		return err
-	}
-	t.freed.regions = append(t.freed.regions, s.left...)
-	s.left = nil
+	t.publish(s, want, usable)
 	t.retire(s, want.Backends)
+	for _, f := range want.Frontends {
+		if err := t.upsertFrontend(f, s.id); err != nil {
+			return fmt.Errorf("frontend %s: %w", f, err)
+		}
+	}
 	return nil
 }
 
@@ -160,9 +161,9 @@ func (t *Tables) upsertBackend(s *service, want Backend, hop NextHop) error {
 }
 
 // resize gives the table a region of the right size. A service that never had a
-// usable backend has none. Frontends point at the old region until publish.
+// usable backend has none. Packets use the old region until publish.
 func (t *Tables) resize(s *service, backends int, usable bool) error {
-	rows := max(rendezvous.RowsFor(backends, t.opts.Rows), bpf.SlotsPerLine)
+	rows := max(rendezvous.RowsFor(backends, t.opts.Rows), bpf.RegionAlign)
 	if !usable || s.region.rows == rows {
 		return nil
 	}
@@ -174,10 +175,7 @@ func (t *Tables) resize(s *service, backends int, usable bool) error {
 	if err != nil {
 		return err
 	}
-	if s.region.rows != 0 {
-		s.left = append(s.left, s.region)
-	}
-	s.region, s.table = g, nil
+	s.left, s.region, s.table = s.region, g, nil
 	return nil
 }
 
@@ -202,30 +200,16 @@ func (t *Tables) fill(s *service, want []Backend) {
 	}
 }
 
-// publish points the frontends at the region.
-func (t *Tables) publish(s *service, want Service, usable bool) error {
-	value := bpf.Frontend{Service: s.id, Flags: flags(want, usable)}
-	if s.region.rows != 0 {
-		value.Base, value.Mask = s.region.base, s.region.rows-1
+// publish makes the service's region what packets use, for all of its frontends
+// at once.
+func (t *Tables) publish(s *service, want Service, usable bool) {
+	if raw := rawRegion(want, s.region, usable); t.published.get(s.id) != raw {
+		t.published.set(s.id, raw)
 	}
-	for _, f := range want.Frontends {
-		if have, ok := t.frontends[f]; ok && have == value {
-			continue
-		}
-		if t.vips[f.VIP] == 0 {
-			if err := t.m.frontends.Put(vipKey(f.VIP), bpf.Frontend{}); err != nil {
-				return fmt.Errorf("vip %s: %w", f.VIP, err)
-			}
-		}
-		if err := t.m.frontends.Put(f.key(), value); err != nil {
-			return fmt.Errorf("frontend %s: %w", f, err)
-		}
-		if _, ok := t.frontends[f]; !ok {
-			t.vips[f.VIP]++
-		}
-		t.frontends[f] = value
+	if s.left.rows != 0 {
+		t.freed.regions = append(t.freed.regions, s.left)
+		s.left = region{}
 	}
-	return nil
 }
 
 // retire notes the backends that no row and no wish names any more.
@@ -245,16 +229,15 @@ func (t *Tables) retire(s *service, want []Backend) {
 // remove takes a service out of the memory of what is in the kernel, after its
 // frontends are gone.
 func (t *Tables) remove(s *service) error {
+	t.published.set(s.id, bpf.Region{})
 	t.retire(s, nil)
-	t.freed.regions = append(t.freed.regions, s.left...)
-	if s.region.rows != 0 {
-		t.freed.regions = append(t.freed.regions, s.region)
+	for _, r := range []region{s.left, s.region} {
+		if r.rows != 0 {
+			t.freed.regions = append(t.freed.regions, r)
+		}
 	}
 	delete(t.services, s.name)
 	t.freed.ids = append(t.freed.ids, s.id)
-	if s.raw == (bpf.Service{}) {
-		return nil
-	}
 	return ignoreMissing(t.m.services.Delete(s.id))
 }
 
@@ -262,8 +245,8 @@ func (t *Tables) remove(s *service) error {
 // points at.
 func (t *Tables) pruneServices(wanted map[string]bool) error {
 	pointed := make(map[uint32]bool)
-	for _, value := range t.frontends {
-		pointed[value.Service] = true
+	for _, id := range t.frontends {
+		pointed[id] = true
 	}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(t.services)) {

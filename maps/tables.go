@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -31,18 +30,20 @@ type Options struct {
 // goroutine; those of View are for any.
 type Tables struct {
 	*View
-	log   *slog.Logger
-	opts  Options
-	cpus  int
-	slots *slots
+	log       *slog.Logger
+	opts      Options
+	cpus      int
+	slots     slots
+	published regionTable
 
 	ids, indices *indices
 	regions      *regions
 
 	// What is in the kernel.
 	services  map[string]*service
-	frontends map[Frontend]bpf.Frontend
-	vips      map[netip.Addr]int // number of frontends on each
+	frontends map[Frontend]uint32 // the number of the service
+	vips      map[netip.Addr]bool // those that have their entry
+	replaced  bool                // an element of frontends was freed: see upsertFrontend
 
 	gone  []goneBackend // no row names them any more, but they are still there
 	freed struct {      // free, but not to be used before the next Sync
@@ -72,14 +73,20 @@ func Open(lb *bpf.LB, opts Options, log *slog.Logger) (*Tables, error) {
 		opts:      opts,
 		cpus:      cpus,
 		services:  make(map[string]*service),
-		frontends: make(map[Frontend]bpf.Frontend),
-		vips:      make(map[netip.Addr]int),
+		frontends: make(map[Frontend]uint32),
+		vips:      make(map[netip.Addr]bool),
 		ids:       newIndices("services are in use: raise datapath.maxFrontends", view.m.services.MaxEntries()),
 		indices:   newIndices("backends are in use: raise datapath.maxBackends", view.m.backends.MaxEntries()),
 		regions:   newRegions(view.m.slots.MaxEntries() * bpf.SlotsPerLine),
 	}
+	if err := t.ids.reserve(0); err != nil { // which says that an entry is a VIP's own
+		return nil, errors.Join(err, view.Close())
+	}
 	if t.slots, err = mapSlots(view.m.slots, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		return nil, errors.Join(err, view.Close())
+	}
+	if t.published, err = mapRegions(view.m.regions, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		return nil, errors.Join(err, t.slots.close(), view.Close())
 	}
 	if err := t.adopt(); err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -88,7 +95,9 @@ func Open(lb *bpf.LB, opts Options, log *slog.Logger) (*Tables, error) {
 }
 
 // Close lets go of the maps. They stay as they are.
-func (t *Tables) Close() error { return errors.Join(t.slots.close(), t.View.Close()) }
+func (t *Tables) Close() error {
+	return errors.Join(t.slots.close(), t.published.close(), t.View.Close())
+}
 
 // Sync makes the tables what is wanted. It is idempotent. A service that can't be
 // made so costs only itself: it stays as it was, and the error, joined with
@@ -168,41 +177,6 @@ func normalHops(hops map[netip.Addr]NextHop) map[netip.Addr]NextHop {
 	return normal
 }
 
-// pruneFrontends removes those that nobody wants any more, and if moved also
-// those that still point at another service than their owner, which did not make
-// it. What a kept service has stays, unless another one wants it.
-func (t *Tables) pruneFrontends(owner map[Frontend]string, kept map[string]bool, moved bool) error {
-	names := make(map[uint32]string, len(t.services))
-	for name, s := range t.services {
-		names[s.id] = name
-	}
-	var errs []error
-	for _, f := range slices.SortedFunc(maps.Keys(t.frontends), compareFrontends) {
-		name := names[t.frontends[f].Service]
-		want, ok := owner[f]
-		if ok && (want == name || !moved) || !ok && kept[name] {
-			continue
-		}
-		if err := ignoreMissing(t.m.frontends.Delete(f.key())); err != nil {
-			errs = append(errs, fmt.Errorf("frontend %s: %w", f, err))
-			continue
-		}
-		delete(t.frontends, f)
-		t.vips[f.VIP]--
-	}
-	for vip, frontends := range t.vips {
-		if frontends > 0 {
-			continue
-		}
-		if err := ignoreMissing(t.m.frontends.Delete(vipKey(vip))); err != nil {
-			errs = append(errs, fmt.Errorf("vip %s: %w", vip, err))
-			continue
-		}
-		delete(t.vips, vip)
-	}
-	return errors.Join(errs...)
-}
-
 // clear empties the elements of backends that are gone, once no packet can have
 // read a row that names them.
 func (t *Tables) clear(ctx context.Context) error {
@@ -217,8 +191,11 @@ func (t *Tables) clear(ctx context.Context) error {
 	var errs []error
 	left := t.gone[:0]
 	for _, b := range t.gone {
-		err := errors.Join(ignoreMissing(t.m.backendIndices.Delete(b.key)),
-			t.m.backends.Put(b.index, bpf.Backend{}))
+		// In this order: flows may know the element by its number.
+		err := t.m.backends.Put(b.index, bpf.Backend{})
+		if err == nil {
+			err = ignoreMissing(t.m.backendIndices.Delete(b.key))
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("clear backend %d: %w", b.index, err))
 			left = append(left, b)

@@ -163,13 +163,18 @@ func check(tb fixture.TB, t *Tables) {
 			continue
 		}
 		frontends[f.VIP] = true
-		if t.frontends[f] != fe {
-			tb.Errorf("frontend %s: the kernel has %+v, remembered is %+v", f, fe, t.frontends[f])
+		if t.frontends[f] != fe.Service {
+			tb.Errorf("frontend %s: the kernel has service %d, remembered is %d", f, fe.Service, t.frontends[f])
 		}
-		if fe.Flags&bpf.FrontendEmpty != 0 {
+		raw := t.published.get(fe.Service)
+		if raw.Flags&bpf.RegionUsable == 0 {
 			continue
 		}
-		for row := fe.Base; row <= fe.Base+fe.Mask; row++ {
+		r, ok := regionOf(raw)
+		if !ok {
+			tb.Fatalf("frontend %s of service %d: region %+v", f, fe.Service, raw)
+		}
+		for row := r.base; row < r.base+r.rows; row++ {
 			var b bpf.Backend
 			if err := t.m.backends.Lookup(t.slots.get(row), &b); err != nil || b.Service != fe.Service || b.Port == 0 {
 				tb.Fatalf("frontend %s of service %d, row %d: backend %+v, %v", f, fe.Service, row, b, err)
@@ -200,7 +205,7 @@ func TestAdopt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := append([]uint32(nil), d.slots.rows...)
+	rows := append([]uint32(nil), d.slots.words...)
 	d.close(t)
 
 	d = open(t, dir, 1<<15)
@@ -217,7 +222,7 @@ func TestAdopt(t *testing.T) {
 	if diff := cmp.Diff(before, after, opt, ports); diff != "" {
 		t.Errorf("a restart changed indices or next hops (-before +after):\n%s", diff)
 	}
-	if !cmp.Equal(rows, d.slots.rows) {
+	if !cmp.Equal(rows, d.slots.words) {
 		t.Error("a restart moved rows")
 	}
 

@@ -18,10 +18,11 @@ import (
 // the kernel's state of the moment.
 type View struct {
 	m struct {
-		frontends, slots, backends, backendIndices, services, counters, verdicts, flows *ebpf.Map
+		frontends, regions, slots, backends, backendIndices, services, counters, verdicts, flows *ebpf.Map
 	}
-	rows  *slots
-	owned []*ebpf.Map
+	rows      slots
+	published regionTable
+	owned     []*ebpf.Map
 }
 
 // ServiceStatus is a service as the kernel has it.
@@ -75,17 +76,22 @@ func OpenView(pins string) (*View, error) {
 
 func newView(m func(name string) *ebpf.Map) (*View, error) {
 	v := &View{}
-	v.m.frontends, v.m.slots, v.m.services = m("frontends"), m("slots"), m("services")
+	v.m.frontends, v.m.regions, v.m.slots, v.m.services = m("frontends"), m("regions"), m("slots"), m("services")
 	v.m.backends, v.m.backendIndices, v.m.counters = m("backends"), m("backend_indices"), m("backend_counters")
 	v.m.verdicts, v.m.flows = m("verdicts"), m("flows")
 	var err error
-	v.rows, err = mapSlots(v.m.slots, unix.PROT_READ)
-	return v, err
+	if v.rows, err = mapSlots(v.m.slots, unix.PROT_READ); err != nil {
+		return nil, err
+	}
+	if v.published, err = mapRegions(v.m.regions, unix.PROT_READ); err != nil {
+		return nil, errors.Join(err, v.rows.close())
+	}
+	return v, nil
 }
 
 // Close lets go of the maps.
 func (v *View) Close() error {
-	err := v.rows.close()
+	err := errors.Join(v.rows.close(), v.published.close())
 	for _, m := range v.owned {
 		err = errors.Join(err, m.Close())
 	}
@@ -100,17 +106,17 @@ func (v *View) Services() ([]ServiceStatus, error) {
 	it := v.m.services.Iterate()
 	for it.Next(&id, &raw) {
 		byID[id] = &ServiceStatus{
-			Name: serviceName(raw), ID: id, Affinity: affinity(raw.Flags),
+			Name: serviceName(raw), ID: id,
 			Frontends: []Frontend{}, Backends: []BackendStatus{},
 		}
 	}
 	if err := it.Err(); err != nil {
 		return nil, fmt.Errorf("services: %w", err)
 	}
-	share, err := v.frontends(byID)
-	if err != nil {
+	if err := v.frontends(byID); err != nil {
 		return nil, fmt.Errorf("frontends: %w", err)
 	}
+	share := v.tables(byID)
 	if err := v.backends(byID, share); err != nil {
 		return nil, fmt.Errorf("backends: %w", err)
 	}
@@ -124,29 +130,37 @@ func (v *View) Services() ([]ServiceStatus, error) {
 	return list, nil
 }
 
-// frontends fills in the frontends and returns how many rows each backend has.
-func (v *View) frontends(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, err error) {
-	share = make(map[uint32]uint32)
-	counted := make(map[uint32]bool)
+func (v *View) frontends(byID map[uint32]*ServiceStatus) error {
 	var key bpf.FrontendKey
 	var fe bpf.Frontend
 	it := v.m.frontends.Iterate()
 	for it.Next(&key, &fe) {
-		s := byID[fe.Service]
-		if s == nil || isVIP(key) {
-			continue
-		}
-		s.Frontends = append(s.Frontends, frontendOf(key))
-		if fe.Flags&bpf.FrontendEmpty != 0 || counted[fe.Service] {
-			continue
-		}
-		counted[fe.Service] = true
-		s.Rows = fe.Mask + 1
-		for row := range s.Rows {
-			share[v.rows.get(fe.Base+row)]++
+		if s := byID[fe.Service]; s != nil && !isVIP(key) {
+			s.Frontends = append(s.Frontends, frontendOf(key))
 		}
 	}
-	return share, it.Err()
+	return it.Err()
+}
+
+// tables fills in what regions say and returns how many rows each backend has.
+func (v *View) tables(byID map[uint32]*ServiceStatus) map[uint32]uint32 {
+	share := make(map[uint32]uint32)
+	for id, s := range byID {
+		if id >= uint32(len(v.published.words)) {
+			continue
+		}
+		raw := v.published.get(id)
+		s.Affinity = affinity(raw.Flags)
+		r, ok := regionOf(raw)
+		if raw.Flags&bpf.RegionUsable == 0 || !ok || uint64(r.base)+uint64(r.rows) > uint64(len(v.rows.words)) {
+			continue
+		}
+		s.Rows = r.rows
+		for row := range r.rows {
+			share[v.rows.get(r.base+row)]++
+		}
+	}
+	return share
 }
 
 func (v *View) backends(byID map[uint32]*ServiceStatus, share map[uint32]uint32) error {
@@ -196,8 +210,4 @@ func (v *View) Verdicts() ([]VerdictCount, error) {
 		}
 	}
 	return list, nil
-}
-
-func compareFrontends(a, b Frontend) int {
-	return cmp.Or(a.VIP.Compare(b.VIP), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto))
 }

@@ -81,3 +81,144 @@ func TestForgedByClients(t *testing.T) {
 	}
 	r.stateIs(stateEstablished, client4, vip4)
 }
+
+// An ICMP error about a flow whose backend is removed has no place to go: its
+// address may be another pod's by now.
+func TestErrorToRemovedBackend(t *testing.T) {
+	r := newRig(t)
+	r.sync(service("web", maps.TCP, vip4, pod4))
+	r.handshake(client4, vip4)
+	about := packet.Error(client4.Addr(), vip4.Addr(), 3, 4, 1400, packet.TCP(vip4, client4, packet.ACK, nil).IP())
+	about.SrcMAC = packet.RouterMAC
+	r.is("icmp_forward", about.Frame())
+	r.sync(service("web", maps.TCP, vip4, addr("10.1.0.2", 8080)))
+	r.is("drop_icmp", about.Frame())
+}
+
+// A closing flow over which the client still sends keeps its port: its answers
+// would go to somebody else.
+func TestClosingFlowInUseKeepsItsPort(t *testing.T) {
+	r := newRig(t, func(c *bpf.Config) { c.Ports = bpf.PortRange{First: 20000, Last: 20000} })
+	r.sync(service("web", maps.TCP, vip4, pod4))
+	node, backend := r.handshake(client4, vip4)
+	r.is("forward", packet.TCP(client4, vip4, packet.RST, nil).Frame()) // forged by anybody
+	r.age(backend, node, maps.TCP, 2)
+	r.is("forward", packet.TCP(client4, vip4, packet.ACK, packet.Payload(100)).Frame())
+	r.run(packet.TCP(other4, vip4, packet.SYN, nil).Frame())
+	_, dst := ends(r.is("reply", packet.TCP(backend, node, packet.ACK, packet.Payload(100)).Frame()))
+	if dst != client4 {
+		t.Errorf("the answer to %s went to %s", client4, dst)
+	}
+}
+
+// A forged address can send a SYN and an ACK, but has not seen what to acknowledge.
+func TestForgedHandshakeEstablishesNothing(t *testing.T) {
+	r := newRig(t)
+	r.sync(service("web", maps.TCP, vip4, pod4))
+	node, backend := ends(r.is("forward", packet.TCP(client4, vip4, packet.SYN, nil).Frame()))
+	r.is("reply", packet.TCP(backend, node, packet.SYN|packet.ACK, nil).Frame()) // sequence number 1000
+	r.is("forward", with(packet.TCP(client4, vip4, packet.ACK, nil), func(h *packet.TCPHeader) { h.Ack = 0xdead }).Frame())
+	r.stateIs(stateNew, client4, vip4)
+	r.is("forward", with(packet.TCP(client4, vip4, packet.ACK, nil), func(h *packet.TCPHeader) { h.Ack = 1001 }).Frame())
+	r.stateIs(stateEstablished, client4, vip4)
+}
+
+// A RST that the backend ignores, for its sequence number is a guess, must not cut
+// down the timeout of a connection that goes on.
+func TestForgedResetIsUndone(t *testing.T) {
+	r := newRig(t)
+	r.sync(service("web", maps.TCP, vip4, pod4))
+	r.handshake(client4, vip4)
+	r.is("forward", with(packet.TCP(client4, vip4, packet.RST, nil), func(h *packet.TCPHeader) { h.Seq = 0xdeadbeef }).Frame())
+	r.is("forward", packet.TCP(client4, vip4, packet.ACK|packet.PSH, packet.Payload(10)).Frame())
+	r.stateIs(stateEstablished, client4, vip4)
+}
+
+// Half-open connections from forged addresses give way to the next client.
+func TestHalfOpenFloodLeavesPorts(t *testing.T) {
+	const ports = 64
+	r := newRig(t, func(c *bpf.Config) { c.Ports = bpf.PortRange{First: 20000, Last: 20000 + ports - 1} })
+	r.sync(service("web", maps.TCP, vip4, pod4))
+	for i := range 10 * ports {
+		r.run(packet.TCP(from(i), vip4, packet.SYN, nil).Frame())
+	}
+	for i := range 10 * ports { // some seconds ago
+		key := bpf.Tuple{Src: bpf.AddrFrom(from(i).Addr()), Dst: bpf.AddrFrom(vip4.Addr()),
+			Sport: bpf.Htons(from(i).Port()), Dport: bpf.Htons(80), Proto: 6}
+		var f bpf.Flow
+		if r.lb.Map("flows").Lookup(key, &f) == nil {
+			node := netip.AddrPortFrom(source4, bpf.Htons(f.Sport))
+			r.age(from(i), vip4, maps.TCP, 5)
+			r.age(pod4, node, maps.TCP, 5)
+		}
+	}
+	for range 20 { // a client repeats its SYN for longer than that
+		if r.run(packet.TCP(client4, vip4, packet.SYN, nil).Frame()).verdict == "forward" {
+			return
+		}
+	}
+	t.Errorf("no port for a client while %d forged SYNs hold them all for 30 s", ports)
+}
+
+// Where fewer ports are configured than are probed, a free one is found.
+func TestSmallPortRangeIsUsedUp(t *testing.T) {
+	for _, ports := range []uint16{1, 3, 9, 15, 21, 30} {
+		r := newRig(t, func(c *bpf.Config) { c.Ports = bpf.PortRange{First: 20000, Last: 20000 + ports - 1} })
+		r.sync(service("web", maps.UDP, vip4, pod4))
+		for i := range ports {
+			if got := r.run(packet.UDP(from(int(i)), vip4, nil).Frame()); got.verdict != "forward" {
+				t.Errorf("flow %d of %d ports: %s", i+1, ports, got.verdict)
+				break
+			}
+		}
+		r.is("drop_ports_exhausted", packet.UDP(other4, vip4, nil).Frame())
+	}
+}
+
+// The range of ports may change with a restart, and flows go on (they last longer
+// than the agent).
+func TestPortRangeChanges(t *testing.T) {
+	r := newRig(t)
+	r.sync(service("web", maps.TCP, vip4, pod4))
+	node, backend := r.handshake(client4, vip4)
+	r.cfg.Ports = bpf.PortRange{First: 10000, Last: 19999}
+	r.restart()
+	r.sync(service("web", maps.TCP, vip4, pod4))
+	r.is("forward", packet.TCP(client4, vip4, packet.ACK, nil).Frame())
+	r.is("reply", packet.TCP(backend, node, packet.ACK, nil).Frame())
+}
+
+// A VIP that is this node's own address, on a port of the NAT range: an answer of
+// the backend must not be taken for a request.
+func TestNodeAddressAsVIP(t *testing.T) {
+	r := newRig(t, func(c *bpf.Config) { c.Ports = bpf.PortRange{First: 20000, Last: 20000} })
+	own := netip.AddrPortFrom(source4, 20000)
+	web := service("web", maps.TCP, vip4, pod4)
+	other := service("other", maps.TCP, own, addr("10.1.0.9", 8080))
+	r.sync(web)
+	node, backend := r.handshake(client4, vip4)
+	if err := r.tables.Sync(t.Context(), r.want(web, other)); err != nil {
+		t.Logf("refused, which is as good: %v", err)
+	}
+	_, dst := ends(r.is("reply", packet.TCP(backend, node, packet.ACK, packet.Payload(10)).Frame()))
+	if dst != client4 {
+		t.Errorf("the answer for %s went to %s", client4, dst)
+	}
+	r.is("forward", packet.TCP(client4, vip4, packet.ACK, nil).Frame())
+	if _, f := r.flow(client4, vip4, maps.TCP); bpf.Htons(f.Sport) != node.Port() || f.State != stateEstablished {
+		t.Errorf("the flow was made anew: %+v", f)
+	}
+}
+
+// Whoever floods closed ports must not silence Fragmentation Needed.
+func TestRejectsLeaveRoomForTooBig(t *testing.T) {
+	r := newRig(t, func(c *bpf.Config) { c.ICMPRate = 10 })
+	web := service("web", maps.UDP, vip4, pod4)
+	r.sync(web)
+	for range 30 {
+		r.run(packet.UDP(client4, addr("198.51.100.1", 9), nil).Frame())
+	}
+	big := packet.UDP(client4, vip4, packet.Payload(1600))
+	big.DontFragment = true
+	r.is("reject_too_big", big.Frame())
+}

@@ -128,3 +128,103 @@ func TestJumboFrames(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A frame that Ethernet gave to everybody is nobody's to forward or to answer:
+// all load balancers of the segment would (RFC 1122, 3.2.2 and 3.3.6).
+func TestFramesForEverybody(t *testing.T) {
+	r := newRig(t)
+	r.sync(service("web", maps.UDP, vip4, pod4), service("web6", maps.UDP, vip6, pod6))
+	for _, mac := range []packet.MAC{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {0x01, 0, 0x5e, 0, 0, 1}, {0x33, 0x33, 0, 0, 0, 1}} {
+		for name, p := range map[string]packet.Packet{
+			"request": packet.UDP(client4, vip4, nil),
+			"closed":  packet.UDP(client4, addr("198.51.100.1", 9), nil),
+			"echo":    packet.Echo(client4.Addr(), vip4.Addr(), 1, 1, nil),
+			"six":     packet.UDP(client6, vip6, nil),
+		} {
+			p.DstMAC = mac
+			got := r.run(p.Frame())
+			if got.action == xdpTX || got.action == xdpRedirect {
+				t.Errorf("%s to %x: %s", name, mac, got.verdict)
+			}
+			if len(got.frame) > 12 && got.action == xdpTX && got.frame[6]&1 != 0 {
+				t.Errorf("%s to %x: answered from the group address %x", name, mac, got.frame[6:12])
+			}
+		}
+	}
+}
+
+// The fragment header names what follows it in the whole packet, extension headers
+// included, and the later fragments say the same.
+func TestFragmentHeaderBeforeExtensions(t *testing.T) {
+	r := newRig(t)
+	r.sync(service("web6", maps.UDP, vip6, pod6))
+	udp := packet.UDP(client6, vip6, packet.Payload(96))
+	whole := udp.IP()[40:]
+	options := []byte{17, 0, 1, 4, 0, 0, 0, 0}
+	part := func(offset byte, more byte, data []byte) []byte {
+		p := packet.UDP(client6, vip6, nil)
+		ip := p.IP()[:40]
+		header := []byte{60, 0, 0, offset | more, 0, 0, 0, 9}
+		body := slices.Concat(header, data)
+		ip[6], ip[5] = 44, byte(len(body))
+		return slices.Concat(p.Frame()[:14], ip, body)
+	}
+	all := slices.Concat(options, whole)
+	r.is("forward", part(0, 1, all[:56]))
+	r.is("forward", part(56, 0, all[56:]))
+}
+
+// The kernel takes one hop off what it forwards.
+func TestKernelPathTakesOneHop(t *testing.T) {
+	r := newRig(t)
+	web := service("web", maps.UDP, vip4, pod4)
+	want := r.want(web)
+	hop := want.NextHops[pod4.Addr()]
+	hop.Ifindex = 4095 // a device that we may not send through
+	want.NextHops[pod4.Addr()] = hop
+	r.must(r.tables.Sync(t.Context(), want))
+	p := packet.UDP(client4, vip4, nil)
+	p.TTL = 9
+	out := r.is("forward_kernel", p.Frame())
+	if err := packet.Verify(out); err != nil {
+		t.Error(err)
+	}
+	if out[14+8] != 9 {
+		t.Errorf("TTL 9 became %d before the kernel takes off another one", out[14+8])
+	}
+}
+
+// Addresses that mean something on one link only can't be answered over another.
+func TestLinkLocalClients(t *testing.T) {
+	r := newRig(t)
+	r.sync(service("web", maps.UDP, vip4, pod4), service("web6", maps.UDP, vip6, pod6))
+	for _, c := range []string{"169.254.1.1", "fe80::1"} {
+		vip := vip4
+		if c[0] == 'f' {
+			vip = vip6
+		}
+		r.is("drop_source", packet.UDP(addr(c, 40000), vip, nil).Frame())
+	}
+}
+
+// A later fragment alone opens no flow: the first one went elsewhere.
+func TestLaterFragmentOpensNoFlow(t *testing.T) {
+	r := newRig(t)
+	r.sync(service("web", maps.UDP, vip4, pod4))
+	frames := packet.UDP(client4, vip4, packet.Payload(100)).Fragments(64)
+	r.is("forward", frames[0])
+	r.sync(service("web", maps.UDP, vip4, addr("10.1.0.2", 8080)))
+	r.is("drop_fragment", frames[1])
+}
+
+// A frame that is no IP packet counts with all its bytes, in however many pieces.
+func TestBytesOfJumboFrames(t *testing.T) {
+	r := newRig(t)
+	arp := packet.UDP(client4, vip4, packet.Payload(8900)).Frame()
+	arp[12], arp[13] = 0x88, 0xcc
+	before := r.verdicts()
+	r.is("pass_not_ip", arp)
+	if n := r.verdicts()[0].Bytes - before[0].Bytes; n != uint64(len(arp)) {
+		t.Errorf("pass_not_ip counted %d bytes of %d", n, len(arp))
+	}
+}

@@ -26,7 +26,9 @@ type flow struct {
 	node                 netip.AddrPort // and from where
 	state                state
 	clientFIN, backedFIN bool
-	replaced             bool // by a newer flow with the same request
+	answered             bool   // SYN-ACK seen
+	wantACK              uint16 // low half of what the client will have to acknowledge
+	replaced             bool   // by a newer flow with the same request
 }
 
 // Flow is a translation that the model knows in full.
@@ -71,7 +73,12 @@ func (f *flow) track(p *parsed, fromBackend bool) {
 			f.state = closing
 		}
 	case p.tcpFlags&flagSYN != 0:
-	case fromBackend && f.state == closed, !fromBackend && f.state == opening:
+		if fromBackend && f.state == opening && p.part == whole {
+			f.answered, f.wantACK = true, uint16(p.seq+1)
+		}
+	case fromBackend && f.state == closed,
+		!fromBackend && f.state == opening && f.answered && p.part == whole && uint16(p.ack) == f.wantACK,
+		!fromBackend && f.state == closing && !(f.clientFIN && f.backedFIN):
 		f.state = established
 	}
 }
@@ -131,6 +138,6 @@ func (m *Model) learn(f *flow, p *parsed, observed []byte) error {
 
 func (m *Model) remember(p *parsed) {
 	if p.part == first {
-		m.fragments[p.datagram()] = p.ports
+		m.fragments[p.datagram()] = fragment{p.ports, p.proto}
 	}
 }

@@ -21,6 +21,8 @@ func (m *Model) forward(p *parsed, s *service, observed []byte) (Result, error) 
 		switch {
 		case s.table == nil:
 			return m.unreachable(p, "no_backend"), nil
+		case p.part == later:
+			return drop("drop_fragment"), nil
 		case !isHost(p.src) || m.vips[p.src]:
 			return drop("drop_source"), nil
 		}
@@ -99,6 +101,14 @@ func (m *Model) leave(p *parsed, frame []byte, route Route, verdict, byKernel st
 	case route.Kind == RouteDirect && m.cfg.Devices[ifindex]:
 		return Result{Verdict: verdict, Action: Redirect, Frame: relink(frame, p, route.NextHop)}
 	}
+	// The kernel takes the hop off.
+	ends := &parsed{frame: frame, l3: p.l3}
+	if p.ipv6() {
+		ends.parseIPv6(frame[p.l3:])
+	} else {
+		ends.parseIPv4(frame[p.l3:])
+	}
+	readdress(frame[p.l3:], ends.src, ends.dst, p.ttl)
 	return Result{Verdict: byKernel, Action: Pass, Frame: frame}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/penstock-lb/penstock/maps"
 	"github.com/penstock-lb/penstock/test/packet"
 )
 
@@ -16,12 +17,8 @@ const (
 func (m *Model) icmp(p *parsed) Result {
 	vip := m.vips[p.dst]
 	if p.part == later {
-		_, known := m.fragments[p.datagram()]
-		switch {
-		case !vip:
+		if !vip {
 			return pass(p.frame, "pass_not_vip")
-		case !known:
-			return drop("drop_fragment")
 		}
 		return m.echo(p)
 	}
@@ -90,6 +87,10 @@ func (m *Model) translate(p *parsed) (Result, bool) {
 	verdict := "icmp_forward"
 	f := m.requests[answer]
 	if f != nil {
+		s := m.services[maps.Frontend{VIP: answer.dst.Addr(), Port: answer.dst.Port(), Proto: maps.Proto(answer.proto)}]
+		if s == nil || !s.has(f.backend) {
+			return Result{}, false
+		}
 		before = f.reply()
 	} else if f = m.replies[answer]; f != nil {
 		before, verdict = f.request, "icmp_reply"

@@ -71,7 +71,7 @@ type Model struct {
 	hops      map[netip.Addr]maps.NextHop
 	requests  map[tuple]*flow
 	replies   map[tuple]*flow
-	fragments map[datagram]ports
+	fragments map[datagram]fragment
 }
 
 type service struct {
@@ -84,7 +84,7 @@ type service struct {
 
 // New returns a model without services.
 func New(cfg Config) *Model {
-	m := &Model{cfg: cfg, requests: map[tuple]*flow{}, replies: map[tuple]*flow{}, fragments: map[datagram]ports{}}
+	m := &Model{cfg: cfg, requests: map[tuple]*flow{}, replies: map[tuple]*flow{}, fragments: map[datagram]fragment{}}
 	m.Sync(maps.Want{})
 	return m
 }
@@ -150,24 +150,30 @@ func (m *Model) Process(frame, observed []byte) (Result, error) {
 	}
 	vip := m.vips[p.dst]
 	switch {
+	case p.broken && frame[0]&1 != 0:
+		return pass(frame, "pass_not_vip"), nil
 	case p.broken && vip:
 		return drop("drop_malformed"), nil
 	case p.broken:
 		return pass(frame, "pass_not_vip"), nil
+	case frame[0]&1 != 0: // to a group
+		return pass(frame, "pass_not_vip"), nil
+	case p.part == later:
+		f, known := m.fragments[p.datagram()]
+		if !known && vip {
+			return drop("drop_fragment"), nil
+		} else if !known {
+			return pass(frame, "pass_not_vip"), nil
+		}
+		p.ports, p.proto = f.ports, f.proto
+	}
+	switch {
 	case p.isICMP():
 		return m.icmp(p), nil
 	case p.proto != protoTCP && p.proto != protoUDP && vip:
 		return drop("drop_protocol"), nil
 	case p.proto != protoTCP && p.proto != protoUDP:
 		return pass(frame, "pass_not_vip"), nil
-	}
-	if p.part == later {
-		var known bool
-		if p.ports, known = m.fragments[p.datagram()]; !known && vip {
-			return drop("drop_fragment"), nil
-		} else if !known {
-			return pass(frame, "pass_not_vip"), nil
-		}
 	}
 	frontend := maps.Frontend{VIP: p.dst, Port: p.dport, Proto: maps.Proto(p.proto)}
 	if s := m.services[frontend]; s != nil {

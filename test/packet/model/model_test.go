@@ -133,7 +133,7 @@ func TestProcess(t *testing.T) {
 			{changed(big, func(p *packet.Packet) { p.DontFragment = false }), "forward_kernel",
 				func() *packet.Packet {
 					p := packet.TCP(node4, pod4, packet.ACK, packet.Payload(1400))
-					p.DontFragment, p.TTL = false, 63
+					p.DontFragment, p.TTL = false, 64
 					return &p
 				}()}},
 		"no route back": {{packet.UDP(ap("192.0.2.77:1"), vip4, nil), "forward", sent(packet.UDP(node4, pod4, nil), podMAC)},
@@ -172,11 +172,8 @@ func echoed(p packet.Packet, answer uint8) *packet.Packet {
 	return &p
 }
 
-// kernel is a packet that the kernel sends on.
-func kernel(p packet.Packet) *packet.Packet {
-	p.TTL = 63
-	return &p
-}
+// kernel is a packet that the kernel sends on, and takes a hop off.
+func kernel(p packet.Packet) *packet.Packet { return &p }
 
 func run(t *testing.T, m *Model, i int, s step) {
 	t.Helper()

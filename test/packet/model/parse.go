@@ -39,6 +39,12 @@ type tuple struct {
 	proto    uint8
 }
 
+// fragment is what the first one tells of the others.
+type fragment struct {
+	ports
+	proto uint8
+}
+
 // datagram is what fragments have in common.
 type datagram struct {
 	src, dst netip.Addr
@@ -61,6 +67,7 @@ type parsed struct {
 	id           uint32
 	ports
 	tcpFlags uint8
+	seq, ack uint32 // of TCP
 	icmpType uint8
 	broken   bool // the headers do not fit
 }
@@ -79,7 +86,14 @@ func (p *parsed) tuple() tuple {
 	return tuple{netip.AddrPortFrom(p.src, p.sport), netip.AddrPortFrom(p.dst, p.dport), p.proto}
 }
 
-func (p *parsed) datagram() datagram { return datagram{p.src, p.dst, p.id, p.proto} }
+// datagram leaves out what IPv6 may say in the first fragment only.
+func (p *parsed) datagram() datagram {
+	d := datagram{p.src, p.dst, p.id, p.proto}
+	if p.ipv6() {
+		d.proto = 0
+	}
+	return d
+}
 
 // isSYN says whether the packet opens a connection.
 func (p *parsed) isSYN() bool {
@@ -188,6 +202,7 @@ func (p *parsed) parseTransport() {
 		p.sport, p.dport = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 		if p.proto == protoTCP {
 			p.tcpFlags = b[13]
+			p.seq, p.ack = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
 		}
 	}
 }
@@ -196,7 +211,7 @@ func (p *parsed) parseTransport() {
 func isHost(a netip.Addr) bool {
 	if a.Is4() {
 		b := a.As4()
-		return b[0] != 0 && b[0] != 127 && b[0] < 224
+		return b[0] != 0 && b[0] != 127 && b[0] < 224 && !a.IsLinkLocalUnicast()
 	}
-	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.Is4In6()
+	return !a.IsLinkLocalUnicast() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.Is4In6()
 }

@@ -1,0 +1,67 @@
+package hostile
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/penstock-lb/penstock/bpf"
+	"github.com/penstock-lb/penstock/maps"
+	"github.com/penstock-lb/penstock/test/packet"
+)
+
+// The kernel uses a replaced element's memory again for the next one at once, while
+// programs may still read it. Frontends that move from service to service must not
+// be taken for each other.
+func TestFrontendsAreReadWhole(t *testing.T) {
+	r := newRig(t, func(c *bpf.Config) { c.MaxFlows = 1 << 18; c.Ports = bpf.PortRange{First: 1024, Last: 60000} })
+	vipB, podB := addr("198.51.100.2", 80), addr("10.1.0.9", 8080)
+	wants := []maps.Want{
+		r.want(service("a", maps.TCP, vip4, pod4), service("b", maps.TCP, vipB, podB)),
+		r.want(service("c", maps.TCP, vip4, pod4), service("d", maps.TCP, vipB, podB)),
+	}
+	r.must(r.tables.Sync(t.Context(), wants[0]))
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+	defer stop()
+	var all sync.WaitGroup
+	for runner := range 2 {
+		all.Go(func() {
+			err := r.node.Do(func() error {
+				out := make([]byte, 256)
+				for i := 0; ctx.Err() == nil; i++ {
+					vip, pod := vip4, pod4
+					if i%2 == 1 {
+						vip, pod = vipB, podB
+					}
+					frame := packet.TCP(port(from(i), uint16(runner<<15+i%20000)), vip, packet.SYN, nil).Frame()
+					opts := &ebpf.RunOptions{Data: frame, DataOut: out, Repeat: 1,
+						Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(r.up0.Index)}}
+					if _, err := r.lb.Program().Run(opts); err != nil {
+						return err
+					}
+					if src, dst := ends(opts.DataOut); src.Addr() == source4 && dst != pod {
+						return fmt.Errorf("packet %d to %s came to %s", i, vip, dst)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+				stop()
+			}
+		})
+	}
+	for i := 1; ctx.Err() == nil; i++ {
+		r.must(r.tables.Sync(t.Context(), wants[i%2]))
+	}
+	all.Wait()
+	for _, c := range r.verdicts() {
+		if c.Packets > 0 {
+			t.Log(c.Name, c.Packets)
+		}
+	}
+}
