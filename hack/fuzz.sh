@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file func; do
-  go test -run '^$' -fuzz "^${func#func }\$" -fuzztime "$1" "./$(dirname "$file")" </dev/null
+  go test -run '^$' -fuzz "^${func#func }\$" -fuzztime "$1" -fuzzminimizetime 10x "./$(dirname "$file")" </dev/null
 done

@@ -45,7 +45,7 @@ var often = []string{
 }
 
 // compare runs one frame through both.
-func (l *lab) compare(t *rapid.T, m *model.Model, frame []byte) {
+func (l *lab) compare(t judge, m *model.Model, frame []byte) {
 	action, out, verdict := l.run(t, frame)
 	want, err := m.Process(frame, out)
 	if want.Unsure {
@@ -69,7 +69,7 @@ func (l *lab) compare(t *rapid.T, m *model.Model, frame []byte) {
 type xdpMD struct{ Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32 }
 
 // run runs the program once and tells which counter moved.
-func (l *lab) run(t *rapid.T, frame []byte) (action model.Action, out []byte, verdict string) {
+func (l *lab) run(t judge, frame []byte) (action model.Action, out []byte, verdict string) {
 	opts := &ebpf.RunOptions{
 		Data: frame, DataOut: make([]byte, len(frame)+256),
 		Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: l.ifindex["up0"]},
@@ -97,7 +97,7 @@ func (l *lab) run(t *rapid.T, frame []byte) (action model.Action, out []byte, ve
 	return model.Action(ret), opts.DataOut, moved[0]
 }
 
-func (l *lab) verdicts(t *rapid.T) []maps.VerdictCount {
+func (l *lab) verdicts(t judge) []maps.VerdictCount {
 	counts, err := l.tables.Verdicts()
 	if err != nil {
 		t.Fatal(err)

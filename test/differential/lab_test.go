@@ -10,13 +10,18 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
 	"github.com/penstock-lb/penstock/test/fixture"
 	"github.com/penstock-lb/penstock/test/packet/model"
 )
+
+// judge is what a test, a property and a fuzzer have in common.
+type judge interface {
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Fatal(args ...any)
+}
 
 // lab is a loaded program in a namespace whose routes are known.
 type lab struct {
@@ -38,7 +43,7 @@ const (
 
 var labSeed = [16]byte{0: 0x42, 5: 0x17, 9: 0x99, 15: 0x03}
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	l := &lab{jobs: make(chan func()), ifindex: map[string]uint32{}, mac: map[string]maps.MAC{}, seen: map[string]int{}}
 	node, peer := fixture.NewNetns(t, "node"), fixture.NewNetns(t, "peer")
@@ -87,7 +92,7 @@ func (l *lab) do(job func()) {
 	<-done
 }
 
-func (l *lab) load(t *testing.T) {
+func (l *lab) load(t testing.TB) {
 	t.Helper()
 	var err error
 	l.do(func() {
@@ -131,10 +136,15 @@ func (l *lab) load(t *testing.T) {
 }
 
 // clear forgets all services, flows and fragments.
-func (l *lab) clear(t *rapid.T) {
+func (l *lab) clear(t judge) {
 	if err := l.tables.Sync(context.Background(), maps.Want{}); err != nil {
 		t.Fatalf("clear services: %v", err)
 	}
+	l.forget(t)
+}
+
+// forget forgets all flows and fragments.
+func (l *lab) forget(t judge) {
 	for _, name := range []string{"flows", "fragments"} {
 		m := l.lb.Map(name)
 		key := make([]byte, m.KeySize())
@@ -146,7 +156,7 @@ func (l *lab) clear(t *rapid.T) {
 	}
 }
 
-func (l *lab) sync(t *rapid.T, m *model.Model, want maps.Want) {
+func (l *lab) sync(t judge, m *model.Model, want maps.Want) {
 	if err := l.tables.Sync(context.Background(), want); err != nil {
 		t.Fatalf("sync: %v", err)
 	}
