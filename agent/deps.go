@@ -69,9 +69,21 @@ type Configs interface {
 type System interface {
 	// DefaultDevices names the devices of the default routes, sorted.
 	DefaultDevices() ([]string, error)
+	// Addresses returns the node's own addresses, each with its device.
+	Addresses() (map[netip.Addr]string, error)
 	// Ifindex returns an error that wraps fs.ErrNotExist for a missing interface.
 	Ifindex(name string) (int, error)
 	// Sysctl reads a setting, its name in slashes: "net/ipv4/ip_forward".
 	Sysctl(name string) (string, error)
 	SetSysctl(name, value string) error
+	// Device looks an interface up by its index.
+	Device(index int) (DeviceInfo, error)
+}
+
+// DeviceInfo is an interface's name and place. Indices are 0 where there is none.
+type DeviceInfo struct {
+	Name  string
+	Lower int    // of a VLAN device
+	VLAN  uint16 // 802.1Q ID of a VLAN device
+	Bond  int    // that it is a port of; of a team too
 }

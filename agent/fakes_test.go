@@ -33,7 +33,11 @@ type world struct {
 	sysctls  map[string]string
 	traffic  uint64 // packets forwarded
 	session  bgp.SessionState
+	only6    bool                        // the session carries IPv6 alone
+	hops     map[netip.Addr]maps.NextHop // those that are not by device 2
+	devices  map[int]DeviceInfo
 	defaults []string // devices of the default routes
+	own      map[netip.Addr]string
 
 	snapshot desired.Snapshot
 	synced   bool
@@ -57,7 +61,7 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
+		own: map[netip.Addr]string{}, kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
 		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{}, session: bgp.Established,
 		fail: func(string) error { return nil }, refuse: func(string) error { return nil },
 		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1),
@@ -215,7 +219,19 @@ func (f fakeSpeaker) Peers() []bgp.PeerState {
 	defer f.mu.Unlock()
 	return []bgp.PeerState{{Name: "tor", State: f.session}}
 }
-func (f fakeSpeaker) Routes() []bgp.Route { return nil }
+func (f fakeSpeaker) Routes() []bgp.Route {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var routes []bgp.Route
+	for p := range f.routers {
+		r := bgp.Route{Prefix: p}
+		if f.session == bgp.Established && p.Addr().Is4() != f.only6 {
+			r.Peers = []bgp.RoutePeer{{Peer: "tor"}}
+		}
+		routes = append(routes, r)
+	}
+	return routes
+}
 func (f fakeSpeaker) Stop(_ context.Context, mode bgp.StopMode) error {
 	name := "drain"
 	if mode == bgp.StopRestart {
@@ -285,9 +301,14 @@ type fakeResolver struct{ *world }
 
 func (f fakeResolver) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (f fakeResolver) Resolve(_ context.Context, addrs []netip.Addr) map[netip.Addr]maps.NextHop {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	hops := map[netip.Addr]maps.NextHop{}
 	for _, a := range addrs {
 		hops[a] = maps.NextHop{Ifindex: 2}
+		if hop, ok := f.hops[a]; ok {
+			hops[a] = hop
+		}
 	}
 	return hops
 }
@@ -297,6 +318,12 @@ type fakeSystem struct{ *world }
 
 func (f fakeSystem) DefaultDevices() ([]string, error) { return f.defaults, nil }
 
+func (f fakeSystem) Addresses() (map[netip.Addr]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return stdmaps.Clone(f.own), f.fail("addresses")
+}
+
 func (f fakeSystem) Ifindex(name string) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -305,6 +332,20 @@ func (f fakeSystem) Ifindex(name string) (int, error) {
 		return 0, fmt.Errorf("interface %s: %w", name, fs.ErrNotExist)
 	}
 	return i, nil
+}
+
+func (f fakeSystem) Device(index int) (DeviceInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if info, ok := f.devices[index]; ok {
+		return info, nil
+	}
+	for name, i := range f.ifindex {
+		if i == index {
+			return DeviceInfo{Name: name}, nil
+		}
+	}
+	return DeviceInfo{}, fs.ErrNotExist
 }
 
 func (f fakeSystem) Sysctl(name string) (string, error) {

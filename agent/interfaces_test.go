@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/penstock-lb/penstock/maps"
 )
 
 func TestInterfaces(t *testing.T) {
@@ -62,6 +65,7 @@ func TestInterfaces(t *testing.T) {
 		l.took()
 		l.mu.Lock()
 		l.ifindex["eth1"] = 3
+		l.hops = map[netip.Addr]maps.NextHop{netip.MustParseAddr("10.1.0.1"): {Ifindex: 3}}
 		l.mu.Unlock()
 		next := *l.cfg
 		next.Datapath.Interfaces = []string{"eth1"}

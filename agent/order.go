@@ -8,7 +8,9 @@ import (
 	stdmaps "maps"
 	"net/netip"
 	"slices"
+	"strings"
 
+	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
@@ -16,13 +18,16 @@ import (
 
 // Reasons of a VIP that only the agent knows.
 const (
-	NotInKernel    desired.Reason = "NotInKernel"    // none of its services is in the tables
+	NotInKernel    desired.Reason = "NotInKernel"    // the tables could not be written
 	NoInterface    desired.Reason = "NoInterface"    // no program sees packets arrive
 	Draining       desired.Reason = "Draining"       // this agent is about to end
 	AnnounceFailed desired.Reason = "AnnounceFailed" // the speaker refused
 	NotSynced      desired.Reason = "NotSynced"      // the tables were never written
 	NoPeers        desired.Reason = "NoPeers"        // no router is configured
-	NoSession      desired.Reason = "NoSession"      // no router can be told at the moment
+	NoSession      desired.Reason = api.NoSession    // no router has it at the moment
+	Refused        desired.Reason = api.Refused      // the tables refused its services
+	ForwardingOff  desired.Reason = "ForwardingOff"  // the kernel does not forward its family
+	RepliesNotSeen desired.Reason = "RepliesNotSeen" // all its backends' replies come in where no program is
 )
 
 // reconciler carries a wanted state into the tables and to the routers, in that
@@ -36,6 +41,8 @@ type reconciler struct {
 	written map[string]maps.Service // each service as the tables last took it, by name
 	failed  map[string]error        // services that the tables refused in the last pass
 	stale   map[string]bool         // of those, the written ones that no wanted backend is left of
+
+	hops map[netip.Addr]maps.NextHop // of the backends, as last resolved
 
 	// told has the paths that a router may have been told: after a failure
 	// more than it really was, never less.
@@ -54,8 +61,9 @@ func newReconciler(t Tables, s Speaker, r Resolver) *reconciler {
 // outcome is what one pass did. Its error has everything that failed, services
 // excepted: those are in reconciler.failed.
 type outcome struct {
-	vips []verdict
-	err  error
+	vips     []verdict
+	bypassed []api.BypassStatus
+	err      error
 }
 
 // verdict is what became of one VIP.
@@ -65,17 +73,17 @@ type verdict struct {
 }
 
 // apply is the one place that knows the order. attach runs once the tables are
-// written and before anything is announced, and returns why nothing may be
-// announced, or "".
-func (r *reconciler) apply(ctx context.Context, want desired.State, attach func() desired.Reason) outcome {
+// written and before anything is announced, and returns what may not be announced.
+func (r *reconciler) apply(ctx context.Context, want desired.State, attach func() block) outcome {
 	stuck, withdrawErr := r.withdraw(ctx, want.VIPs)
 	syncErr := r.sync(ctx, r.hold(want.Services, stuck))
 	if !r.synced {
-		return outcome{judgeAll(want.VIPs, NotSynced), errors.Join(withdrawErr, syncErr)}
+		return outcome{vips: judgeAll(want.VIPs, NotSynced), err: errors.Join(withdrawErr, syncErr)}
 	}
-	vips := r.judge(want.VIPs, attach())
+	b := attach()
+	vips := r.judge(want.VIPs, b)
 	announceErr := r.announce(ctx, vips)
-	return outcome{vips, errors.Join(withdrawErr, syncErr, announceErr)}
+	return outcome{vips, b.bypassed(want.Services, r.hops), errors.Join(withdrawErr, syncErr, announceErr)}
 }
 
 // withdraw takes back what is no longer wanted, before its tables go. The
@@ -145,8 +153,8 @@ func (r *reconciler) carried(addr netip.Addr) bool {
 // once where the reason is a lack of room. Only when none of its old backends is
 // wanted any more there is nothing left to deliver to.
 func (r *reconciler) sync(ctx context.Context, want []maps.Service) error {
-	hops := r.resolver.Resolve(ctx, backendAddrs(want))
-	failed, err := split(r.tables.Sync(ctx, maps.Want{Services: want, NextHops: hops}))
+	r.hops = r.resolver.Resolve(ctx, backendAddrs(want))
+	failed, err := split(r.tables.Sync(ctx, maps.Want{Services: want, NextHops: r.hops}))
 	r.failed = failed
 	if err != nil {
 		return fmt.Errorf("write tables: %w", err)
@@ -173,28 +181,40 @@ func overlap(old, wanted maps.Service) bool {
 }
 
 // judge decides for each VIP whether it is announced, and says why not.
-func (r *reconciler) judge(vips []desired.VIP, blocked desired.Reason) []verdict {
+func (r *reconciler) judge(vips []desired.VIP, b block) []verdict {
 	out := make([]verdict, len(vips))
 	for i, v := range vips {
-		switch {
-		case v.Reason != desired.Announceable:
-		case blocked != "":
-			v.Reason = blocked
-		case !r.carried(v.Addr):
-			v.Reason, v.Detail = NotInKernel, r.whyNotInKernel(v.Services)
+		if v.Reason == desired.Announceable {
+			if reason, detail := r.obstacle(v, b); reason != "" {
+				v.Reason, v.Detail = reason, detail
+			}
 		}
 		out[i] = verdict{VIP: v}
 	}
 	return out
 }
 
-func (r *reconciler) whyNotInKernel(services []string) string {
+// obstacle says why an announceable VIP may not be announced, or "".
+func (r *reconciler) obstacle(v desired.VIP, b block) (desired.Reason, string) {
+	if reason, detail := b.why(v.Addr); reason != "" {
+		return reason, detail
+	}
+	if !r.carried(v.Addr) {
+		return r.whyNotInKernel(v.Services)
+	}
+	if devices, all := b.unseen(v.Addr, r.written, r.hops); all {
+		return RepliesNotSeen, "its backends are reached by " + strings.Join(devices, ", ") + ", where no program is attached"
+	}
+	return "", ""
+}
+
+func (r *reconciler) whyNotInKernel(services []string) (desired.Reason, string) {
 	for _, name := range services {
 		if err := r.failed[name]; err != nil {
-			return fmt.Sprintf("%s: %v", name, err)
+			return Refused, fmt.Sprintf("%s: %v", name, err)
 		}
 	}
-	return "the tables could not be written"
+	return NotInKernel, "the tables could not be written"
 }
 
 // announce tells the routers of every VIP that judge found announceable, and of

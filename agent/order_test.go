@@ -63,7 +63,7 @@ func (w *world) reconciler() *reconciler {
 	return newReconciler(fakeTables{w}, fakeSpeaker{w}, fakeResolver{w})
 }
 
-func attachOK() desired.Reason { return "" }
+func attachOK() block { return block{} }
 
 func TestOrder(t *testing.T) {
 	type step struct {
@@ -93,25 +93,25 @@ func TestOrder(t *testing.T) {
 		}},
 		{"a refused service is not announced, the others are", []step{
 			{want: state(one, two), refuse: "web", calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.2)"},
-				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
+				reasons: map[string]desired.Reason{"192.0.2.1": Refused}},
 			{want: state(one, two), calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"}},
 		}},
 		{"a refused change leaves what was in force", []step{
 			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
 			{want: state("web 192.0.2.1,192.0.2.9 1"), refuse: "web", calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"},
-				reasons: map[string]desired.Reason{"192.0.2.9": NotInKernel}},
+				reasons: map[string]desired.Reason{"192.0.2.9": Refused}},
 		}},
 		{"a refused change that leaves no wanted backend", []step{
 			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
 			{want: state("web 192.0.2.1 2"), refuse: "web", calls: []string{"tables.Sync(web)", "attach", "speaker.Sync()"},
-				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
+				reasons: map[string]desired.Reason{"192.0.2.1": Refused}},
 		}},
 		{"one service in the kernel is enough for a VIP", []step{
 			{want: state(one, "dns 192.0.2.1 1"), refuse: "web", calls: []string{"tables.Sync(web dns)", "attach", "speaker.Sync(192.0.2.1)"}},
 		}},
 		{"a service without usable backend does not carry a VIP", []step{
 			{want: state(one, "dns 192.0.2.1 0"), refuse: "web", calls: []string{"tables.Sync(web dns)", "attach", "speaker.Sync()"},
-				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
+				reasons: map[string]desired.Reason{"192.0.2.1": Refused}},
 		}},
 		{"tables that cannot be written leave the announced in force", []step{
 			{want: state(one), calls: []string{"tables.Sync(web)", "attach", "speaker.Sync(192.0.2.1)"}},
@@ -152,9 +152,9 @@ func TestOrder(t *testing.T) {
 				reasons: map[string]desired.Reason{"192.0.2.1": AnnounceFailed}, err: true},
 			{want: state("new 192.0.2.1 1", two), refuse: "new", fail: "speaker.Sync(192.0.2.2)",
 				calls:   []string{"tables.Sync(new api)", "attach", "speaker.Sync(192.0.2.2)"},
-				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel, "192.0.2.2": AnnounceFailed}, err: true},
+				reasons: map[string]desired.Reason{"192.0.2.1": Refused, "192.0.2.2": AnnounceFailed}, err: true},
 			{want: state("new 192.0.2.1 1"), refuse: "new", calls: []string{"speaker.Sync()", "tables.Sync(new)", "attach", "speaker.Sync()"},
-				reasons: map[string]desired.Reason{"192.0.2.1": NotInKernel}},
+				reasons: map[string]desired.Reason{"192.0.2.1": Refused}},
 		}},
 		{"a path that could not be announced costs only itself", []step{
 			{want: state(one, two), refuse: "192.0.2.1", calls: []string{"tables.Sync(web api)", "attach", "speaker.Sync(192.0.2.1 192.0.2.2)"},
@@ -190,7 +190,7 @@ func TestOrder(t *testing.T) {
 					}
 					return nil
 				}
-				got := r.apply(t.Context(), s.want, func() desired.Reason { _ = w.call("attach"); return s.blocked })
+				got := r.apply(t.Context(), s.want, func() block { _ = w.call("attach"); return block{all: s.blocked} })
 				if d := cmp.Diff(s.calls, w.took()); d != "" {
 					t.Errorf("step %d: calls: want -, got +\n%s", i, d)
 				}
@@ -242,7 +242,7 @@ func TestOrderHoldsWhateverFails(t *testing.T) {
 		for range rapid.IntRange(1, 12).Draw(t, "passes") {
 			want = drawState(t)
 			blocked := rapid.SampledFrom([]desired.Reason{"", "", "", NoInterface}).Draw(t, "blocked")
-			r.apply(context.Background(), want, func() desired.Reason { return blocked })
+			r.apply(context.Background(), want, func() block { return block{all: blocked} })
 		}
 		failing = false
 		r.apply(context.Background(), want, attachOK)

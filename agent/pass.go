@@ -23,22 +23,27 @@ func (a *Agent) pass(ctx context.Context) {
 		a.update(func(s *api.Status) { s.Source.Problems = nonNil(snapshot.Problems) })
 		return
 	}
-	want := desired.From(snapshot, a.booted.Node, began)
+	site, err := a.site()
+	if err != nil {
+		a.ledger.settle()
+		a.update(func(s *api.Status) { s.Sync.Error, s.Sync.NextAttempt = err.Error(), a.schedule(true) })
+		return
+	}
+	want := desired.From(snapshot, site, began)
 	peersErr := a.syncPeers(ctx)
-	var attachErr error
-	out := a.apply(ctx, want, func() desired.Reason {
-		attachErr = a.attachments.ensure(a.cfg.Datapath.Interfaces, began)
-		return a.blocked()
+	out := a.apply(ctx, want, func() block {
+		a.attachErr = a.attachments.ensure(a.cfg.Datapath.Interfaces, began)
+		return a.blocked(want.VIPs)
 	})
-	a.report(want, out, peersErr, attachErr)
-	next := a.schedule(errors.Join(out.err, peersErr, attachErr) != nil || len(a.reconciler.failed) > 0)
+	a.report(want, out, peersErr)
+	next := a.schedule(errors.Join(out.err, peersErr, a.attachErr) != nil || len(a.reconciler.failed) > 0)
 	a.publish(snapshot, want, out, errors.Join(out.err, peersErr), began, next)
 }
 
 // apply leaves the routers alone once they have been told to send elsewhere.
-func (a *Agent) apply(ctx context.Context, want desired.State, attach func() desired.Reason) outcome {
+func (a *Agent) apply(ctx context.Context, want desired.State, attach func() block) outcome {
 	if a.draining {
-		return outcome{judgeAll(want.VIPs, Draining), a.reconciler.sync(ctx, want.Services)}
+		return outcome{vips: judgeAll(want.VIPs, Draining), err: a.reconciler.sync(ctx, want.Services)}
 	}
 	return a.reconciler.apply(ctx, want, attach)
 }
@@ -54,15 +59,20 @@ func (a *Agent) syncPeers(ctx context.Context) error {
 	return nil
 }
 
-// blocked says why nothing at all may be announced.
-func (a *Agent) blocked() desired.Reason {
+// blocked says what may not be announced.
+func (a *Agent) blocked(vips []desired.VIP) block {
+	a.forwarding = forwardingOff(a.deps.System, families(vips), a.attachments.status())
+	b := block{forwarding: a.forwarding, device: a.attachments.deviceName}
+	if c, known := a.attachments.coverage(); known {
+		b.sees = c.sees
+	}
 	switch {
 	case a.attachments.attached() == 0:
-		return NoInterface
+		b.all = NoInterface
 	case len(a.cfg.BGP.Peers) == 0:
-		return NoPeers
+		b.all = NoPeers
 	}
-	return ""
+	return b
 }
 
 // schedule sets the time of the next attempt after a failure; zero without one.
@@ -78,17 +88,23 @@ func (a *Agent) schedule(failed bool) time.Time {
 }
 
 // report logs what is new since the last pass. The source logs its own problems.
-func (a *Agent) report(want desired.State, out outcome, peersErr, attachErr error) {
+func (a *Agent) report(want desired.State, out outcome, peersErr error) {
 	for _, r := range want.Reasons {
 		a.ledger.note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))
 	}
 	for name, err := range a.reconciler.failed {
 		a.ledger.note("service", name, err.Error())
 	}
-	for what, err := range map[string]error{"sync": out.err, "peers": peersErr, "attach": attachErr} {
+	for what, err := range map[string]error{"sync": out.err, "peers": peersErr, "attach": a.attachErr} {
 		if err != nil {
 			a.ledger.note("step", what, err.Error())
 		}
+	}
+	for _, f := range a.forwarding {
+		a.ledger.note("family", f.Family, f.Text)
+	}
+	for _, b := range out.bypassed {
+		a.ledger.note("service", b.Service+" by "+b.Interface, a.bypass(b))
 	}
 	a.ledger.settle()
 	a.reportVIPs(out.vips)
@@ -128,7 +144,10 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 	for i, s := range want.Services {
 		services[i] = a.serviceStatus(s)
 	}
-	warnings := append(a.cfg.Warnings(), sysctlWarnings(a.deps.System, families(want.Services), a.attachments.status())...)
+	warnings := append(a.cfg.Warnings(), sysctlWarnings(a.deps.System, a.attachments.status())...)
+	for i := range out.bypassed {
+		out.bypassed[i].Text = a.bypass(out.bypassed[i])
+	}
 	a.update(func(s *api.Status) {
 		if s.State == api.Starting && a.reconciler.synced {
 			s.State = api.Running
@@ -137,6 +156,7 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 		s.Source.Problems = nonNil(snapshot.Problems)
 		s.VIPs, s.Services, s.Reasons, s.Warnings = vips, services, nonNil(want.Reasons), warnings
 		s.Datapath.Interfaces = a.attachments.status()
+		s.Datapath.Forwarding, s.Datapath.Bypassed = a.forwarding, out.bypassed
 		s.Sync.Synced = a.reconciler.synced
 		s.Sync.At = began
 		s.Sync.Duration = time.Since(began).Seconds()
@@ -159,13 +179,11 @@ func (a *Agent) serviceStatus(s maps.Service) api.ServiceStatus {
 	}
 }
 
-// families tells which address families have a frontend.
-func families(services []maps.Service) (has struct{ v4, v6 bool }) {
-	for _, s := range services {
-		for _, f := range s.Frontends {
-			has.v4 = has.v4 || f.VIP.Is4()
-			has.v6 = has.v6 || f.VIP.Is6()
-		}
+// families tells which address families have a VIP.
+func families(vips []desired.VIP) map[string]bool {
+	has := map[string]bool{}
+	for _, v := range vips {
+		has[familyOf(v.Addr)] = true
 	}
 	return has
 }

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/bgp"
 )
 
 // update changes the published status. Slices in it are replaced, never written
@@ -24,19 +26,25 @@ func (a *Agent) Status() api.Status {
 	s.Source.Problems, s.Datapath.Interfaces = nonNil(s.Source.Problems), nonNil(s.Datapath.Interfaces)
 	s.Warnings = slices.Clone(s.Warnings)
 	s.BGP.Peers = a.Peers()
-	if len(s.BGP.Peers) > 0 && !slices.ContainsFunc(s.BGP.Peers, api.SessionUp) {
-		s.VIPs = untold(s.VIPs)
+	if len(s.BGP.Peers) > 0 {
+		s.VIPs = untold(s.VIPs, a.Routes())
 	}
 	s.Assess()
 	return s
 }
 
-// untold is what becomes of announced VIPs while no router listens.
-func untold(vips []api.VIPStatus) []api.VIPStatus {
+// untold is what becomes of announced VIPs that no router has at the moment: a
+// session may be down, or carry the other family only.
+func untold(vips []api.VIPStatus, routes []bgp.Route) []api.VIPStatus {
+	has := map[netip.Prefix]bool{}
+	for _, r := range routes {
+		has[r.Prefix] = len(r.Peers) > 0
+	}
 	vips = slices.Clone(vips)
 	for i := range vips {
-		if vips[i].Announced {
-			vips[i].Announced, vips[i].Reason = false, NoSession
+		if v := &vips[i]; v.Announced && !has[v.Prefix] {
+			v.Announced, v.Reason = false, NoSession
+			v.Detail = "no session that carries " + familyOf(v.VIP) + " routes is up"
 		}
 	}
 	return vips

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,52 @@ func (Kernel) Ifindex(name string) (int, error) {
 		return 0, fmt.Errorf("look up interface: %w", err)
 	}
 	return dev.Attrs().Index, nil
+}
+
+// Device looks an interface up by its index.
+func (Kernel) Device(index int) (DeviceInfo, error) {
+	dev, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return DeviceInfo{}, fmt.Errorf("look up interface %d: %w", index, err)
+	}
+	info := DeviceInfo{Name: dev.Attrs().Name}
+	if v, ok := dev.(*netlink.Vlan); ok && dev.Attrs().NetNsID < 0 {
+		info.Lower, info.VLAN = dev.Attrs().ParentIndex, uint16(v.VlanId)
+	}
+	if up := dev.Attrs().MasterIndex; up != 0 {
+		if master, err := netlink.LinkByIndex(up); err == nil && (master.Type() == "bond" || master.Type() == "team") {
+			info.Bond = up
+		}
+	}
+	return info, nil
+}
+
+// notOwn is where kube-proxy's IPVS mode puts the external addresses of all
+// Services, which do not become the node's own by that.
+const notOwn = "kube-ipvs0"
+
+// Addresses returns every address of the network namespace with its device.
+func (Kernel) Addresses() (map[netip.Addr]string, error) {
+	devices, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("read interfaces: %w", err)
+	}
+	names := map[int]string{}
+	for _, d := range devices {
+		names[d.Index] = d.Name
+	}
+	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("read the node's addresses: %w", err)
+	}
+	out := make(map[netip.Addr]string, len(all))
+	for _, a := range all {
+		addr, ok := netip.AddrFromSlice(a.IP)
+		if name := names[a.LinkIndex]; ok && name != notOwn {
+			out[addr.Unmap()] = name
+		}
+	}
+	return out, nil
 }
 
 const procSys = "/proc/sys"

@@ -39,6 +39,15 @@ func (s *Status) notReady() []string {
 	}
 	if len(s.BGP.Peers) > 0 && s.sessions() == 0 {
 		missing = append(missing, "no BGP session up")
+	} else {
+		for _, family := range s.untold() {
+			missing = append(missing, "no BGP session up for "+family)
+		}
+	}
+	for _, f := range s.Datapath.Forwarding {
+		if f.Lost {
+			missing = append(missing, f.Text)
+		}
 	}
 	return missing
 }
@@ -66,10 +75,19 @@ func (s *Status) degraded() []string {
 			add("interface %s is not attached: %s", i.Name, i.Error)
 		}
 	}
+	for _, f := range s.Datapath.Forwarding {
+		add("%s", f.Text)
+	}
+	for _, b := range s.Datapath.Bypassed {
+		add("%s", b.Text)
+	}
 	for _, p := range s.BGP.Peers {
 		if !SessionUp(p) {
 			add("BGP peer %s is %s", p.Name, p.State)
 		}
+	}
+	for _, family := range s.untold() {
+		add("no router has the %s routes: no session that carries them is up", family)
 	}
 	if s.BGP.Error != "" {
 		add("BGP: %s", s.BGP.Error)
@@ -96,6 +114,28 @@ func (s *Status) warnings() []string {
 		notes = append(notes, "restart the agent to apply "+strings.Join(s.Config.Restart, ", "))
 	}
 	return notes
+}
+
+// untold returns the families with VIPs that would be announced, of which no
+// router has any.
+func (s *Status) untold() []string {
+	var families []string
+	for _, family := range []string{"ipv4", "ipv6"} {
+		waiting, told := 0, 0
+		for _, v := range s.VIPs {
+			switch {
+			case v.VIP.Is4() != (family == "ipv4"):
+			case v.Announced:
+				told++
+			case v.Reason == NoSession:
+				waiting++
+			}
+		}
+		if waiting > 0 && told == 0 {
+			families = append(families, family)
+		}
+	}
+	return families
 }
 
 func (s *Status) attached() int {

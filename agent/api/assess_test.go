@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -9,6 +10,8 @@ import (
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/bgp"
 )
+
+var four, six = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 
 // healthy is a status that is ready, not degraded and without a warning.
 func healthy() Status {
@@ -47,6 +50,15 @@ func TestAssess(t *testing.T) {
 		{"service", func(s *Status) { s.Services = []ServiceStatus{{Name: "a/b", Error: "no room"}} }, "", "service a/b: no room", ""},
 		{"VIP without endpoint", func(s *Status) { s.VIPs = []VIPStatus{{Reason: desired.NoUsableEndpoints}} }, "", "", ""},
 		{"reload", func(s *Status) { s.Config.Error = "bgp.asn: want a number" }, "", "configuration: bgp.asn: want a number", ""},
+		{"forwarding", func(s *Status) { s.Datapath.Forwarding = []ForwardingStatus{{"ipv4", true, "ip_forward is 0"}} },
+			"ip_forward is 0", "ip_forward is 0", ""},
+		{"forwarding of one device", func(s *Status) { s.Datapath.Forwarding = []ForwardingStatus{{"ipv4", false, "eth1.forwarding is 0"}} },
+			"", "eth1.forwarding is 0", ""},
+		{"bypassed", func(s *Status) { s.Datapath.Bypassed = []BypassStatus{{Text: "reached by eth1"}} }, "", "reached by eth1", ""},
+		{"family without a session", func(s *Status) { s.VIPs = []VIPStatus{{VIP: six, Reason: NoSession}, {VIP: four, Announced: true}} },
+			"no BGP session up for ipv6", "no router has the ipv6 routes: no session that carries them is up", ""},
+		{"one VIP that no router has yet", func(s *Status) { s.VIPs = []VIPStatus{{VIP: four, Reason: NoSession}, {VIP: four, Announced: true}} },
+			"", "", ""},
 		{"restart", func(s *Status) { s.Config.Restart = []string{"nat.ports", "bgp.asn"} }, "", "",
 			"restart the agent to apply nat.ports, bgp.asn"},
 		{"sweep", func(s *Status) { s.Datapath.SweepError = "no map" }, "", "sweep of flows: no map", ""},

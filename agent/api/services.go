@@ -9,8 +9,11 @@ import (
 	"github.com/penstock-lb/penstock/maps"
 )
 
-// Refused is the reason of a service that the tables did not take.
-const Refused desired.Reason = "Refused"
+// Reasons that readers of a status compare with.
+const (
+	Refused   desired.Reason = "Refused"   // the tables did not take the service
+	NoSession desired.Reason = "NoSession" // no router has the VIP at the moment
+)
 
 // Service is a service in the tables or on its way there, and why it is not in
 // force as it is wanted.

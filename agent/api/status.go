@@ -68,9 +68,13 @@ type DatapathStatus struct {
 	Pins       string            `json:"pins"`
 	Schema     string            `json:"schema,omitempty"`
 	Interfaces []InterfaceStatus `json:"interfaces"`
-	Flows      maps.FlowStats    `json:"flows"` // as of SweptAt
-	SweptAt    time.Time         `json:"sweptAt,omitzero"`
-	SweepError string            `json:"sweepError,omitempty"`
+
+	Forwarding []ForwardingStatus `json:"forwardingOff,omitempty"` // families that have a VIP and are not forwarded
+	Bypassed   []BypassStatus     `json:"bypassed,omitempty"`      // backends whose replies no program sees
+
+	Flows      maps.FlowStats `json:"flows"` // as of SweptAt
+	SweptAt    time.Time      `json:"sweptAt,omitzero"`
+	SweepError string         `json:"sweepError,omitempty"`
 }
 
 // InterfaceStatus is one configured interface.
@@ -81,6 +85,23 @@ type InterfaceStatus struct {
 	Fallback string    `json:"fallback,omitempty"` // why not native
 	Error    string    `json:"error,omitempty"`
 	Since    time.Time `json:"since,omitzero"`
+}
+
+// ForwardingStatus is a family that the kernel does not forward, or not by every
+// attached device.
+type ForwardingStatus struct {
+	Family string `json:"family"` // ipv4 or ipv6
+	Lost   bool   `json:"lost"`   // no attached device forwards it: its VIPs are not announced
+	Text   string `json:"text"`
+}
+
+// BypassStatus is the usable backends of a Service that are reached by a device
+// without a program, so that their replies are not translated.
+type BypassStatus struct {
+	Service   string       `json:"service"` // namespace/name
+	Interface string       `json:"interface"`
+	Backends  []netip.Addr `json:"backends"`
+	Text      string       `json:"text"`
 }
 
 // BGPStatus is the speaker's.

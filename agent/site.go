@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"net/netip"
+
+	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/desired"
+)
+
+// site is what the wanted state depends on beside Kubernetes objects. While the
+// node's addresses cannot be read, those of before count; where there are none,
+// any Service could take the node's own address, and the error is returned.
+func (a *Agent) site() (desired.Site, error) {
+	own, err := a.deps.System.Addresses()
+	if err != nil {
+		a.ledger.note("step", "addresses", err.Error())
+		if a.own == nil {
+			return desired.Site{}, err
+		}
+		own = a.own
+	}
+	a.own = own
+	return desired.Site{Node: a.booted.Node, Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs}, nil
+}
+
+// peerAddresses tells what addresses are to BGP.
+func peerAddresses(c *config.Config) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for _, p := range c.BGP.Peers {
+		for _, hop := range []netip.Addr{p.NextHop4, p.NextHop6} {
+			if hop.IsValid() {
+				out[hop] = "the next hop of the routes for BGP peer " + p.Name
+			}
+		}
+	}
+	for _, p := range c.BGP.Peers {
+		if p.LocalAddress.IsValid() {
+			out[p.LocalAddress] = "this node's end of the session with BGP peer " + p.Name
+		}
+		out[p.Address] = "the address of BGP peer " + p.Name
+	}
+	return out
+}
