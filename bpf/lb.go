@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -120,7 +121,8 @@ func (lb *LB) loadProgram(spec *ebpf.CollectionSpec) error {
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: lb.maps})
 	if err != nil {
 		if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
-			return fmt.Errorf("the kernel's verifier refuses the program: %-30w", refused)
+			return fmt.Errorf("the kernel's verifier refuses the program: %w; its log ends:\n%s",
+				refused, strings.Join(refused.Log[max(0, len(refused.Log)-30):], "\n"))
 		}
 		return fmt.Errorf("load the program: %w", err)
 	}

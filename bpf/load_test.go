@@ -321,7 +321,7 @@ func TestCapabilities(t *testing.T) {
 	if !errors.Is(err, os.ErrPermission) {
 		t.Errorf("the cause is lost: %v", err)
 	}
-	if err := withCapabilities(os.ErrPermission); err != os.ErrPermission {
-		t.Errorf("with all capabilities: %v", err)
+	if got, want := withCapabilities(os.ErrPermission).Error(), os.ErrPermission.Error(); got != want {
+		t.Errorf("with all capabilities: %s", got)
 	}
 }

@@ -78,7 +78,7 @@ func (f *flow) track(p *parsed, fromBackend bool) {
 		}
 	case fromBackend && f.state == closed,
 		!fromBackend && f.state == opening && f.answered && p.part == whole && uint16(p.ack) == f.wantACK,
-		!fromBackend && f.state == closing && !(f.clientFIN && f.backedFIN):
+		!fromBackend && f.state == closing && (!f.clientFIN || !f.backedFIN):
 		f.state = established
 	}
 }

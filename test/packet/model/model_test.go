@@ -145,7 +145,7 @@ func TestProcess(t *testing.T) {
 		"error about a request": {open4, {packet.Error(ap("10.7.7.7:0").Addr(), node4.Addr(), 3, 4, 1300, quote(*open4.out)), "icmp_reply",
 			sent(packet.Error(vip4.Addr(), client4.Addr(), 3, 4, 1300, quote(ttl(open4.in, 63))), packet.RouterMAC)}},
 		"error about a reply": {open6, {packet.Error(ap("[2001:db8:99::1]:0").Addr(), vip6.Addr(), 2, 0, 1300, quote(packet.TCP(vip6, client6, packet.ACK, data))), "icmp_forward",
-			kernel(packet.Error(node6.Addr(), pod6.Addr(), 2, 0, 1300, quote(packet.TCP(pod6, node6, packet.ACK, data))))}},
+			new(packet.Error(node6.Addr(), pod6.Addr(), 2, 0, 1300, quote(packet.TCP(pod6, node6, packet.ACK, data))))}},
 		"error about nothing": {{packet.Error(client4.Addr(), vip4.Addr(), 3, 1, 0, quote(reply4.in)), "drop_icmp", nil},
 			{packet.Error(client4.Addr(), node4.Addr(), 3, 1, 0, quote(reply4.in)), "pass_not_vip", nil}},
 	}
@@ -171,9 +171,6 @@ func echoed(p packet.Packet, answer uint8) *packet.Packet {
 	p.Transport.(*packet.ICMPHeader).Type = answer
 	return &p
 }
-
-// kernel is a packet that the kernel sends on, and takes a hop off.
-func kernel(p packet.Packet) *packet.Packet { return &p }
 
 func run(t *testing.T, m *Model, i int, s step) {
 	t.Helper()
