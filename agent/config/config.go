@@ -16,6 +16,7 @@ const DefaultPath = "/etc/penstock/penstock.yaml"
 type Config struct {
 	Node         string
 	Source       Source
+	VIPs         []netip.Prefix // networks that VIPs must be of; empty: any
 	Datapath     Datapath
 	NAT          NAT
 	BGP          BGP

@@ -80,7 +80,7 @@ func indent(depth int) string { return strings.Repeat("  ", depth) }
 func yamlText(v value) string {
 	text := v.String()
 	switch v.(type) {
-	case listValue:
+	case listValue, prefixesValue:
 		return "[" + strings.ReplaceAll(text, ",", ", ") + "]"
 	case boolValue, durationValue, uintValue[uint32], uintValue[uint8]:
 		return text

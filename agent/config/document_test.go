@@ -45,7 +45,7 @@ func TestFlagNames(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	if got := mustParse(t, "").Warnings(); len(got) != 2 {
+	if got := mustParse(t, "").Warnings(); len(got) != 3 {
 		t.Errorf("warnings of the default: %q", got)
 	}
 	quiet := "datapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"

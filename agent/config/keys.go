@@ -90,6 +90,8 @@ var settings = []setting[Config]{
 		func(c *Config) value { return stringValue{&c.Node} }},
 	{Key{"source.directory", "", restart, "Directory of Kubernetes YAML: Service, EndpointSlice and Node objects"},
 		func(c *Config) value { return stringValue{&c.Source.Directory} }},
+	{Key{"vips", "", live, "Networks in CIDR notation that Services may have addresses of; empty: any address but those of nodes, peers and endpoints"},
+		func(c *Config) value { return prefixesValue{&c.VIPs} }},
 
 	{Key{"datapath.interfaces", "", live, "Devices that take clients' packets and backends' replies; empty: those of the default routes"},
 		func(c *Config) value { return listValue{&c.Datapath.Interfaces} }},

@@ -69,7 +69,7 @@ func kindOf(v value) string {
 		return "address"
 	case portsValue:
 		return "ports"
-	case listValue:
+	case listValue, prefixesValue:
 		return "list"
 	}
 	return "string"
@@ -109,12 +109,12 @@ func isSection(key string) bool { return slices.Contains(sections(), key) }
 // isList reports whether a key, of a peer too, takes a YAML sequence.
 func isList(key string) bool {
 	for _, s := range settings {
-		if _, list := s.at(new(Config)).(listValue); list && s.Name == key {
+		if s.Name == key && kindOf(s.at(new(Config))) == "list" {
 			return true
 		}
 	}
 	for _, s := range peerSettings {
-		if _, list := s.at(new(Peer)).(listValue); list && strings.HasPrefix(key, peersKey) && s.Name == lastPart(key) {
+		if strings.HasPrefix(key, peersKey) && s.Name == lastPart(key) && kindOf(s.at(new(Peer))) == "list" {
 			return true
 		}
 	}

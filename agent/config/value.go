@@ -144,6 +144,44 @@ func (v addrValue) Set(s string) error {
 	return nil
 }
 
+// prefixesValue is a list of networks. A plain address stands for itself alone.
+type prefixesValue struct{ p *[]netip.Prefix }
+
+func (v prefixesValue) String() string {
+	words := make([]string, len(*v.p))
+	for i, p := range *v.p {
+		words[i] = p.String()
+	}
+	return strings.Join(words, ",")
+}
+
+func (v prefixesValue) Set(s string) error {
+	var words []string
+	if err := (listValue{&words}).Set(s); err != nil {
+		return err
+	}
+	out := make([]netip.Prefix, len(words))
+	for i, word := range words {
+		p, err := netip.ParsePrefix(word)
+		if a, alone := netip.ParseAddr(word); alone == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("%q is not a network; write networks in CIDR notation, as in 192.0.2.0/24 or 2001:db8::/64", word)
+		case p.Addr().Is4In6():
+			return fmt.Errorf("%q is IPv4-mapped; write the IPv4 network as such", word)
+		case p != p.Masked():
+			return fmt.Errorf("%q has bits of an address beyond its length; write %s", word, p.Masked())
+		case slices.Contains(out[:i], p):
+			return fmt.Errorf("%q is listed twice; remove one", word)
+		}
+		out[i] = p
+	}
+	*v.p = out
+	return nil
+}
+
 type levelValue struct{ p *slog.Level }
 
 func (v levelValue) String() string { return strings.ToLower(v.p.String()) }

@@ -3,6 +3,9 @@ package config
 // Warnings says what is valid but hardly meant, each with the way out.
 func (c *Config) Warnings() []string {
 	var out []string
+	if len(c.VIPs) == 0 {
+		out = append(out, "vips is not set: whoever may write a Service can have the traffic to any address of the network come here; set it to the networks that VIPs are of")
+	}
 	if c.Datapath.Seed == "" {
 		out = append(out, "datapath.seed is not set: clients can compute which backend a flow goes to; set the same secret on all load balancer nodes")
 	}
