@@ -63,7 +63,7 @@ func TestReservedAddresses(t *testing.T) {
 		next := *l.cfg
 		next.VIPs = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
 		l.configs.set(&next, nil)
-		l.is("changed", "speaker.Sync()", none)
+		l.is("changed", "speaker.Sync()", none, "speaker.Sync()")
 		if got := reason(l); got != desired.OutsideVIPs {
 			t.Errorf("reason %q", got)
 		}

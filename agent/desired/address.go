@@ -42,21 +42,52 @@ func (b *builder) vips(svc *corev1.Service) []netip.Addr {
 	var out []netip.Addr
 	written := externalAddresses(svc)
 	for _, s := range written {
-		addr, why := unicast(s)
-		switch {
-		case why != "":
-			b.explain(svc, s, InvalidAddress, why+"; give a unicast address")
-		case b.nodes[addr] != "":
-			b.explain(svc, s, AddressIsNode, fmt.Sprintf("it is the address of node %s; give one that no host has", b.nodes[addr]))
-		default:
-			out = append(out, addr)
+		addr, no := b.vip(s)
+		if no.reason != "" {
+			b.explain(svc, s, no.reason, no.detail)
+			continue
 		}
+		out = append(out, addr)
 	}
 	if len(written) == 0 {
 		b.explain(svc, "", NoAddress, "no IP address in status.loadBalancer.ingress, spec.loadBalancerIP or spec.externalIPs")
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
+}
+
+// vip parses an external address, or says why no Service may have it.
+func (b *builder) vip(s string) (netip.Addr, refusal) {
+	addr, why := unicast(s)
+	if why == "" {
+		why = unroutable(addr)
+	}
+	if why != "" {
+		return addr, refusal{InvalidAddress, why + "; give a unicast address"}
+	}
+	if no := b.site.reserved(addr); no.reason != "" {
+		return addr, no
+	}
+	if node := b.nodes[addr]; node != "" {
+		return addr, refusal{AddressIsNode, fmt.Sprintf("it is the address of node %s; give one that no host has", node)}
+	}
+	return addr, b.site.outside(addr)
+}
+
+// unroutable says why no router takes a route to addr. Pods may well have an
+// address of 240.0.0.0/4, so that this is not asked of endpoints.
+func unroutable(addr netip.Addr) string {
+	for _, r := range []struct{ prefix, what string }{
+		{"240.0.0.0/4", "reserved address (RFC 1112)"},
+		{"::/96", "IPv4-compatible address (RFC 4291)"},
+		{"100::/64", "discard-only address (RFC 6666)"},
+		{"fec0::/10", "site-local address (RFC 3879)"},
+	} {
+		if netip.MustParsePrefix(r.prefix).Contains(addr) {
+			return r.what
+		}
+	}
+	return ""
 }
 
 // unicast parses an address that packets of other hosts can have as their
@@ -72,6 +103,8 @@ func unicast(s string) (addr netip.Addr, why string) {
 		return addr, fmt.Sprintf("IPv4-mapped; write %s", addr.Unmap())
 	case addr.IsUnspecified():
 		return addr, "unspecified address"
+	case addr.Is4() && addr.As4()[0] == 0:
+		return addr, "address of this network (RFC 791)"
 	case addr.IsLoopback():
 		return addr, "loopback address"
 	case addr.IsMulticast():

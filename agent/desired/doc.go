@@ -13,13 +13,20 @@
 // number is used where its port has the Service port's name and protocol;
 // targetPort is not read, because the slice has already resolved it.
 //
+// No Service may have the address of this node, of a BGP peer, of a Node object
+// or of an endpoint, nor one outside the VIPs of the [Site]. Of two Services
+// that ask for one address, port and protocol the older one has it, then one
+// with a creationTimestamp, then the first by name: every node decides alike,
+// whichever it heard of first.
+//
 // An endpoint takes new flows (weight 1) while it is ready and not terminating.
 // Where a service has no such endpoint, those that are terminating but still
 // serve take them (KEP-1669). Every other endpoint that a slice still lists
 // keeps weight 0: its flows go on for as long as its pod answers.
 //
 // Fields that have no meaning here, because flows go to pods directly from a
-// node that runs none: externalTrafficPolicy, healthCheckNodePort,
+// node that runs none: externalTrafficPolicy (Local is served and explained),
+// healthCheckNodePort,
 // trafficDistribution, allocateLoadBalancerNodePorts, topology hints and the
 // time-out of session affinity. loadBalancerSourceRanges is not enforced by the
 // data path, so a Service that restricts its sources is refused rather than

@@ -122,8 +122,9 @@ func (b *builder) parseEndpoint(ep discoveryv1.Endpoint, f family, publishNotRea
 		return endpoint{}, fmt.Sprintf("endpoint %s: %s", s, why)
 	case familyOf(addr) != f:
 		return endpoint{}, fmt.Sprintf("endpoint %s: not an %s address", s, f)
-	case b.isVIP[addr]:
-		return endpoint{}, fmt.Sprintf("endpoint %s: it is a VIP", s)
+	}
+	if holder := b.holders[addr]; holder != nil {
+		return endpoint{}, fmt.Sprintf("endpoint %s: it is a VIP of the older Service %s; list the endpoints behind it", s, key(holder))
 	}
 	e := endpoint{addr: addr, cond: conditionOf(ep.Conditions, publishNotReady)}
 	if ep.NodeName != nil {

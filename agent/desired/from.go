@@ -16,35 +16,43 @@ import (
 	"github.com/penstock-lb/penstock/maps"
 )
 
-// From computes what the node of that name should do. Timestamps in the
-// snapshot are judged at now.
-func From(s Snapshot, node string, now time.Time) State {
+// From computes what the node of a site should do. Timestamps in the snapshot
+// are judged at now.
+func From(s Snapshot, site Site, now time.Time) State {
 	b := builder{
-		nodes:  nodeAddresses(s.Nodes),
-		slices: byService(s.Slices),
-		isVIP:  map[netip.Addr]bool{},
-		claims: map[maps.Frontend]string{},
+		site:    site,
+		nodes:   nodeAddresses(s.Nodes),
+		slices:  byService(s.Slices),
+		holders: map[netip.Addr]*corev1.Service{},
+		rivals:  map[netip.Addr]string{},
+		claims:  map[maps.Frontend]*corev1.Service{},
 	}
-	services := slices.Clone(s.Services)
+	services := slices.DeleteFunc(slices.Clone(s.Services), func(svc *corev1.Service) bool { return !b.admits(svc, now) })
 	slices.SortFunc(services, seniority)
 	for _, svc := range services {
-		b.claim(svc, now)
+		b.ask(svc)
+	}
+	b.yield(s.Slices, services)
+	for i := range b.drafts {
+		b.claim(&b.drafts[i])
 	}
 	for i := range b.drafts {
 		b.fill(&b.drafts[i])
 	}
-	return b.state(excluded(s.Nodes, node))
+	return b.state(excluded(s.Nodes, site.Node))
 }
 
-// builder collects a State in two passes: first every Service claims its
-// frontends, in order of seniority, then each gets its backends, of which none
-// may be a VIP.
+// builder collects a State in passes over the Services that are ours, in order
+// of seniority: each asks for its VIPs, claims its frontends on those that it
+// may have, and gets its backends, of which none may be a VIP.
 type builder struct {
+	site   Site
 	nodes  map[netip.Addr]string
 	slices map[string][]*discoveryv1.EndpointSlice
 
-	isVIP   map[netip.Addr]bool
-	claims  map[maps.Frontend]string // namespace/name of the Service that has it
+	holders map[netip.Addr]*corev1.Service // of each VIP, the most senior
+	rivals  map[netip.Addr]string          // namespace/name of the Service with an endpoint there
+	claims  map[maps.Frontend]*corev1.Service
 	drafts  []draft
 	reasons []ServiceReason
 }
@@ -52,6 +60,7 @@ type builder struct {
 // draft is a Service that is ours, on its way to maps.Services.
 type draft struct {
 	svc    *corev1.Service
+	vips   []netip.Addr
 	tables []table
 }
 
@@ -70,24 +79,40 @@ func (b *builder) explain(svc *corev1.Service, subject string, r Reason, detail 
 	b.reasons = append(b.reasons, ServiceReason{Service: key(svc), Subject: subject, Reason: r, Detail: detail})
 }
 
-func (b *builder) claim(svc *corev1.Service, now time.Time) {
+// admits reports whether svc is ours and not refused as a whole.
+func (b *builder) admits(svc *corev1.Service, now time.Time) bool {
 	mine, no := ours(svc, now)
-	if !mine {
-		return
-	}
 	if no.reason != "" {
 		b.explain(svc, "", no.reason, no.detail)
-		return
 	}
-	vips := b.vips(svc)
-	for _, a := range vips {
-		b.isVIP[a] = true
+	return mine && no.reason == ""
+}
+
+func (b *builder) ask(svc *corev1.Service) {
+	d := draft{svc: svc, vips: b.vips(svc)}
+	for _, a := range d.vips {
+		if b.holders[a] == nil {
+			b.holders[a] = svc
+		}
 	}
+	b.drafts = append(b.drafts, d)
+}
+
+func (b *builder) claim(d *draft) {
+	svc := d.svc
+	vips := slices.DeleteFunc(d.vips, func(a netip.Addr) bool {
+		rival, lost := b.rivals[a]
+		if lost {
+			b.explain(svc, a.String(), AddressIsEndpoint, fmt.Sprintf("Service %s has an endpoint of that address; give one that no host has", rival))
+		}
+		return lost
+	})
 	aff, no := affinity(svc)
-	if no.reason != "" {
-		b.explain(svc, "", no.reason, no.detail)
+	for _, no := range []refusal{no, trafficPolicy(svc)} {
+		if no.reason != "" {
+			b.explain(svc, "", no.reason, no.detail)
+		}
 	}
-	d := draft{svc: svc}
 	ports := b.ports(svc)
 	for _, f := range []family{ipv4, ipv6} {
 		of := slices.DeleteFunc(slices.Clone(vips), func(a netip.Addr) bool { return familyOf(a) != f })
@@ -104,7 +129,6 @@ func (b *builder) claim(svc *corev1.Service, now time.Time) {
 			}
 		}
 	}
-	b.drafts = append(b.drafts, d)
 }
 
 // ports gives the ports of svc that can be served. Of two with the same name or
@@ -135,10 +159,10 @@ func (b *builder) frontends(svc *corev1.Service, p port, vips []netip.Addr) []ma
 	for _, vip := range vips {
 		fe := maps.Frontend{VIP: vip, Port: p.number, Proto: p.proto}
 		if owner, taken := b.claims[fe]; taken {
-			b.explain(svc, fe.String(), FrontendTaken, fmt.Sprintf("Service %s, which is older or comes first by name, has it", owner))
+			b.explain(svc, fe.String(), FrontendTaken, fmt.Sprintf("Service %s has it: it %s; give one of them another address or port", key(owner), whySenior(owner, svc)))
 			continue
 		}
-		b.claims[fe] = key(svc)
+		b.claims[fe] = svc
 		out = append(out, fe)
 	}
 	return out
@@ -166,7 +190,7 @@ func (b *builder) state(excluded bool) State {
 			}
 		}
 	}
-	for addr := range b.isVIP {
+	for addr := range b.holders {
 		s.VIPs = append(s.VIPs, judgeVIP(addr, at[addr], excluded))
 	}
 	slices.SortFunc(s.Services, func(a, b maps.Service) int { return cmp.Compare(a.Name, b.Name) })

@@ -102,7 +102,7 @@ func shuffled(t *rapid.T, s desired.Snapshot) desired.Snapshot {
 func TestOrderDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
-		a, b := desired.From(s, "n1", now), desired.From(shuffled(t, s), "n1", now)
+		a, b := desired.From(s, desired.Site{Node: "n1"}, now), desired.From(shuffled(t, s), desired.Site{Node: "n1"}, now)
 		if diff := cmp.Diff(a, b, compareStates); diff != "" {
 			t.Errorf("another order of the same objects:\n%s", diff)
 		}
@@ -130,7 +130,7 @@ func TestRefusedServicesCostOnlyThemselves(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
-		alone := desired.From(s, "n1", now)
+		alone := desired.From(s, desired.Site{Node: "n1"}, now)
 		bad := 0
 		for _, svc := range all {
 			if rapid.Bool().Draw(t, svc.Name) {
@@ -138,7 +138,7 @@ func TestRefusedServicesCostOnlyThemselves(t *testing.T) {
 				bad++
 			}
 		}
-		among := desired.From(s, "n1", now)
+		among := desired.From(s, desired.Site{Node: "n1"}, now)
 		told := map[string]bool{}
 		among.Reasons = slices.DeleteFunc(among.Reasons, func(r desired.ServiceReason) bool {
 			of := strings.HasPrefix(r.Service, "bad/")
@@ -160,7 +160,7 @@ func TestRefusedServicesCostOnlyThemselves(t *testing.T) {
 func TestStateIsConsistent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		snapshot := drawSnapshot(t)
-		s := desired.From(snapshot, "lb1", now)
+		s := desired.From(snapshot, desired.Site{Node: "lb1"}, now)
 		explained := map[string]bool{}
 		for _, r := range s.Reasons {
 			explained[r.Service] = true

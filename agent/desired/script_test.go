@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,8 +59,29 @@ func show(s desired.State) string {
 	return b.String()
 }
 
-// A script holds manifests and, in want, what node lb1 makes of them. The
-// comment says what is shown.
+// parseSite reads lines such as "own 192.0.2.9 eth0", "peer 192.0.2.254 the
+// address of BGP peer tor1" and "vips 192.0.2.0/24".
+func parseSite(t *testing.T, text string) desired.Site {
+	t.Helper()
+	site := desired.Site{Node: "lb1", Own: map[netip.Addr]string{}, Peers: map[netip.Addr]string{}}
+	for line := range strings.Lines(text) {
+		words := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		switch words[0] {
+		case "own":
+			site.Own[netip.MustParseAddr(words[1])] = words[2]
+		case "peer":
+			site.Peers[netip.MustParseAddr(words[1])] = words[2]
+		case "vips":
+			site.VIPs = append(site.VIPs, netip.MustParsePrefix(words[1]))
+		default:
+			t.Fatalf("site: %q", line)
+		}
+	}
+	return site
+}
+
+// A script holds manifests, perhaps the site of node lb1, and, in want, what the
+// node makes of them. The comment says what is shown.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -72,10 +94,12 @@ func TestScripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			want := ""
+			want, site := "", desired.Site{Node: "lb1"}
 			for _, f := range archive.Files {
 				if f.Name == "want" {
 					want = string(f.Data)
+				} else if f.Name == "site" {
+					site = parseSite(t, string(f.Data))
 				} else if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -87,7 +111,7 @@ func TestScripts(t *testing.T) {
 			for _, p := range snapshot.Problems {
 				t.Errorf("the script has a problem: %s", p)
 			}
-			got := show(desired.From(snapshot, "lb1", now))
+			got := show(desired.From(snapshot, site, now))
 			if *update {
 				archive.Files[len(archive.Files)-1] = txtar.File{Name: "want", Data: []byte(got)}
 				if err := os.WriteFile(script, txtar.Format(archive), 0o644); err != nil {

@@ -45,12 +45,49 @@ func ours(svc *corev1.Service, now time.Time) (bool, refusal) {
 }
 
 // seniority orders Services so that of two which claim one frontend the first
-// has it: the older one, and of two equally old ones the first by name.
+// has it: the older one, one of known age before one of unknown age, and of two
+// equally old ones the first by name. All load balancer nodes must agree, so
+// that who came first to this node does not count.
 func seniority(a, b *corev1.Service) int {
-	if !a.CreationTimestamp.Time.Equal(b.CreationTimestamp.Time) {
-		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+	x, y := a.CreationTimestamp.Time, b.CreationTimestamp.Time
+	switch {
+	case x.Equal(y):
+		return strings.Compare(key(a), key(b))
+	case x.IsZero():
+		return 1
+	case y.IsZero():
+		return -1
 	}
-	return strings.Compare(key(a), key(b))
+	return x.Compare(y)
+}
+
+// older reports whether a is known to be older than b.
+func older(a, b *corev1.Service) bool {
+	x, y := a.CreationTimestamp.Time, b.CreationTimestamp.Time
+	return !x.IsZero() && !y.IsZero() && x.Before(y)
+}
+
+// whySenior says why winner comes before loser.
+func whySenior(winner, loser *corev1.Service) string {
+	x, y := winner.CreationTimestamp.Time, loser.CreationTimestamp.Time
+	switch {
+	case x.IsZero() && y.IsZero():
+		return "comes first by name, as neither has a creationTimestamp"
+	case x.Equal(y):
+		return "is as old and comes first by name"
+	case y.IsZero():
+		return "has a creationTimestamp and this one has none"
+	}
+	return "is older, of " + x.UTC().Format(time.RFC3339)
+}
+
+// trafficPolicy says what of externalTrafficPolicy is not so.
+func trafficPolicy(svc *corev1.Service) refusal {
+	if svc.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
+		return refusal{}
+	}
+	return refusal{ClientAddressHidden, "externalTrafficPolicy Local is served like Cluster: endpoints see an address of this node instead of the client's. " +
+		"Set it to Cluster if that will do; otherwise let a proxy in front pass the client's address on"}
 }
 
 func key(svc *corev1.Service) string { return svc.Namespace + "/" + svc.Name }

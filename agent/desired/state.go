@@ -27,7 +27,8 @@ type VIP struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// ServiceReason says why a part of a Service is not in force.
+// ServiceReason says why a part of a Service is not in force, or not as it is
+// written.
 type ServiceReason struct {
 	Service string `json:"service"`           // namespace/name
 	Subject string `json:"subject,omitempty"` // the part: a port, an address, a slice; empty for the whole
@@ -51,11 +52,15 @@ const (
 	NoAddress           Reason = "NoAddress"           // it has no external address
 	NoPorts             Reason = "NoPorts"             // it has no port
 	UnsupportedAffinity Reason = "UnsupportedAffinity" // sessionAffinity is unknown; None is used
+	ClientAddressHidden Reason = "ClientAddressHidden" // in force, but externalTrafficPolicy Local asks for what is not
 
 	// Of an address or a frontend.
-	InvalidAddress Reason = "InvalidAddress" // not a unicast IP address of global or private scope
-	AddressIsNode  Reason = "AddressIsNode"  // it is a node's own address
-	FrontendTaken  Reason = "FrontendTaken"  // an older Service has the same address, port and protocol
+	InvalidAddress    Reason = "InvalidAddress"    // not a unicast IP address of global or private scope
+	AddressIsNode     Reason = "AddressIsNode"     // it is a node's own address
+	AddressIsPeer     Reason = "AddressIsPeer"     // it is a BGP peer's, or a next hop
+	AddressIsEndpoint Reason = "AddressIsEndpoint" // a Service has an endpoint there
+	OutsideVIPs       Reason = "OutsideVIPs"       // the configuration does not allow it as a VIP
+	FrontendTaken     Reason = "FrontendTaken"     // a senior Service has the same address, port and protocol
 
 	// Of a port.
 	UnsupportedProtocol Reason = "UnsupportedProtocol"

@@ -1,0 +1,43 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Site is what counts beside Kubernetes objects: which node this is, and which
+// addresses its network has in use. Whoever may write a Service can ask for any
+// address, so that this must not depend on Node objects.
+type Site struct {
+	Node  string                // name of this node's Node object
+	Own   map[netip.Addr]string // this node's addresses, each with its device
+	Peers map[netip.Addr]string // what each address is to BGP, as in "the address of BGP peer tor1"
+	VIPs  []netip.Prefix        // networks that Services may have addresses of; none: of any
+}
+
+// reserved says why no Service may have addr.
+func (s Site) reserved(addr netip.Addr) refusal {
+	device, own := s.Own[addr]
+	peer, speaks := s.Peers[addr]
+	switch {
+	case own:
+		return refusal{AddressIsNode, fmt.Sprintf("it is this node's own address on %s; give one that no host has", device)}
+	case speaks:
+		return refusal{AddressIsPeer, fmt.Sprintf("it is %s; give one that no host has", peer)}
+	}
+	return refusal{}
+}
+
+// outside says why addr may not be a VIP here.
+func (s Site) outside(addr netip.Addr) refusal {
+	if len(s.VIPs) == 0 || slices.ContainsFunc(s.VIPs, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		return refusal{}
+	}
+	var networks []string
+	for _, p := range s.VIPs {
+		networks = append(networks, p.String())
+	}
+	return refusal{OutsideVIPs, fmt.Sprintf("the configuration allows vips %s; give an address of those, or add its network to vips", strings.Join(networks, ", "))}
+}
