@@ -59,9 +59,10 @@ type Agent struct {
 	retry        *time.Timer
 	peersPending bool // the speaker has yet to take cfg's peers
 	draining     bool
-	own          map[netip.Addr]string // this node's addresses, nil until they have been read
+	own          map[netip.Addr]string  // this node's addresses, nil until they have been read
 	attachErr    error                  // of the last attempt to attach
 	forwarding   []api.ForwardingStatus // as of the last attempt to attach
+	bypassed     []api.BypassStatus     // as of the last announcement
 	announced    map[string]verdict     // by VIP, as last logged
 
 	busy atomic.Int64 // when the pass under way began, Unix ns; 0 between passes

@@ -35,6 +35,12 @@ func (a *Agent) pass(ctx context.Context) {
 		a.attachErr = a.attachments.ensure(a.cfg.Datapath.Interfaces, began)
 		return a.blocked(want.VIPs)
 	})
+	if !a.draining {
+		a.bypassed = out.bypassed
+		for i := range a.bypassed {
+			a.bypassed[i].Text = a.bypass(a.bypassed[i])
+		}
+	}
 	a.report(want, out, peersErr)
 	next := a.schedule(errors.Join(out.err, peersErr, a.attachErr) != nil || len(a.reconciler.failed) > 0)
 	a.publish(snapshot, want, out, errors.Join(out.err, peersErr), began, next)
@@ -103,8 +109,8 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error) {
 	for _, f := range a.forwarding {
 		a.ledger.note("family", f.Family, f.Text)
 	}
-	for _, b := range out.bypassed {
-		a.ledger.note("service", b.Service+" by "+b.Interface, a.bypass(b))
+	for _, b := range a.bypassed {
+		a.ledger.note("service", b.Service+" by "+b.Interface, b.Text)
 	}
 	a.ledger.settle()
 	a.reportVIPs(out.vips)
@@ -145,9 +151,6 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 		services[i] = a.serviceStatus(s)
 	}
 	warnings := append(a.cfg.Warnings(), sysctlWarnings(a.deps.System, a.attachments.status())...)
-	for i := range out.bypassed {
-		out.bypassed[i].Text = a.bypass(out.bypassed[i])
-	}
 	a.update(func(s *api.Status) {
 		if s.State == api.Starting && a.reconciler.synced {
 			s.State = api.Running
@@ -156,7 +159,7 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 		s.Source.Problems = nonNil(snapshot.Problems)
 		s.VIPs, s.Services, s.Reasons, s.Warnings = vips, services, nonNil(want.Reasons), warnings
 		s.Datapath.Interfaces = a.attachments.status()
-		s.Datapath.Forwarding, s.Datapath.Bypassed = a.forwarding, out.bypassed
+		s.Datapath.Forwarding, s.Datapath.Bypassed = a.forwarding, a.bypassed
 		s.Sync.Synced = a.reconciler.synced
 		s.Sync.At = began
 		s.Sync.Duration = time.Since(began).Seconds()

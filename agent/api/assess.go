@@ -65,7 +65,7 @@ func (s *Status) degraded() []string {
 		add("source: %s", count(n, "problem"))
 	}
 	if s.Config.Error != "" {
-		add("configuration: %s", s.Config.Error)
+		add("newest configuration not valid, the one before it stays in force: %s", s.Config.Error)
 	}
 	if s.Sync.Error != "" {
 		add("sync: %s", s.Sync.Error)

@@ -49,7 +49,7 @@ func TestAssess(t *testing.T) {
 		{"no peer configured", func(s *Status) { s.BGP.Peers = nil }, "", "", ""},
 		{"service", func(s *Status) { s.Services = []ServiceStatus{{Name: "a/b", Error: "no room"}} }, "", "service a/b: no room", ""},
 		{"VIP without endpoint", func(s *Status) { s.VIPs = []VIPStatus{{Reason: desired.NoUsableEndpoints}} }, "", "", ""},
-		{"reload", func(s *Status) { s.Config.Error = "bgp.asn: want a number" }, "", "configuration: bgp.asn: want a number", ""},
+		{"reload", func(s *Status) { s.Config.Error = "bgp.asn: want a number" }, "", "newest configuration not valid, the one before it stays in force: bgp.asn: want a number", ""},
 		{"forwarding", func(s *Status) { s.Datapath.Forwarding = []ForwardingStatus{{"ipv4", true, "ip_forward is 0"}} },
 			"ip_forward is 0", "ip_forward is 0", ""},
 		{"forwarding of one device", func(s *Status) { s.Datapath.Forwarding = []ForwardingStatus{{"ipv4", false, "eth1.forwarding is 0"}} },

@@ -305,9 +305,9 @@ func TestPlaces(t *testing.T) {
 	check := func(what string, c cli, socket, pins string) {
 		t.Helper()
 		c.stderr = &bytes.Buffer{}
-		gotSocket, gotPins, err := c.places()
-		if err != nil || gotSocket != socket || gotPins != pins {
-			t.Errorf("%s: %s, %s, %v, want %s, %s", what, gotSocket, gotPins, err, socket, pins)
+		gotSocket, gotPins := c.places()
+		if gotSocket != socket || gotPins != pins {
+			t.Errorf("%s: %s, %s, want %s, %s", what, gotSocket, gotPins, socket, pins)
 		}
 	}
 	check("defaults", cli{}, "/run/penstock/agent.sock", "/sys/fs/bpf/penstock")
@@ -323,8 +323,36 @@ func TestPlaces(t *testing.T) {
 	t.Setenv("PENSTOCK_API_SOCKET", "/env.sock")
 	check("environment over file", cli{}, "/env.sock", "/file-pins")
 	check("flag over environment", cli{socket: "/flag.sock"}, "/flag.sock", "/file-pins")
-	if _, _, err := (&cli{config: file + ".missing"}).places(); err == nil {
-		t.Error("a named file that is missing is no error")
+}
+
+func TestPlacesOfAConfigurationWithMistakes(t *testing.T) {
+	dir := t.TempDir()
+	const socket, pins = "/run/penstock/agent.sock", "/sys/fs/bpf/penstock"
+	for name, tt := range map[string]struct{ text, socket, pins, said string }{
+		"another key":        {"natt: {}\napi: {socket: /a.sock}\ndatapath: {bpffs: /pins}\n", "/a.sock", "/pins", "natt"},
+		"two mistakes":       {"natt: {}\nbgp: {asn: many}\napi: {socket: /a.sock}\n", "/a.sock", pins, "natt"},
+		"the key itself":     {"api: {socket: [a]}\ndatapath: {bpffs: /pins}\n", socket, "/pins", "api.socket"},
+		"YAML broken below":  {"api: {socket: /a.sock}\nbgp: {asn: [\n", "/a.sock", pins, ":"},
+		"YAML broken at all": {"{", socket, pins, ":"},
+		"no such file":       {"", socket, pins, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+			if tt.text != "" {
+				if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var said bytes.Buffer
+			c := &cli{env: env{stderr: &said}, config: file}
+			gotSocket, gotPins := c.places()
+			if gotSocket != tt.socket || gotPins != tt.pins {
+				t.Errorf("%s, %s, want %s, %s", gotSocket, gotPins, tt.socket, tt.pins)
+			}
+			if s := said.String(); !strings.Contains(s, tt.said) || !strings.Contains(s, file) || strings.Count(s, "\n") != 1 {
+				t.Errorf("said %q", s)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -8,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
@@ -26,25 +30,55 @@ func (c *cli) configPath() (path string, named bool) {
 }
 
 // places are where the agent's socket and its tables are: flag over environment
-// over configuration file over default. A default file that cannot be used is
-// mentioned and not needed.
-func (c *cli) places() (socket, bpffs string, err error) {
+// over configuration file over default. Of a file with mistakes, which a running
+// agent does not take either, what is readable counts: to look at a node has to
+// work above all when something is wrong.
+func (c *cli) places() (socket, bpffs string) {
+	def := config.Default()
 	socket = cmp.Or(c.socket, os.Getenv("PENSTOCK_API_SOCKET"))
 	bpffs = cmp.Or(c.bpffs, os.Getenv("PENSTOCK_DATAPATH_BPFFS"))
-	path, named := c.configPath()
-	if path == "" || socket != "" && bpffs != "" {
-		def := config.Default()
-		return cmp.Or(socket, def.API.Socket), cmp.Or(bpffs, def.Datapath.BPFFS), nil
+	if path, _ := c.configPath(); path != "" && (socket == "" || bpffs == "") {
+		cfg, err := config.Load(path, nil)
+		if err != nil {
+			c.mention("the configuration is not valid, going on with what of it is readable: %s", brief(err))
+			cfg = readable(path)
+		}
+		socket, bpffs = cmp.Or(socket, cfg.API.Socket), cmp.Or(bpffs, cfg.Datapath.BPFFS)
 	}
-	cfg, err := config.Load(path, nil)
-	switch {
-	case err != nil && named:
-		return "", "", err
-	case err != nil:
-		c.mention("%s is not used: %v", path, err)
-		cfg = config.Default()
+	return cmp.Or(socket, def.API.Socket), cmp.Or(bpffs, def.Datapath.BPFFS)
+}
+
+// readable returns what a file with mistakes says of the places; nothing if it
+// cannot be read at all. Where the YAML is broken, the lines above count.
+func readable(path string) *config.Config {
+	var text struct {
+		API struct {
+			Socket string `yaml:"socket"`
+		} `yaml:"api"`
+		Datapath struct {
+			BPFFS string `yaml:"bpffs"`
+		} `yaml:"datapath"`
 	}
-	return cmp.Or(socket, cfg.API.Socket), cmp.Or(bpffs, cfg.Datapath.BPFFS), nil
+	data, _ := os.ReadFile(path) // the error has been mentioned
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	for n := len(lines); n > 0; n-- {
+		err := yaml.Unmarshal(bytes.Join(lines[:n], nil), &text)
+		if _, wrongType := errors.AsType[*yaml.TypeError](err); err == nil || wrongType {
+			break // the rest has been decoded
+		}
+	}
+	cfg := new(config.Config)
+	cfg.API.Socket, cfg.Datapath.BPFFS = text.API.Socket, text.Datapath.BPFFS
+	return cfg
+}
+
+// brief is the first line of an error, with how many more there are.
+func brief(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	if more := len(lines) - 1; more > 0 {
+		return fmt.Sprintf("%s (and %d more; 'penstock config validate' lists them)", lines[0], more)
+	}
+	return lines[0]
 }
 
 // mention tells people something that programs need not know, once.
@@ -58,11 +92,7 @@ func (c *cli) mention(format string, args ...any) {
 
 // ask asks the agent.
 func ask[T any](ctx context.Context, c *cli, online func(context.Context, *api.Client) (T, error)) (T, error) {
-	socket, _, err := c.places()
-	if err != nil {
-		var none T
-		return none, err
-	}
+	socket, _ := c.places()
 	v, err := online(ctx, api.NewClient(socket))
 	return v, hint(err)
 }
@@ -71,10 +101,7 @@ func ask[T any](ctx context.Context, c *cli, online func(context.Context, *api.C
 func askOrRead[T any](ctx context.Context, c *cli, online func(context.Context, *api.Client) (T, error),
 	offline func(view) (T, error),
 ) (v T, err error) {
-	socket, bpffs, err := c.places()
-	if err != nil {
-		return v, err
-	}
+	socket, bpffs := c.places()
 	v, err = online(ctx, api.NewClient(socket))
 	if !errors.Is(err, api.ErrDown) {
 		return v, hint(err)
