@@ -53,15 +53,8 @@ func bgpConfig(c *config.Config, routerID netip.Addr, restarting bool) bgp.Confi
 
 func peers(c *config.Config) []bgp.Peer {
 	out := make([]bgp.Peer, len(c.BGP.Peers))
-	for i, p := range c.BGP.Peers {
-		out[i] = bgp.Peer{
-			Name: p.Name, Address: p.Address, ASN: p.ASN, LocalAddress: p.LocalAddress,
-			Password: p.Password.Reveal(), HoldTime: p.HoldTime, KeepaliveTime: p.KeepaliveTime,
-			ConnectRetry: p.ConnectRetry, MultihopTTL: p.MultihopTTL, TTLSecurity: p.TTLSecurity, NextHop4: p.NextHop4, NextHop6: p.NextHop6,
-		}
-		for _, f := range p.Families {
-			out[i].Families = append(out[i].Families, bgp.Family(f))
-		}
+	for i := range c.BGP.Peers {
+		out[i] = c.BGP.Peers[i].BGP()
 	}
 	return out
 }

@@ -130,6 +130,12 @@ func normalPeers(peers []Peer) ([]Peer, error) {
 	return normal, errors.Join(errs...)
 }
 
+// Check returns all that New and SetPeers would refuse about the peer alone.
+func (p Peer) Check() error {
+	_, err := p.normal()
+	return err
+}
+
 func (p Peer) normal() (Peer, error) {
 	p.Address = p.Address.Unmap()
 	p.LocalAddress = p.LocalAddress.Unmap()

@@ -48,7 +48,7 @@ func TestWarnings(t *testing.T) {
 	if got := mustParse(t, "").Warnings(); len(got) != 3 {
 		t.Errorf("warnings of the default: %q", got)
 	}
-	quiet := "datapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
+	quiet := "vips: [192.0.2.0/24]\ndatapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
 	if got := mustParse(t, quiet).Warnings(); len(got) != 0 {
 		t.Errorf("warnings: %q", got)
 	}

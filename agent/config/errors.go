@@ -14,6 +14,8 @@ type Error struct {
 	Key    string // as in "bgp.peers[0].asn"; empty: the whole
 	Value  string // empty where there is none or it is secret
 	Err    error  // what is wrong, and the way out
+
+	line int // of the file; 0 where there is none
 }
 
 func (e *Error) Error() string {
@@ -39,7 +41,14 @@ func (f *faults) add(key, value, format string, args ...any) {
 	*f = append(*f, &Error{Key: key, Value: value, Err: fmt.Errorf(format, args...)})
 }
 
+// sort goes by line. What has none, as it stands elsewhere or is missing, comes
+// first.
+func (f faults) sort() {
+	slices.SortStableFunc(f, func(a, b *Error) int { return cmp.Compare(a.line, b.line) })
+}
+
 func (f faults) join() error {
+	f.sort()
 	errs := make([]error, len(f))
 	for i, e := range f {
 		errs[i] = e

@@ -42,7 +42,8 @@ func parseFile(name string, data []byte) *file {
 
 func (f *file) fault(line int, key, value, format string, args ...any) {
 	f.add(key, value, format, args...)
-	f.faults[len(f.faults)-1].Source = f.at(line)
+	e := f.faults[len(f.faults)-1]
+	e.Source, e.line = f.at(line), line
 }
 
 func (f *file) at(line int) string {

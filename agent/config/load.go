@@ -15,19 +15,30 @@ import (
 // defined on the set, which may be nil. An empty path stands for no file. The
 // error joins an *Error for each thing that is wrong.
 func Load(path string, flags *pflag.FlagSet) (*Config, error) {
+	cfg, _, err := load(path, flags)
+	return cfg, err
+}
+
+func load(path string, flags *pflag.FlagSet) (*Config, *loader, error) {
 	if path == "" {
-		return Parse("", nil, flags)
+		return parse("", nil, flags)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w (`penstock config default` prints one to begin with)", err)
+		return nil, nil, fmt.Errorf("read configuration: %w (`penstock config default` prints one to begin with)", err)
 	}
-	return Parse(path, data, flags)
+	return parse(path, data, flags)
 }
 
 // Parse is Load for a file that has been read. Its name is used in errors.
 func Parse(name string, data []byte, flags *pflag.FlagSet) (*Config, error) {
-	l := loader{file: parseFile(name, data), flags: flags}
+	cfg, _, err := parse(name, data, flags)
+	return cfg, err
+}
+
+// parse also returns where everything comes from.
+func parse(name string, data []byte, flags *pflag.FlagSet) (*Config, *loader, error) {
+	l := &loader{file: parseFile(name, data), flags: flags}
 	all := slices.Clone(l.file.faults)
 	all = append(all, l.strayEnvironment()...)
 	cfg := Default()
@@ -40,12 +51,12 @@ func Parse(name string, data []byte, flags *pflag.FlagSet) (*Config, error) {
 		found = append(found, withoutKeys(cfg.faults(), append(slices.Clone(all), found...))...)
 	}
 	for _, e := range found {
-		e.Source = l.origin(e.Key)
+		e.Source, e.line = l.origin(e.Key)
 	}
 	if err := append(all, found...).join(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return cfg, nil
+	return cfg, l, nil
 }
 
 // withoutKeys leaves out of f what is about keys that have a fault already, or
@@ -114,25 +125,26 @@ func set(found *faults, to value, key, text string) {
 	found.add(key, text, "%w", err)
 }
 
-// origin says where the value of key comes from; empty for a default.
-func (l *loader) origin(key string) string {
+// origin says where the value of key comes from, with the line in the file;
+// empty for a default.
+func (l *loader) origin(key string) (string, int) {
 	if f := l.flag(key); f != nil && f.Changed {
-		return "flag --" + f.Name
+		return "flag --" + f.Name, 0
 	}
 	if strings.HasPrefix(key, peersKey) {
 		for k := key; k != ""; k = k[:max(0, strings.LastIndexByte(k, '.'))] {
 			if line, ok := l.file.line[k]; ok {
-				return l.file.at(line)
+				return l.file.at(line), line
 			}
 		}
 	}
 	if os.Getenv(envName(key)) != "" {
-		return "environment " + envName(key)
+		return "environment " + envName(key), 0
 	}
 	if line, ok := l.file.line[key]; ok {
-		return l.file.at(line)
+		return l.file.at(line), line
 	}
-	return l.file.name
+	return l.file.name, 0
 }
 
 func (l *loader) flag(key string) *pflag.Flag {

@@ -148,8 +148,8 @@ func TestErrorsNameTheirSource(t *testing.T) {
 	const want = `environment PENSTOCK_BGP_PEERS: peers can be set in the file only; remove the variable
 environment PENSTOCK_DATAPATH_BPFS: unknown variable (did you mean PENSTOCK_DATAPATH_BPFFS?)
 environment PENSTOCK_NAT_PORTS: nat.ports = "9-1": write a range of ports within 1-65535, as in 1024-29999
-f.yaml:1: node = "a b": write the name of a Node object, at most 253 letters, digits, dots and dashes
-flag --datapath-rows: datapath.rows = "1000": write a power of two, as in 16384`
+flag --datapath-rows: datapath.rows = "1000": write a power of two, as in 16384
+f.yaml:1: node = "a b": write the name of a Node object, at most 253 letters, digits, dots and dashes`
 	if err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}

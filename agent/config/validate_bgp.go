@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/penstock-lb/penstock/bgp"
 )
 
 func (b *BGP) faults() (found faults) {
@@ -45,8 +47,8 @@ func (p *Peer) faults(key func(string) string) (found faults) {
 		found.add(key("address"), "", "write the router's IP address")
 	case a.IsUnspecified() || a.IsMulticast():
 		found.add(key("address"), a.String(), "write the unicast address of a router")
-	case a.IsLinkLocalUnicast() && a.Is6() && a.Zone() == "":
-		found.add(key("address"), a.String(), "a link-local address needs its device, as in %s%%eth0", a)
+	case a.IsLinkLocalUnicast() || a.Zone() != "":
+		found.add(key("address"), a.String(), "a session over link-local addresses is not supported; give the router an address of the network and write that")
 	}
 	checkASN(&found, key("asn"), p.ASN)
 	if l := p.LocalAddress; l.IsValid() && p.Address.IsValid() && l.Is4() != p.Address.Is4() {
@@ -65,7 +67,27 @@ func (p *Peer) faults(key func(string) string) (found faults) {
 	}
 	nextHop(&found, key("nextHop4"), p.NextHop4, netip.Addr.Is4, "an IPv4")
 	nextHop(&found, key("nextHop6"), p.NextHop6, netip.Addr.Is6, "an IPv6")
+	if len(found) > 0 {
+		return found
+	}
+	// What bgp refuses beyond that, so that the two cannot drift apart.
+	if err := p.BGP().Check(); err != nil {
+		found.add(strings.TrimSuffix(key(""), "."), p.Name, "%w", err)
+	}
 	return found
+}
+
+// BGP is the peer as the speaker takes it.
+func (p *Peer) BGP() bgp.Peer {
+	out := bgp.Peer{
+		Name: p.Name, Address: p.Address, ASN: p.ASN, LocalAddress: p.LocalAddress,
+		Password: p.Password.Reveal(), HoldTime: p.HoldTime, KeepaliveTime: p.KeepaliveTime,
+		ConnectRetry: p.ConnectRetry, MultihopTTL: p.MultihopTTL, TTLSecurity: p.TTLSecurity, NextHop4: p.NextHop4, NextHop6: p.NextHop6,
+	}
+	for _, f := range p.Families {
+		out.Families = append(out.Families, bgp.Family(f))
+	}
+	return out
 }
 
 // timers applies RFC 4271, sections 4.2 and 4.4: the hold time is at least 3 s and

@@ -1,22 +1,56 @@
 package config
 
+import "github.com/spf13/pflag"
+
 // Warnings says what is valid but hardly meant, each with the way out.
 func (c *Config) Warnings() []string {
 	var out []string
+	for _, w := range c.warnings() {
+		out = append(out, w.Err.Error())
+	}
+	return out
+}
+
+// warnings have the key that each is about, which their texts begin with.
+func (c *Config) warnings() (found faults) {
 	if len(c.VIPs) == 0 {
-		out = append(out, "vips is not set: whoever may write a Service can have the traffic to any address of the network come here; set it to the networks that VIPs are of")
+		found.add("vips", "", "vips is not set: whoever may write a Service can have the traffic to any address of the network come here; set it to the networks that VIPs are of")
 	}
 	if c.Datapath.Seed == "" {
-		out = append(out, "datapath.seed is not set: clients can compute which backend a flow goes to; set the same secret on all load balancer nodes")
+		found.add("datapath.seed", "", "datapath.seed is not set: clients can compute which backend a flow goes to; set the same secret on all load balancer nodes")
 	}
 	if c.Datapath.Sources != "" && !c.Datapath.Compile {
-		out = append(out, "datapath.sources is set but datapath.compile is false: the program that came with the binary is loaded; set datapath.compile: true")
+		found.add("datapath.sources", "", "datapath.sources is set but datapath.compile is false: the program that came with the binary is loaded; set datapath.compile: true")
 	}
 	if len(c.BGP.Peers) == 0 {
-		out = append(out, "bgp.peers is empty: no VIP is announced; add the routers, or route the VIPs to this node by other means")
+		found.add("bgp.peers", "", "bgp.peers is empty: no VIP is announced; add the routers, or route the VIPs to this node by other means")
 	}
 	if c.Shutdown == ShutdownRestart && !c.BGP.GracefulRestart.Enabled {
-		out = append(out, "shutdown is restart but bgp.gracefulRestart.enabled is false: routers drop the routes at once; enable it, or drain")
+		found.add("shutdown", "", "shutdown is restart but bgp.gracefulRestart.enabled is false: routers drop the routes at once; enable it, or drain")
+	}
+	return found
+}
+
+// Inspect is Load for a check by hand: it also says what is hardly meant and what
+// an agent on this machine would refuse or miss, in the order of lines.
+func Inspect(path string, flags *pflag.FlagSet) (*Config, []string, error) {
+	cfg, l, err := load(path, flags)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cfg, l.notes(append(cfg.warnings(), cfg.misfits(thisMachine)...)), nil
+}
+
+// notes places warnings, whose texts name their keys.
+func (l *loader) notes(found faults) []string {
+	for _, w := range found {
+		w.Source, w.line = l.origin(w.Key)
+		w.Key = ""
+	}
+	found.sort()
+	out := make([]string, len(found))
+	for i, w := range found {
+		out[i] = w.Error()
 	}
 	return out
 }

@@ -44,7 +44,8 @@ func (c *cli) configValidateCmd() *cobra.Command {
 		Short: "Check a configuration as the agent would read it",
 		Long: `Check FILE, or the file that the agent would take, together with the PENSTOCK_
 variables of this environment. Every mistake is named at once with its line, key
-and value. What is valid but hardly meant is said on standard error.`,
+and value. What is valid but hardly meant, or does not fit this machine, is said on
+standard error.`,
 		Example: `  penstock config validate
   penstock config validate new.yaml && mv new.yaml /etc/penstock/penstock.yaml`,
 		Args: cobra.MaximumNArgs(1),
@@ -56,11 +57,11 @@ and value. What is valid but hardly meant is said on standard error.`,
 			if path == "" {
 				return fmt.Errorf("%s does not exist; name a file, or make one with 'penstock config default'", config.DefaultPath)
 			}
-			cfg, err := config.Load(path, nil)
+			_, warnings, err := config.Inspect(path, nil)
 			if err != nil {
 				return fmt.Errorf("%s is not valid:\n%w", path, err)
 			}
-			for _, w := range cfg.Warnings() {
+			for _, w := range warnings {
 				c.mention("warning: %s", w)
 			}
 			_, err = fmt.Fprintf(c.stdout, "%s is valid\n", path)
