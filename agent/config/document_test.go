@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +29,22 @@ func TestTableHoldsEveryKey(t *testing.T) {
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("missing: %s", want)
+		}
+	}
+}
+
+// Flags are listed in the order of the alphabet, so that no meaning may lean on
+// the one before it.
+func TestMeaningsStandAlone(t *testing.T) {
+	for _, k := range Keys() {
+		if strings.HasPrefix(k.Doc, "The same") || strings.Contains(k.Doc, "they ") {
+			t.Errorf("%s: %s", k.Name, k.Doc)
+		}
+	}
+	d := Default().Datapath
+	for _, want := range []string{fmt.Sprintf("%d tables", d.MaxRows/d.Rows), fmt.Sprintf("%d MiB", d.MaxRows*4>>20)} {
+		if i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == "datapath.maxRows" }); !strings.Contains(Keys()[i].Doc, want) {
+			t.Errorf("datapath.maxRows does not say %q: %s", want, Keys()[i].Doc)
 		}
 	}
 }
