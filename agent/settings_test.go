@@ -87,10 +87,10 @@ func other(k config.Key) string {
 // included, in the agent and in the command.
 func TestEveryFieldIsUsed(t *testing.T) {
 	used := map[string]bool{}
-	for _, dir := range []string{".", "../cmd/penstock"} {
-		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	for _, pattern := range []string{"*.go", "../cmd/penstock/*.go", "config/speaker.go"} {
+		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, %v", dir, len(files), err)
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
 		}
 		for _, f := range files {
 			if !strings.HasSuffix(f, "_test.go") {

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/penstock-lb/penstock/bgp"
 )
 
 func (b *BGP) faults() (found faults) {
@@ -75,19 +73,6 @@ func (p *Peer) faults(key func(string) string) (found faults) {
 		found.add(strings.TrimSuffix(key(""), "."), p.Name, "%w", err)
 	}
 	return found
-}
-
-// BGP is the peer as the speaker takes it.
-func (p *Peer) BGP() bgp.Peer {
-	out := bgp.Peer{
-		Name: p.Name, Address: p.Address, ASN: p.ASN, LocalAddress: p.LocalAddress,
-		Password: p.Password.Reveal(), HoldTime: p.HoldTime, KeepaliveTime: p.KeepaliveTime,
-		ConnectRetry: p.ConnectRetry, MultihopTTL: p.MultihopTTL, TTLSecurity: p.TTLSecurity, NextHop4: p.NextHop4, NextHop6: p.NextHop6,
-	}
-	for _, f := range p.Families {
-		out.Families = append(out.Families, bgp.Family(f))
-	}
-	return out
 }
 
 // timers applies RFC 4271, sections 4.2 and 4.4: the hold time is at least 3 s and
