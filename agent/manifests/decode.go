@@ -115,10 +115,15 @@ type decoder struct {
 	place desired.Problem // File, Document and Line, then what the object says of itself
 }
 
-// fault notes a problem, and what may stay in force because of it.
-func (d *decoder) fault(field, value, message string) {
+func (d *decoder) problem(field, value, message string) desired.Problem {
 	p := d.place
 	p.Field, p.Value, p.Message = field, value, message
+	return p
+}
+
+// fault notes a problem, and what may stay in force because of it.
+func (d *decoder) fault(field, value, message string) {
+	p := d.problem(field, value, message)
 	d.problems = append(d.problems, p)
 	switch _, used := kinds[p.Kind]; {
 	case p.Name == "":
@@ -160,6 +165,10 @@ func (d *decoder) foreign(err error) {
 	field, what := "", strings.TrimPrefix(err.Error(), "json: ")
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		field, what = wrongType.Field, "it is a JSON "+wrongType.Value
+		if strings.HasPrefix(field, "metadata.") {
+			d.fault(field, "", misfit(wrongType.Value, wrongType.Type))
+			return
+		}
 	}
 	d.fault(field, "", "not a Kubernetes object: "+what+"; write apiVersion, kind and metadata.name")
 }
@@ -168,6 +177,7 @@ func (d *decoder) foreign(err error) {
 func (d *decoder) object(text []byte, version, kind string) {
 	h, err := d.identify(text)
 	if err != nil {
+		d.place.Kind = h.Kind
 		d.foreign(err)
 		return
 	}
@@ -204,20 +214,27 @@ func (d *decoder) list(h head, version, kind string) {
 	}
 }
 
-// typed decodes into value and takes it if nothing is wrong with it.
-func (d *decoder) typed(text []byte, value metav1.Object) {
-	before := len(d.problems)
-	for _, f := range strictly(text, value) {
+// note reports whether the object is good in spite of the faults.
+func (d *decoder) note(faults []fault) bool {
+	good := true
+	for _, f := range faults {
+		if f.mild {
+			d.problems = append(d.problems, d.problem(f.field, f.value, f.message))
+			continue
+		}
 		d.fault(f.field, f.value, f.message)
+		good = false
 	}
-	if len(d.problems) > before {
+	return good
+}
+
+// typed decodes into value and takes it if it is good.
+func (d *decoder) typed(text []byte, value metav1.Object) {
+	if !d.note(strictly(text, value)) {
 		return
 	}
 	value.SetNamespace(d.place.Namespace)
-	for _, f := range check(value) {
-		d.fault(f.field, f.value, f.message)
-	}
-	if len(d.problems) > before {
+	if !d.note(check(value)) {
 		return
 	}
 	o := object{id: id{d.place.Kind, d.place.Namespace, d.place.Name}, value: value, document: d.place.Document, line: d.place.Line}

@@ -15,7 +15,8 @@ import (
 var wrong = []string{
 	"{", "just text %d", "[%d]", "a: b: c %d", "kind: %d", "\tx", "- a\nb: c",
 	"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x%d}",
-	"apiVersion: v1\nkind: Service\nmetadata: {name: bad%d}\nspec: {nope: 1}",
+	"apiVersion: v1\nkind: Service\nmetadata: {name: bad%d}\nspec: {loadBalancerSourceRange: [10.0.0.0/8]}",
+	"apiVersion: v1\nkind: Service\nmetadata: {name: y} # %d",
 	"apiVersion: v1\nkind: Service\nmetadata: {name: bad%d}\nspec: {ports: [{port: x}]}",
 	"apiVersion: v1\nkind: Service\nmetadata: {name: bad%d}\nmetadata: {name: twice}",
 	"apiVersion: v2\nkind: Service\nmetadata: {name: bad%d}",

@@ -7,7 +7,9 @@
 // or a List of them. Without a namespace an object is in "default". Where two
 // documents define one object, the first file by name has it.
 //
-// Documents are decoded strictly, and one that is wrong costs only itself. What
+// Fields that are not known are problems and otherwise ignored, as newer clusters
+// write newer fields, unless one is likely to be meant for source ranges. Beyond
+// that documents are decoded strictly, and one that is wrong costs only itself. What
 // was good stays in force while it is being edited: of an object whose document
 // has become wrong, the last good version counts; where a document cannot even
 // be told to which object it belongs, as in a file that is half written, so do

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,10 +16,14 @@ import (
 )
 
 // fault is what is wrong with one field of an object.
-type fault struct{ field, value, message string }
+type fault struct {
+	field, value, message string
+	mild                  bool // the object is good without the field
+}
 
 // strictly decodes text into value as the API server does with
-// fieldValidation=Strict.
+// fieldValidation=Strict, but for fields that are not known: those are mild, as
+// a newer API server writes fields that are not known here.
 func strictly(text []byte, value any) []fault {
 	unknown, err := kjson.UnmarshalStrict(text, value)
 	if err == nil && len(unknown) == 0 {
@@ -33,7 +38,7 @@ func strictly(text []byte, value any) []fault {
 	case errors.As(err, &wrongType):
 		field, value := locate(tree, wrongType)
 		kind, _, _ := strings.Cut(wrongType.Value, " ")
-		return []fault{{field, value, fmt.Sprintf("it is a JSON %s; write a value that fits %s", kind, wrongType.Type)}}
+		return []fault{{field: field, value: value, message: misfit(kind, wrongType.Type)}}
 	case err != nil:
 		return []fault{{message: strings.TrimPrefix(err.Error(), "json: ")}}
 	}
@@ -45,27 +50,46 @@ func strictly(text []byte, value any) []fault {
 			continue
 		}
 		path := field.FieldPath()
-		what := strings.TrimSuffix(err.Error(), fmt.Sprintf(" %q", path)) // "unknown field"
-		out = append(out, fault{path, brief(walk(tree, path)), what + "; correct or remove it"})
+		f := fault{field: path, value: brief(walk(tree, path))}
+		f.message = strings.TrimSuffix(err.Error(), fmt.Sprintf(" %q", path)) + "; correct or remove it"
+		if f.mild = f.message == unknownField && !restricts(path); f.mild {
+			f.message = "unknown field, which has no effect; correct or remove it"
+		}
+		out = append(out, f)
 	}
 	return out
+}
+
+const unknownField = "unknown field; correct or remove it"
+
+// restricts reports whether a field that is not known is likely to be meant to
+// close a Service to some clients: without it, the Service would be open.
+func restricts(path string) bool { return strings.Contains(strings.ToLower(path), "sourcerange") }
+
+// misfit words that a JSON value of the kind does not fit the type. YAML takes
+// y, no, 1.0 and the like for something else than a string.
+func misfit(kind string, want reflect.Type) string {
+	if want.Kind() == reflect.String && (kind == "bool" || kind == "number") {
+		return fmt.Sprintf("it is a %s where a string is meant; quote it", kind)
+	}
+	return fmt.Sprintf("it is a JSON %s; write a value that fits %s", kind, want)
 }
 
 // check applies what the API server would to the fields that identify objects.
 func check(o metav1.Object) []fault {
 	var out []fault
 	if why := validation.IsDNS1123Subdomain(o.GetName()); o.GetName() == "" {
-		out = append(out, fault{"metadata.name", "", "it is missing; name the object"})
+		out = append(out, fault{field: "metadata.name", message: "it is missing; name the object"})
 	} else if len(why) > 0 {
-		out = append(out, fault{"metadata.name", o.GetName(), why[0]})
+		out = append(out, fault{field: "metadata.name", value: o.GetName(), message: why[0]})
 	}
 	if ns := o.GetNamespace(); ns != "" {
 		if why := validation.IsDNS1123Label(ns); len(why) > 0 {
-			out = append(out, fault{"metadata.namespace", ns, why[0]})
+			out = append(out, fault{field: "metadata.namespace", value: ns, message: why[0]})
 		}
 	}
 	if _, slice := o.(*discoveryv1.EndpointSlice); slice && o.GetLabels()[discoveryv1.LabelServiceName] == "" {
-		out = append(out, fault{"metadata.labels", "", "without the label " + discoveryv1.LabelServiceName + " the slice belongs to no Service; set it to the Service's name"})
+		out = append(out, fault{field: "metadata.labels", message: "without the label " + discoveryv1.LabelServiceName + " the slice belongs to no Service; set it to the Service's name"})
 	}
 	return out
 }
