@@ -24,7 +24,7 @@ func TestCapabilities(t *testing.T) {
 	}
 	var bound strings.Builder
 	bound.WriteString("-all")
-	for _, name := range strings.FieldsSeq(m[1]) {
+	for name := range strings.FieldsSeq(m[1]) {
 		bound.WriteString(",+" + strings.ToLower(strings.TrimPrefix(name, "CAP_")))
 	}
 	l := lab.New(t, lab.Options{LBs: 1, Nodes: 1})
