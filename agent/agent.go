@@ -144,9 +144,16 @@ func (a *Agent) load() error {
 	if err := checkPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
 		return err
 	}
+	program, err := programOf(a.cfg)
+	if err != nil {
+		return err
+	}
 	datapath, tables, err := a.deps.Load(a.cfg)
 	if err != nil {
 		return fmt.Errorf("load data path: %w", err)
+	}
+	if program.Compiled {
+		a.log.Info("the program was compiled on this node", "sources", program.Sources, "digest", program.Digest, "changed", program.Changed)
 	}
 	survived := datapath.Attached()
 	flows, err := tables.Flows()
@@ -171,6 +178,7 @@ func (a *Agent) load() error {
 	a.status.Datapath.Loaded = true
 	a.status.Datapath.Survived = len(survived) > 0
 	a.status.Datapath.Schema = datapath.Schema()
+	a.status.Datapath.Program = program
 	a.status.Datapath.Flows, a.status.Datapath.SweptAt = flows, time.Now()
 	return nil
 }

@@ -44,6 +44,7 @@ type Tables interface {
 	Services() ([]maps.ServiceStatus, error)
 	Verdicts() ([]maps.VerdictCount, error)
 	Flows() (maps.FlowStats, error)
+	Usage() (maps.Usage, error) // for the loop alone
 	Close() error
 }
 

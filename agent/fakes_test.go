@@ -162,6 +162,11 @@ func (f fakeTables) Verdicts() ([]maps.VerdictCount, error) {
 func (f fakeTables) Flows() (maps.FlowStats, error) {
 	return maps.FlowStats{Entries: 1, Capacity: 10}, nil
 }
+func (f fakeTables) Usage() (maps.Usage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Usage{Backends: maps.Fill{Used: uint32(len(f.kernel)), Total: 64}}, nil
+}
 func (f fakeTables) Close() error { return f.call("tables.Close") }
 
 type fakeSpeaker struct{ *world }

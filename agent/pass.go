@@ -151,7 +151,12 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 		services[i] = a.serviceStatus(s)
 	}
 	warnings := append(a.cfg.Warnings(), sysctlWarnings(a.deps.System, a.attachments.status())...)
+	usage, usageErr := a.reconciler.tables.Usage()
+	if usageErr != nil {
+		a.log.Debug("usage of the tables", "err", usageErr)
+	}
 	a.update(func(s *api.Status) {
+		s.Datapath.Usage = usage
 		if s.State == api.Starting && a.reconciler.synced {
 			s.State = api.Running
 		}

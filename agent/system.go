@@ -13,6 +13,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/bpf"
 )
 
 // Kernel is the System of the network namespace that the process runs in.
@@ -115,6 +118,33 @@ func (Kernel) Addresses() (map[netip.Addr]string, error) {
 	}
 	return out, nil
 }
+
+// Pinned lists the devices that have a link pinned below the bpffs directory,
+// for whoever looks while no agent runs. Devices are looked up in the network
+// namespace of the process.
+func Pinned(pins string) []api.InterfaceStatus {
+	entries, _ := os.ReadDir(filepath.Join(pins, "links")) // none without the directory
+	out := []api.InterfaceStatus{}
+	for _, e := range entries {
+		i := api.InterfaceStatus{Name: strings.ReplaceAll(e.Name(), ":", ".")} // as bpf pins it
+		dev, err := netlink.LinkByName(i.Name)
+		switch {
+		case err != nil:
+			i.Error = "a link is pinned, but this network namespace has no such device"
+		case dev.Attrs().Xdp == nil || !dev.Attrs().Xdp.Attached:
+			i.Error = "a link is pinned, but no program is on the device"
+		default:
+			i.Attached, i.Mode = true, string(bpf.Native)
+			if dev.Attrs().Xdp.AttachMode == xdpAttachedSKB {
+				i.Mode = string(bpf.Generic)
+			}
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+const xdpAttachedSKB = 2 // linux/if_link.h
 
 const procSys = "/proc/sys"
 

@@ -92,10 +92,8 @@ func (s *Status) degraded() []string {
 	if s.BGP.Error != "" {
 		add("BGP: %s", s.BGP.Error)
 	}
-	for _, svc := range s.Services {
-		if svc.Error != "" {
-			add("service %s: %s", svc.Name, svc.Error)
-		}
+	if refused := s.refused(); refused != "" {
+		add("%s", refused)
 	}
 	if s.Datapath.SweepError != "" {
 		add("sweep of flows: %s", s.Datapath.SweepError)
@@ -114,6 +112,24 @@ func (s *Status) warnings() []string {
 		notes = append(notes, "restart the agent to apply "+strings.Join(s.Config.Restart, ", "))
 	}
 	return notes
+}
+
+// refused says which services the tables did not take: the first one's error
+// stands for all, because it is mostly one cause.
+func (s *Status) refused() string {
+	text, n := "", 0
+	for _, svc := range s.Services {
+		if svc.Error == "" {
+			continue
+		}
+		if n++; n == 1 {
+			text = fmt.Sprintf("service %s is refused: %s", svc.Name, svc.Error)
+		}
+	}
+	if n > 1 {
+		text += fmt.Sprintf(" (and %d more)", n-1)
+	}
+	return text
 }
 
 // untold returns the families with VIPs that would be announced, of which no

@@ -47,7 +47,10 @@ func TestAssess(t *testing.T) {
 		{"one of two peers", func(s *Status) { s.BGP.Peers = append(s.BGP.Peers, bgp.PeerState{Name: "tor-2", State: "idle"}) },
 			"", "BGP peer tor-2 is idle", ""},
 		{"no peer configured", func(s *Status) { s.BGP.Peers = nil }, "", "", ""},
-		{"service", func(s *Status) { s.Services = []ServiceStatus{{Name: "a/b", Error: "no room"}} }, "", "service a/b: no room", ""},
+		{"service", func(s *Status) { s.Services = []ServiceStatus{{Name: "a/b", Error: "no room"}} }, "", "service a/b is refused: no room", ""},
+		{"three services", func(s *Status) {
+			s.Services = []ServiceStatus{{Name: "a/b", Error: "no room"}, {Name: "a/c"}, {Name: "a/d", Error: "x"}, {Name: "a/e", Error: "y"}}
+		}, "", "service a/b is refused: no room (and 2 more)", ""},
 		{"VIP without endpoint", func(s *Status) { s.VIPs = []VIPStatus{{Reason: desired.NoUsableEndpoints}} }, "", "", ""},
 		{"reload", func(s *Status) { s.Config.Error = "bgp.asn: want a number" }, "", "newest configuration not valid, the one before it stays in force: bgp.asn: want a number", ""},
 		{"forwarding", func(s *Status) { s.Datapath.Forwarding = []ForwardingStatus{{"ipv4", true, "ip_forward is 0"}} },

@@ -23,7 +23,7 @@ const (
 type Status struct {
 	Version string    `json:"version"`
 	Node    string    `json:"node"`
-	Since   time.Time `json:"since"` // when the agent started
+	Since   time.Time `json:"since,omitzero"` // when the agent started
 	State   State     `json:"state"`
 
 	Config   ConfigStatus            `json:"config"`
@@ -45,7 +45,7 @@ type Status struct {
 // ConfigStatus says which configuration is in force.
 type ConfigStatus struct {
 	File     string    `json:"file,omitempty"`
-	Loaded   time.Time `json:"loaded"`          // of the configuration in force
+	Loaded   time.Time `json:"loaded,omitzero"` // of the configuration in force
 	Error    string    `json:"error,omitempty"` // why the last reload was refused
 	ErrorAt  time.Time `json:"errorAt,omitzero"`
 	Restart  []string  `json:"restart,omitempty"` // changed keys that wait for a restart
@@ -74,7 +74,17 @@ type DatapathStatus struct {
 
 	Flows      maps.FlowStats `json:"flows"` // as of SweptAt
 	SweptAt    time.Time      `json:"sweptAt,omitzero"`
+	Program    ProgramStatus  `json:"program,omitzero"`
+	Usage      maps.Usage     `json:"usage"`
 	SweepError string         `json:"sweepError,omitempty"`
+}
+
+// ProgramStatus says where the loaded program comes from.
+type ProgramStatus struct {
+	Compiled bool   `json:"compiled"`          // on this node, by datapath.compile
+	Sources  string `json:"sources,omitempty"` // directory of its C files; empty: those in the binary
+	Digest   string `json:"digest,omitempty"`  // of its C files
+	Changed  bool   `json:"changed"`           // they are others than those in the binary
 }
 
 // InterfaceStatus is one configured interface.

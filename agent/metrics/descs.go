@@ -30,9 +30,15 @@ var (
 	flows         = desc("flows", "Entries of the flow table after its last sweep; a flow has two.")
 	flowsCapacity = desc("flows_capacity", "Entries that fit the flow table.")
 
+	programInfo   = desc("program_info", "Where the loaded program comes from; always 1. Origin is binary or compiled, changed says that its sources are others than the binary's.", "origin", "sources", "digest", "changed")
+	tableUsed     = desc("table_used", "Entries of a table that are in use: rows, backends or frontends.", "table")
+	tableCapacity = desc("table_capacity", "Entries that fit the table.", "table")
+
 	interfaceAttached = desc("interface_attached", "Whether the program runs on a configured interface.", "interface", "mode")
 	interfaceFallback = desc("interface_fallback", "Whether an interface runs in generic mode because its driver refused.", "interface")
 	datapathSurvived  = desc("datapath_survived", "Whether the agent found the data path running when it started.")
+
+	bypassed = desc("bypassed_backends", "Usable backends reached by a device without a program, so that their replies are not translated.", "service", "interface")
 
 	sessionUp      = desc("bgp_session_up", "Whether the session is established.", "peer")
 	sessionFlaps   = desc("bgp_session_flaps_total", "Established sessions that ended.", "peer")

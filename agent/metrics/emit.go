@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,6 +61,21 @@ func (e emitter) datapath(s api.Status) {
 	if s.Datapath.Loaded {
 		e.gauge(flows, float64(s.Datapath.Flows.Entries))
 		e.gauge(flowsCapacity, float64(s.Datapath.Flows.Capacity))
+	}
+	if s.Datapath.Loaded {
+		p, origin := s.Datapath.Program, "binary"
+		if p.Compiled {
+			origin = "compiled"
+		}
+		e.gauge(programInfo, 1, origin, p.Sources, p.Digest, strconv.FormatBool(p.Changed))
+		u := s.Datapath.Usage
+		for table, fill := range map[string]maps.Fill{"rows": u.Rows, "backends": u.Backends, "frontends": u.Frontends} {
+			e.gauge(tableUsed, float64(fill.Used), table)
+			e.gauge(tableCapacity, float64(fill.Total), table)
+		}
+	}
+	for _, b := range s.Datapath.Bypassed {
+		e.gauge(bypassed, float64(len(b.Backends)), b.Service, b.Interface)
 	}
 	for _, i := range s.Datapath.Interfaces {
 		e.truth(interfaceAttached, i.Attached, i.Name, i.Mode)

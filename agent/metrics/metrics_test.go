@@ -40,6 +40,11 @@ func full() fakeAgent {
 			Source: api.SourceStatus{Synced: true, Problems: make([]desired.Problem, 3)},
 			Datapath: api.DatapathStatus{
 				Loaded: true, Survived: true, Flows: maps.FlowStats{Entries: 12, Capacity: 1024},
+				Usage: maps.Usage{
+					Rows: maps.Fill{Used: 768, Total: 4096}, Backends: maps.Fill{Used: 5, Total: 64}, Frontends: maps.Fill{Used: 4, Total: 256},
+				},
+				Program:  api.ProgramStatus{Compiled: true, Sources: "/etc/penstock/bpf", Digest: "01234567", Changed: true},
+				Bypassed: []api.BypassStatus{{Service: "default/web", Interface: "eth9", Backends: make([]netip.Addr, 3)}},
 				Interfaces: []api.InterfaceStatus{
 					{Name: "eth0", Attached: true, Mode: "native"},
 					{Name: "eth1", Attached: true, Mode: "generic", Fallback: "not supported"},
@@ -70,6 +75,11 @@ penstock_backend_bytes_total{backend="10.1.0.2:8080",service="default/web:http/t
 penstock_backend_new_flows_total{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 3
 penstock_backend_packets_total{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 7
 penstock_backend_rows{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 1024
+penstock_bypassed_backends{interface="eth9",service="default/web"} 3
+penstock_table_used{table="rows"} 768
+penstock_table_used{table="backends"} 5
+penstock_table_capacity{table="frontends"} 256
+penstock_program_info{changed="true",digest="01234567",origin="compiled",sources="/etc/penstock/bpf"} 1
 penstock_bgp_paths_announced{family="ipv4",peer="tor-1"} 5
 penstock_bgp_paths_received{family="ipv4",peer="tor-1"} 1
 penstock_bgp_session_flaps_total{peer="tor-1"} 2
