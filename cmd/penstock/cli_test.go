@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -22,12 +23,17 @@ import (
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var usage = maps.Usage{
+	Rows: maps.Fill{Used: 768, Total: 4096}, Backends: maps.Fill{Used: 5, Total: 64}, Frontends: maps.Fill{Used: 4, Total: 256},
+}
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
@@ -54,8 +60,9 @@ func (n *node) Peers() []bgp.PeerState { return n.status.BGP.Peers }
 func (n *node) Flows() (maps.FlowStats, error) {
 	return maps.FlowStats{Entries: 24, Capacity: 2048}, nil
 }
-func (n *node) Alive() error { return nil }
-func (n *node) Close() error { return nil }
+func (n *node) Usage() (maps.Usage, error) { return usage, nil }
+func (n *node) Alive() error               { return nil }
+func (n *node) Close() error               { return nil }
 func (n *node) Routes() []bgp.Route {
 	since := noon.Add(-3 * time.Minute)
 	return []bgp.Route{
@@ -97,7 +104,7 @@ func healthy() api.Status {
 		Version: "v1.2.3", Node: "lb-1", Since: noon.Add(-50 * time.Hour), State: api.Running,
 		Source: api.SourceStatus{Name: "/etc/penstock/manifests", Synced: true, Changed: noon.Add(-5 * time.Minute), Problems: []desired.Problem{}},
 		Datapath: api.DatapathStatus{
-			Loaded: true, Schema: "tables-01234567 state-89abcdef", Flows: maps.FlowStats{Entries: 24, Capacity: 2048},
+			Loaded: true, Schema: "tables-01234567 state-89abcdef", Flows: maps.FlowStats{Entries: 24, Capacity: 2048}, Usage: usage,
 			Interfaces: []api.InterfaceStatus{{Name: "eth0", Attached: true, Mode: "native"}},
 		},
 		BGP: api.BGPStatus{ASN: 64512, RouterID: netip.MustParseAddr("10.0.0.1"), Peers: []bgp.PeerState{
@@ -124,6 +131,38 @@ func degraded() api.Status {
 	s.Services = append(s.Services, api.ServiceStatus{Name: "default/big:http/tcp/ipv4", Error: "no room for 65536 rows"})
 	s.Reasons = append(s.Reasons, desired.ServiceReason{Service: "default/old", Reason: desired.NoAddress, Detail: "give it one"})
 	s.Config.Restart, s.Config.Error = []string{"nat.ports"}, "penstock.yaml:3: bgp.asn = \"many\": want a number"
+	s.Assess()
+	return s
+}
+
+// crowded is a node whose tables are full, with a dual-stack Service of three
+// ports that has no endpoint.
+func crowded() api.Status {
+	s := healthy()
+	s.Datapath.Program = api.ProgramStatus{Compiled: true, Sources: "/etc/penstock/bpf", Digest: "01234567", Changed: true}
+	s.VIPs, s.Reasons = nil, nil
+	for i := range 344 {
+		name := fmt.Sprintf("team-%03d/web:http/tcp/ipv4", i)
+		vip := netip.AddrFrom4([4]byte{198, 51, byte(100 + i/256), byte(i)})
+		const why = "3 more backends, and there is room for 0 of 65536: raise datapath.maxBackends"
+		s.Services = append(s.Services, api.ServiceStatus{Name: name, Frontends: []maps.Frontend{{VIP: vip, Port: 80, Proto: maps.TCP}}, Error: why})
+		s.VIPs = append(s.VIPs, api.VIPStatus{VIP: vip, Reason: api.Refused, Services: []string{name}, Detail: name + ": " + why})
+	}
+	for _, family := range []string{"ipv4", "ipv6"} {
+		vip := netip.MustParseAddr(map[string]string{"ipv4": "203.0.113.1", "ipv6": "2001:db8::1"}[family])
+		var details []string
+		for _, port := range []string{"dns/udp", "http/tcp", "https/tcp"} {
+			name := "default/shop:" + port + "/" + family
+			s.Services = append(s.Services, api.ServiceStatus{Name: name, InKernel: true, Frontends: []maps.Frontend{{VIP: vip, Port: 80, Proto: maps.TCP}}})
+			s.Reasons = append(s.Reasons, desired.ServiceReason{Service: "default/shop", Subject: "port " + port + "/" + family, Reason: desired.NoEndpoints, Detail: "no slice lists one"})
+			details = append(details, name+": no slice lists one")
+		}
+		s.VIPs = append(s.VIPs, api.VIPStatus{VIP: vip, Reason: desired.NoEndpoints, Detail: strings.Join(details, "; ")})
+	}
+	s.Reasons = append(s.Reasons,
+		desired.ServiceReason{Service: "default/six", Subject: "port a/tcp/ipv6", Reason: desired.NoEndpoints, Detail: "x"},
+		desired.ServiceReason{Service: "default/six", Subject: "port b/tcp/ipv6", Reason: desired.NoEndpoints, Detail: "y"},
+		desired.ServiceReason{Service: "default/taken", Subject: "192.0.2.1:80/tcp", Reason: desired.FrontendTaken, Detail: "Service default/web has it"})
 	s.Assess()
 	return s
 }
@@ -162,6 +201,12 @@ func callWith(ctx context.Context, t *testing.T, n *node, up bool, args ...strin
 			}
 			return n, nil
 		},
+		pinned: func(pins string) []api.InterfaceStatus {
+			return []api.InterfaceStatus{
+				{Name: "eth0", Attached: true, Mode: "native"},
+				{Name: "eth1", Error: "a link is pinned, but the device is gone"},
+			}
+		},
 		cleanup: func(pins string) ([]string, error) {
 			n.cleaned = pins
 			return []string{"eth0", "eth1"}, n.viewErr
@@ -196,6 +241,8 @@ func TestGolden(t *testing.T) {
 	broken.status = degraded()
 	down := api.Status{State: api.Starting, Node: "lb-1", Source: api.SourceStatus{Name: "/etc/penstock/manifests"}}
 	down.Assess()
+	many := testNode()
+	many.status = crowded()
 	starting := testNode()
 	starting.status = down
 	for _, tt := range []struct {
@@ -207,6 +254,9 @@ func TestGolden(t *testing.T) {
 	}{
 		{"status", testNode(), true, "status", exitOK},
 		{"status-degraded", broken, true, "status", exitDegraded},
+		{"status-crowded", many, true, "status", exitDegraded},
+		{"status-down-json", testNode(), false, "status -o json", exitDegraded},
+		{"help-status", testNode(), false, "status --help", exitOK},
 		{"status-starting", starting, true, "status", exitDegraded},
 		{"status-json", testNode(), true, "status -o json", exitOK},
 		{"status-down", testNode(), false, "status", exitDegraded},
@@ -254,6 +304,41 @@ func TestNothingRunsAndNothingIsPinned(t *testing.T) {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("%q is not in the error: %s", want, stderr)
 		}
+	}
+}
+
+func TestEveryVerdictHasAMeaning(t *testing.T) {
+	names, err := bpf.Verdicts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, err := meanings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if text := texts[n.Name]; text == "" || strings.Contains(text, "VERDICT") || strings.Contains(text, "*") {
+			t.Errorf("%s means %q; give it a comment of its own in enum verdict", n.Name, text)
+		}
+	}
+	if len(texts) != len(names) {
+		t.Errorf("%d meanings of %d verdicts", len(texts), len(names))
+	}
+}
+
+func TestSourcesAreNotOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	if code, stdout, stderr := call(t, testNode(), false, "sources", dir); code != exitOK || !strings.Contains(stdout, dir) {
+		t.Fatalf("%d, %q, %q", code, stdout, stderr)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "nat.h"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := call(t, testNode(), false, "sources", dir); code != exitError || !strings.Contains(stderr, "name an empty directory") {
+		t.Errorf("%d, %q", code, stderr)
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "nat.h")); string(b) != "mine" {
+		t.Errorf("a file was overwritten: %q", b)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent"
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -28,6 +29,7 @@ func main() {
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
 		now:     time.Now,
+		pinned:  agent.Pinned,
 		cleanup: bpf.Cleanup,
 		openView: func(pins string) (view, error) {
 			v, err := maps.OpenView(pins)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -29,6 +30,7 @@ type env struct {
 	stdout, stderr io.Writer
 	now            func() time.Time
 	openView       func(pins string) (view, error)
+	pinned         func(pins string) []api.InterfaceStatus // devices with a pinned link
 	cleanup        func(pins string) (devices []string, err error)
 }
 
@@ -37,6 +39,7 @@ type view interface {
 	Services() ([]maps.ServiceStatus, error)
 	Verdicts() ([]maps.VerdictCount, error)
 	Flows() (maps.FlowStats, error)
+	Usage() (maps.Usage, error)
 	Close() error
 }
 

@@ -21,7 +21,7 @@ func (c *cli) servicesCmd() *cobra.Command {
 		Long: `List the services as the kernel has them: one line for each port of a Kubernetes
 Service in each address family. A name is a whole one, or namespace/name for all
 ports of a Service. ROWS is the size of the lookup table, 0 where no backend is usable.
-REASON is why a service is not in force as it is wanted; 'penstock status' has more.`,
+NEW FLOWS counts the flows that ever began. REASON is why a service is not in force as it is wanted; 'penstock status' has more.`,
 		Example: `  penstock services
   penstock services default/web
   penstock services -o json | jq '.[].frontends'`,
@@ -75,7 +75,7 @@ func (c *cli) completeServices(cmd *cobra.Command, args []string, _ string) ([]s
 }
 
 func printServices(w io.Writer, services []api.Service) error {
-	t := newTable(w, "SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "BACKENDS", "PACKETS", "BYTES", "FLOWS", "REASON")
+	t := newTable(w, "SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "BACKENDS", "PACKETS", "BYTES", "NEW FLOWS", "REASON")
 	for _, s := range services {
 		var frontends []string
 		for _, f := range s.Frontends {
@@ -116,7 +116,8 @@ func (c *cli) backendsCmd() *cobra.Command {
 		Long: `List the backends of the services that are named, or of all. SHARE is the part of
 the service's table that names the backend, and so of its new flows; a backend
 that is draining has none and keeps the flows that it has. NEXT HOP is the device
-and the MAC that packets leave by; a dash says that the kernel's routes decide.`,
+and the MAC that packets leave by; a dash says that the kernel's routes decide. NEW FLOWS
+counts the flows that ever began at the backend.`,
 		Example: `  penstock backends
   penstock backends default/web
   penstock backends -o json | jq 'map(select(.rows == 0))'   # draining`,
@@ -140,7 +141,7 @@ and the MAC that packets leave by; a dash says that the kernel's routes decide.`
 }
 
 func printBackends(w io.Writer, backends []api.Backend) error {
-	t := newTable(w, "SERVICE", "BACKEND", "SHARE", "NEXT HOP", "PACKETS", "BYTES", "FLOWS")
+	t := newTable(w, "SERVICE", "BACKEND", "SHARE", "NEXT HOP", "PACKETS", "BYTES", "NEW FLOWS")
 	for _, b := range backends {
 		share := "draining"
 		if b.Rows > 0 {

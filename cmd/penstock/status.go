@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,15 +23,29 @@ func (c *cli) statusCmd() *cobra.Command {
 		Use:   "status",
 		Short: "Say whether this node is well, and what it announces",
 		Long: `Show what the agent says about itself: its source, its data path, its BGP sessions,
-each VIP and why it is not announced, and whatever is wrong. Exit code 3 says that
-something is wrong, 0 that nothing is.`,
+each VIP and why it is not announced, and whatever is wrong. Without an agent, show
+what the kernel has.
+
+Exit codes:
+  0  nothing is listed under Degraded
+  1  neither an agent nor pinned tables could be read, or the agent's answer is an error
+  2  the command line is wrong
+  3  something is listed under Degraded; that no agent runs is, too
+
+Degraded is what an operator of this node has to mend: a source, a configuration or
+tables that are not in force, services that the tables refuse (Refused), a device
+without the program, replies that are lost, a session that is down. What a Service
+says of itself and cannot be followed (FrontendTaken, InvalidAddress, NoEndpoints …)
+is listed with its reason and is not degraded: the node is well, and its exit code
+must not hang on each user's YAML; penstock_service_problems counts it. A document
+that cannot be read at all is degraded. Warnings are never.`,
 		Example: `  penstock status
   penstock status -o json | jq -r '.vips[] | select(.announced | not) | "\(.vip) \(.reason)"'
   penstock status > /dev/null || echo "this node wants a look"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := askOrRead(cmd.Context(), c,
-				func(ctx context.Context, a *api.Client) (api.Status, error) { return a.Status(ctx) }, pinnedStatus)
+				func(ctx context.Context, a *api.Client) (api.Status, error) { return a.Status(ctx) }, c.pinnedStatus)
 			if err != nil {
 				return err
 			}
@@ -45,13 +61,15 @@ something is wrong, 0 that nothing is.`,
 }
 
 // pinnedStatus is what the tables say of a node whose agent does not run.
-func pinnedStatus(v view) (api.Status, error) {
+func (c *cli) pinnedStatus(v view) (api.Status, error) {
 	services, err := v.Services()
 	flows, flowsErr := v.Flows()
+	usage, usageErr := v.Usage()
+	_, bpffs := c.places()
 	s := api.Status{
 		Version: version, State: api.Stopped,
 		Source:   api.SourceStatus{Problems: []desired.Problem{}},
-		Datapath: api.DatapathStatus{Loaded: true, Flows: flows, Interfaces: []api.InterfaceStatus{}},
+		Datapath: api.DatapathStatus{Loaded: true, Pins: bpffs, Flows: flows, Usage: usage, Interfaces: c.pinned(bpffs)},
 		BGP:      api.BGPStatus{Peers: []bgp.PeerState{}},
 		VIPs:     []api.VIPStatus{}, Services: []api.ServiceStatus{}, Reasons: []desired.ServiceReason{},
 		NotReady: []string{"agent is not running"}, Degraded: []string{"agent is not running"}, Warnings: []string{},
@@ -59,7 +77,12 @@ func pinnedStatus(v view) (api.Status, error) {
 	for _, svc := range services {
 		s.Services = append(s.Services, pinnedService(svc))
 	}
-	return s, errors.Join(err, flowsErr)
+	for _, i := range s.Datapath.Interfaces {
+		if !i.Attached {
+			s.Degraded = append(s.Degraded, fmt.Sprintf("interface %s is not attached: %s", i.Name, i.Error))
+		}
+	}
+	return s, errors.Join(err, flowsErr, usageErr)
 }
 
 func pinnedService(s maps.ServiceStatus) api.ServiceStatus {
@@ -85,10 +108,13 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%-11s"+format+"\n", append([]any{name + ":"}, args...)...)
 	}
-	flows := fmt.Sprintf("services: %d, flow entries: %d of %d", len(s.Services), s.Datapath.Flows.Entries, s.Datapath.Flows.Capacity)
+	d := s.Datapath
+	flows := fmt.Sprintf("services: %d, flows: %d of %d", len(s.Services), d.Flows.Entries/2, d.Flows.Capacity/2) // a flow has two entries
+	tables := fmt.Sprintf("rows: %s, backends: %s, frontends: %s", fill(d.Usage.Rows), fill(d.Usage.Backends), fill(d.Usage.Frontends))
 	if s.State == api.Stopped {
 		line("Agent", "not running")
 		line("Data path", "%s", flows)
+		line("Tables", "%s", tables)
 		return
 	}
 	line("Agent", "%s on %s for %s, version %s", s.State, s.Node, age(now, s.Since), s.Version)
@@ -99,11 +125,14 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 	line("Ready", "%s", ready)
 	line("Config", "%s", configState(s.Config, now))
 	line("Source", "%s, %s", s.Source.Name, sourceState(s.Source, now))
-	switch {
-	case !s.Datapath.Loaded:
+	if d.Loaded {
+		line("Data path", "%s, schema %s", flows, d.Schema)
+		line("Tables", "%s", tables)
+	} else {
 		line("Data path", "not loaded")
-	default:
-		line("Data path", "%s, schema %s", flows, s.Datapath.Schema)
+	}
+	if d.Program.Compiled {
+		line("Program", "%s", programState(d.Program))
 	}
 	up := 0
 	for _, p := range s.BGP.Peers {
@@ -122,6 +151,17 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 		took := time.Duration(s.Sync.Duration * float64(time.Second)).Round(10 * time.Microsecond)
 		line("Last sync", "%s ago, took %s", age(now, s.Sync.At), took)
 	}
+}
+
+func fill(f maps.Fill) string { return fmt.Sprintf("%d of %d", f.Used, f.Total) }
+
+func programState(p api.ProgramStatus) string {
+	from := cmp.Or(p.Sources, "the sources in this binary")
+	text := fmt.Sprintf("compiled on this node from %s, digest %s", from, p.Digest)
+	if p.Changed {
+		text += ", which are not those of this binary"
+	}
+	return text
 }
 
 func configState(s api.ConfigStatus, now time.Time) string {
@@ -184,39 +224,50 @@ func printVIPs(w io.Writer, s api.Status) error {
 	}
 	fmt.Fprintln(w)
 	t := newTable(w, "VIP", "ANNOUNCED", "REASON", "SERVICES", "DETAIL")
+	var rows [][]string
 	for _, v := range s.VIPs {
-		reason := string(v.Reason)
+		services := servicesOf(s, v)
+		reason, detail := string(v.Reason), v.Detail
 		if v.Announced {
 			reason = ""
+		} else if explained(s, services, reason) {
+			detail = "" // it is in the next table
 		}
-		t.row(v.VIP.String(), yesNo(v.Announced), reason, list(v.Services), v.Detail)
+		rows = append(rows, []string{v.VIP.String(), yesNo(v.Announced), reason, list(services), detail})
+	}
+	for _, r := range collapse(rows, 2) {
+		t.row(r...)
 	}
 	return t.flush()
 }
 
-// printTrouble lists what is not in force.
-func printTrouble(w io.Writer, s api.Status) error {
-	var rows [][]string
-	for _, svc := range s.Services {
-		if svc.Error != "" {
-			rows = append(rows, []string{svc.Name, "Refused", svc.Error})
+// servicesOf names the Kubernetes Services that have a frontend on a VIP.
+func servicesOf(s api.Status, v api.VIPStatus) []string {
+	var names []string
+	add := func(table string) {
+		if whole, _, _ := strings.Cut(table, ":"); !slices.Contains(names, whole) {
+			names = append(names, whole)
 		}
 	}
-	for _, r := range s.Reasons {
-		rows = append(rows, []string{strings.TrimSpace(r.Service + " " + r.Subject), string(r.Reason), r.Detail})
+	for _, name := range v.Services {
+		add(name)
 	}
-	for _, p := range s.Source.Problems {
-		rows = append(rows, []string{"", "SourceProblem", p.String()})
+	for _, svc := range s.Services {
+		if slices.ContainsFunc(svc.Frontends, func(f maps.Frontend) bool { return f.VIP == v.VIP }) {
+			add(svc.Name)
+		}
 	}
-	if len(rows) == 0 {
-		return nil
+	return names
+}
+
+// explained tells whether the reason is told of one of the Services as well.
+func explained(s api.Status, services []string, reason string) bool {
+	if reason == string(api.Refused) {
+		return true
 	}
-	fmt.Fprintln(w)
-	t := newTable(w, "OBJECT", "REASON", "DETAIL")
-	for _, r := range rows {
-		t.row(r...)
-	}
-	return t.flush()
+	return slices.ContainsFunc(s.Reasons, func(r desired.ServiceReason) bool {
+		return string(r.Reason) == reason && slices.Contains(services, r.Service)
+	})
 }
 
 func printList(w io.Writer, title string, items []string) {

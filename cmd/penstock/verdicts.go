@@ -23,9 +23,10 @@ func (c *cli) verdictsCmd() *cobra.Command {
 		Long: `Show the data path's counters: each packet moves exactly one of them. The name says
 why, the first word of it what became of the packet: pass (to the kernel,
 untouched), forward, reply, icmp, reject, drop or abort. Counters that never moved
-are left out unless --all is given. With --watch the counters that moved are shown
+are left out unless --all is given, which says what each means as well. With --watch the counters that moved are shown
 at each interval, with their rates, until the command is interrupted.`,
 		Example: `  penstock verdicts
+  penstock verdicts --all                     # what does each of them mean?
   penstock verdicts --watch --interval 5s
   penstock verdicts -o json | jq 'map(select(.action == "drop"))'`,
 		Args: cobra.NoArgs,
@@ -40,8 +41,11 @@ at each interval, with their rates, until the command is interrupted.`,
 			if err != nil {
 				return err
 			}
-			shown := moved(nil, counts, all)
-			return c.print(shown, func(w io.Writer) error { return printVerdicts(w, shown) })
+			shown, err := explain(moved(nil, counts, all))
+			if err != nil {
+				return err
+			}
+			return c.print(shown, func(w io.Writer) error { return printVerdicts(w, shown, all) })
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "show counters that did not move too")
@@ -82,10 +86,14 @@ func packetsAt(counts []maps.VerdictCount, i int) uint64 {
 	return counts[i].Packets
 }
 
-func printVerdicts(w io.Writer, counts []maps.VerdictCount) error {
-	t := newTable(w, "VERDICT", "ACTION", "PACKETS", "BYTES")
+func printVerdicts(w io.Writer, counts []verdict, meaning bool) error {
+	header := []string{"VERDICT", "ACTION", "PACKETS", "BYTES", "MEANING"}
+	if !meaning {
+		header = header[:4]
+	}
+	t := newTable(w, header...)
 	for _, v := range counts {
-		t.row(v.Name, v.Action, number(v.Packets), size(v.Bytes))
+		t.row([]string{v.Name, v.Action, number(v.Packets), size(v.Bytes), v.Meaning}[:len(header)]...)
 	}
 	return t.flush()
 }
