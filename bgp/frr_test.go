@@ -1,6 +1,7 @@
 package bgp_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -174,6 +175,9 @@ func TestWrongASN(t *testing.T) {
 		fixture.Wait(t, 20*time.Second, "the reason of "+name, func() error {
 			if got := s.peer(name); got.State == bgp.Established || !strings.Contains(strings.ToLower(got.DownReason), strings.ToLower(want)) {
 				return fmt.Errorf("%s, %q", got.State, got.DownReason)
+			}
+			if lines(strings.ToLower(s.proc.Output()), "level=warn", "peer="+name, strings.ToLower(want)) == 0 {
+				return errors.New("the log does not say so")
 			}
 			return nil
 		})

@@ -14,6 +14,7 @@ type history struct {
 	since       time.Time
 	lost        string // why the last established session ended
 	obstacle    string // why no session came up since
+	told        string // the reason that was last told; empty once a session is up
 	flaps       uint32
 	changed     func()
 }
@@ -25,14 +26,16 @@ func newHistory(now time.Time, changed func()) *history {
 // up records that the session is established.
 func (h *history) up(now time.Time) {
 	h.mu.Lock()
-	h.established, h.since, h.obstacle = true, now, ""
+	h.established, h.since, h.obstacle, h.told = true, now, "", ""
 	h.mu.Unlock()
 	h.changed()
 }
 
-// down records that the session, or the attempt to open it, ended.
-func (h *history) down(now time.Time, reason string) {
+// down records that the session, or the attempt to open it, ended, and reports whether the reason is
+// news: attempts go on every few seconds, and most end like the one before.
+func (h *history) down(now time.Time, reason string) (news bool) {
 	h.mu.Lock()
+	news, h.told = reason != h.told, reason
 	if h.established {
 		h.established, h.since, h.lost, h.obstacle = false, now, reason, ""
 		h.flaps++
@@ -41,6 +44,7 @@ func (h *history) down(now time.Time, reason string) {
 	}
 	h.mu.Unlock()
 	h.changed()
+	return news
 }
 
 // fill adds what is known to a state.

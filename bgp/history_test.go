@@ -18,17 +18,26 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	check(1, PeerState{Since: at(0)})
-	h.down(at(2), "refused")
+	told := func(now int, reason string, want bool) {
+		t.Helper()
+		if got := h.down(at(now), reason); got != want {
+			t.Errorf("%q after %d s is news: %v", reason, now, got)
+		}
+	}
+	told(2, "refused", true)
+	told(3, "refused", false)
 	check(3, PeerState{Since: at(0), DownReason: "refused"})
 	h.up(at(4))
 	check(9, PeerState{Since: at(4), Uptime: 5 * time.Second})
-	h.down(at(10), "hold timer expired")
+	told(10, "hold timer expired", true)
 	check(11, PeerState{Since: at(10), DownReason: "hold timer expired", Flaps: 1})
-	h.down(at(12), "refused")
+	told(12, "refused", true)
+	told(12, "refused", false)
 	check(13, PeerState{Since: at(10), DownReason: "refused", Flaps: 1})
 	// Up again, the reason of the loss is still worth knowing and that of the attempts is not.
 	h.up(at(14))
 	check(15, PeerState{Since: at(14), Uptime: time.Second, DownReason: "hold timer expired", Flaps: 1})
+	told(16, "refused", true)
 }
 
 func TestReasonTexts(t *testing.T) {

@@ -32,6 +32,8 @@ var harmless = []string{
 	"received notification",
 	"failed to send",
 	"Can't find the neighbor",
+	// Said of every router that did not restart itself.
+	"restart flag is not set",
 }
 
 var (
@@ -50,7 +52,7 @@ func (l *logger) Debug(msg string, fields gobgp.Fields) {
 	case "state changed":
 		l.stateChanged(fmt.Sprint(fields["old"]), fmt.Sprint(fields["new"]), fmt.Sprint(fields["reason"]))
 	case "failed to connect":
-		l.history.down(time.Now(), connectText(fmt.Sprint(fields["Error"]), l.password))
+		l.failed(connectText(fmt.Sprint(fields["Error"]), l.password))
 	}
 	l.write(slog.LevelDebug, msg, fields)
 }
@@ -65,11 +67,18 @@ func (l *logger) stateChanged(from, to, reason string) {
 		l.history.down(time.Now(), reason)
 		l.log.Warn("BGP session lost", "reason", reason)
 	case from == openConfirm && to == idle && reason == invalidMessage:
-		l.history.down(time.Now(), "the peer refused our OPEN: compare both ASNs with the router's; its log has the reason")
+		l.failed("the peer refused our OPEN: compare both ASNs with the router's; its log has the reason")
 	case from == openSent && to == idle && reason == invalidMessage:
-		l.history.down(time.Now(), "refused the peer's OPEN: "+l.refusal)
+		l.failed("refused the peer's OPEN: " + l.refusal)
 	case to == idle && from != idle:
-		l.history.down(time.Now(), reasonText(reason))
+		l.failed(reasonText(reason))
+	}
+}
+
+// failed says why an attempt to open the session ended, once for attempts that end alike.
+func (l *logger) failed(reason string) {
+	if l.history.down(time.Now(), reason) {
+		l.log.Warn("BGP session does not come up", "reason", reason)
 	}
 }
 

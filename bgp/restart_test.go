@@ -147,6 +147,14 @@ func TestSetPeersLeavesOthersAlone(t *testing.T) {
 	peers := slices.Clone(all.Peers[:3])
 	peers[2].HoldTime = 6 * time.Second
 	s.call("SetPeers", append(peers, all.Peers[4:]...))
+	for name, reason := range map[string]string{"tor2-v4": "configuration changed", "tor2-v6": "removed"} {
+		if lines(s.proc.Output(), "level=INFO", "BGP session closed", "peer="+name, reason) != 1 {
+			t.Errorf("the log does not say once that %s was closed because it was %s", name, reason)
+		}
+	}
+	if lines(s.proc.Output(), "level=WARN", "session lost") != 0 {
+		t.Errorf("what was asked for is warned of:\n%s", s.proc.Output())
+	}
 	waitFIB(t, l.tors[1], vipA6)
 	waitFIB(t, l.tors[2], vipA4, "lb1")
 	waitFIB(t, l.tors[2], vipA6, "lb1")

@@ -157,30 +157,41 @@ func (s *Speaker) closeUnwanted(ctx context.Context) error {
 	for _, p := range s.peers {
 		wanted[p.Address] = p
 	}
-	var unwanted []*session
+	unwanted := map[*session]string{}
 	for addr, session := range s.sessions {
-		if p, ok := wanted[addr]; !ok || !reflect.DeepEqual(session.peer, p) {
-			unwanted = append(unwanted, session)
-			delete(s.sessions, addr)
+		p, ok := wanted[addr]
+		switch {
+		case !ok:
+			unwanted[session] = "peer removed from the configuration"
+		case !reflect.DeepEqual(session.peer, p):
+			unwanted[session] = "peer's configuration changed"
+		default:
+			continue
 		}
+		delete(s.sessions, addr)
 	}
 	s.mu.Unlock()
 	return s.closeAll(ctx, unwanted)
 }
 
-func (s *Speaker) closeAll(ctx context.Context, sessions []*session) error {
-	errs := make([]error, len(sessions))
-	var closing sync.WaitGroup
-	for i, session := range sessions {
-		closing.Go(func() {
-			if err := session.close(ctx); err != nil {
-				errs[i] = fmt.Errorf("close session to BGP peer %s: %w", session.peer.Name, err)
+// closeAll ends sessions at the same time, each for its reason.
+func (s *Speaker) closeAll(ctx context.Context, sessions map[*session]string) error {
+	errs := make(chan error, len(sessions))
+	for session, reason := range sessions {
+		go func() {
+			err := session.close(ctx)
+			if err != nil {
+				err = fmt.Errorf("close session to BGP peer %s: %w", session.peer.Name, err)
 			}
-			s.log.Info("BGP session closed", "peer", session.peer.Name, "address", session.peer.Address)
-		})
+			s.log.Info("BGP session closed", "peer", session.peer.Name, "address", session.peer.Address, "reason", reason)
+			errs <- err
+		}()
 	}
-	closing.Wait()
-	return errors.Join(errs...)
+	var all []error
+	for range sessions {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
 }
 
 // reconcile gives every session the wanted paths and opens those that are missing.
@@ -234,7 +245,10 @@ func (s *Speaker) Stop(ctx context.Context, mode StopMode) error {
 		return nil
 	}
 	s.mu.Lock()
-	sessions := slices.Collect(maps.Values(s.sessions))
+	sessions := map[*session]string{}
+	for _, session := range s.sessions {
+		sessions[session] = "drained"
+	}
 	clear(s.sessions)
 	clear(s.paths)
 	s.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,17 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
+}
+
+// lines counts those that hold all the words.
+func lines(text string, words ...string) int {
+	n := 0
+	for line := range strings.Lines(text) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			n++
+		}
+	}
+	return n
 }
 
 // Nothing listens on the peer's address: the state says so, Changed tells, the password stays out of the
@@ -65,6 +77,16 @@ func TestUnreachablePeer(t *testing.T) {
 	case <-s.Changed():
 	case <-time.After(5 * time.Second):
 		t.Error("Changed did not tell of the failed connection")
+	}
+	// The log says why, once.
+	fixture.Wait(t, 20*time.Second, "the next attempt", func() error {
+		if n := lines(log.String(), "level=DEBUG", "failed to connect", "peer=nobody"); n < 2 {
+			return fmt.Errorf("%d attempts", n)
+		}
+		return nil
+	})
+	if n := lines(log.String(), "level=WARN", "does not come up", "connection refused", "peer=nobody"); n != 1 {
+		t.Errorf("the reason is in the log %d times:\n%s", n, log.String())
 	}
 	if routes := s.Routes(); len(routes) != 1 || len(routes[0].Peers) != 0 {
 		t.Errorf("routes without a session: %+v", routes)
