@@ -55,6 +55,7 @@ type Agent struct {
 	reconciler   *reconciler
 	attachments  *attachments
 	ledger       *ledger
+	remarks      *ledger // what is as it should be, such as Services of another class
 	backoff      backoff
 	retry        *time.Timer
 	peersPending bool // the speaker has yet to take cfg's peers
@@ -78,7 +79,8 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 	now := time.Now()
 	return &Agent{
 		deps: deps, log: log, booted: cfg, cfg: cfg,
-		ledger:    newLedger(log),
+		ledger:    newLedger(log, slog.LevelWarn),
+		remarks:   newLedger(log, slog.LevelDebug),
 		announced: map[string]verdict{},
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Since: now, State: api.Starting,

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"log/slog"
 	"time"
 )
@@ -9,6 +10,7 @@ import (
 // gone, and not in every pass between.
 type ledger struct {
 	log   *slog.Logger
+	level slog.Level // of a problem that appears
 	known map[problem]string
 	now   map[problem]string
 }
@@ -16,8 +18,8 @@ type ledger struct {
 // problem is what something is wrong with: a kind, as in "service", and a name.
 type problem struct{ kind, name string }
 
-func newLedger(log *slog.Logger) *ledger {
-	return &ledger{log: log, known: map[problem]string{}, now: map[problem]string{}}
+func newLedger(log *slog.Logger, level slog.Level) *ledger {
+	return &ledger{log: log, level: level, known: map[problem]string{}, now: map[problem]string{}}
 }
 
 // note records a problem of the pass under way.
@@ -27,12 +29,12 @@ func (l *ledger) note(kind, name, text string) { l.now[problem{kind, name}] = te
 func (l *ledger) settle() {
 	for p, text := range l.now {
 		if l.known[p] != text {
-			l.log.Warn("problem", p.kind, p.name, "err", text)
+			l.log.Log(context.Background(), l.level, "problem", p.kind, p.name, "err", text)
 		}
 	}
 	for p := range l.known {
 		if _, still := l.now[p]; !still {
-			l.log.Info("problem solved", p.kind, p.name)
+			l.log.Log(context.Background(), min(l.level, slog.LevelInfo), "problem solved", p.kind, p.name)
 		}
 	}
 	l.known, l.now = l.now, map[problem]string{}

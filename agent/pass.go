@@ -96,7 +96,11 @@ func (a *Agent) schedule(failed bool) time.Time {
 // report logs what is new since the last pass. The source logs its own problems.
 func (a *Agent) report(want desired.State, out outcome, peersErr error) {
 	for _, r := range want.Reasons {
-		a.ledger.note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))
+		book := a.ledger
+		if r.Reason == desired.OtherClass {
+			book = a.remarks
+		}
+		book.note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))
 	}
 	for name, err := range a.reconciler.failed {
 		a.ledger.note("service", name, err.Error())
@@ -113,6 +117,7 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error) {
 		a.ledger.note("service", b.Service+" by "+b.Interface, b.Text)
 	}
 	a.ledger.settle()
+	a.remarks.settle()
 	a.reportVIPs(out.vips)
 }
 
@@ -126,7 +131,11 @@ func (a *Agent) reportVIPs(vips []verdict) {
 		case v.announced && !before.announced:
 			a.log.Info("VIP announced", "vip", vip)
 		case !v.announced && (!known || before.Reason != v.Reason):
-			a.log.Info("VIP not announced", "vip", vip, "reason", v.Reason, "detail", v.Detail)
+			about := []any{"vip", vip, "reason", v.Reason}
+			if v.Detail != "" {
+				about = append(about, "detail", v.Detail)
+			}
+			a.log.Info("VIP not announced", about...)
 		}
 	}
 	for vip := range a.announced {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/maps"
 )
 
 func TestShutdown(t *testing.T) {
@@ -92,5 +94,36 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		l.is("failed", "tables.Close", "datapath.Close")
+	})
+}
+
+func TestShutdownSolvesNoProblem(t *testing.T) {
+	run(t, "attach", func(t *testing.T, l *lab) {
+		l.cfg.Datapath.Interfaces = []string{"eth0", "eth1"}
+		l.ifindex["eth5"] = 5
+		second := *l.snapshot.Slices[0].Endpoints[0].DeepCopy()
+		second.Addresses = []string{"10.1.0.5"}
+		l.snapshot.Slices[0].Endpoints = append(l.snapshot.Slices[0].Endpoints, second)
+		l.hops = map[netip.Addr]maps.NextHop{netip.MustParseAddr("10.1.0.5"): {Ifindex: 5}}
+		l.start()
+		if log := l.logged(); !strings.Contains(log, "step=attach") || !strings.Contains(log, "by eth5") {
+			t.Errorf("logged\n%s", log)
+		}
+		l.stop()
+		if log := l.logged(); strings.Contains(log, "problem") || strings.Contains(log, `detail=""`) {
+			t.Errorf("while it ended it logged\n%s", log)
+		}
+	})
+}
+
+func TestServicesOfAnotherClassAreNoProblem(t *testing.T) {
+	run(t, "class", func(t *testing.T, l *lab) {
+		other := "example.com/cloud"
+		l.snapshot.Services[0].Spec.LoadBalancerClass = &other
+		l.start()
+		if log := l.logged(); strings.Contains(log, "OtherClass") {
+			t.Errorf("logged\n%s", log)
+		}
+		l.stop()
 	})
 }

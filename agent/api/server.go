@@ -122,7 +122,7 @@ func listenUnix(path string) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		if err := removeStale(path); err != nil {
+		if _, err := RemoveStale(path); err != nil {
 			return nil, err
 		}
 		l, err = net.Listen("unix", path)
@@ -136,28 +136,31 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStale removes a socket that nobody listens on.
-func removeStale(path string) error {
+// RemoveStale removes a socket that nobody listens on, and says whether there was
+// one. One that somebody listens on, and a file that is none, are errors.
+func RemoveStale(path string) (removed bool, err error) {
 	info, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Errorf("look at API socket: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("look at API socket: %w", err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("API socket %s: a file that is not a socket is in the way; remove it or set another path", path)
+		return false, fmt.Errorf("API socket %s: a file that is not a socket is in the way; remove it or set another path", path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
-		return errors.Join(
+		return false, errors.Join(
 			fmt.Errorf("API socket %s is served by a running agent; stop that one or set another path", path),
 			conn.Close())
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("API socket %s is in use: %w", path, err)
+		return false, fmt.Errorf("API socket %s is in use: %w", path, err)
 	}
 	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("remove stale API socket: %w", err)
+		return false, fmt.Errorf("remove stale API socket: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 // listenLoopback refuses addresses that other machines could reach: the API has

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -29,16 +30,21 @@ and --datapath-bpffs.
 SIGTERM drains: routes are withdrawn, and the agent waits until traffic has ceased.
 With 'shutdown: restart' it leaves the routes to BGP graceful restart. Either way
 the program stays attached and goes on forwarding; 'penstock cleanup' removes it.
+A second signal (Ctrl-C again) ends the agent at once, without waiting for traffic to
+cease: the routers notice by the closed sessions, and those with graceful restart keep
+the routes for bgp.gracefulRestart.restartTime.
 A change of the file is applied by itself; what needs a restart is logged.`,
 		Example: `  penstock agent
   penstock agent --config lab.yaml --interface eth1 --log-level debug
   penstock agent --compile                    # with the node's own clang
   PENSTOCK_SHUTDOWN=restart penstock agent`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	flags := cmd.Flags()
 	flags.SetNormalizeFunc(longFlag)
+	flags.SortFlags = false // the order of the configuration file
 	config.AddFlags(flags)
+	completeValues(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		path, _ := c.configPath()
 		cfg, err := config.Load(path, cmd.Flags())
@@ -77,9 +83,14 @@ func runAgent(ctx context.Context, cfg *config.Config, deps agent.Deps, log *slo
 	// The API serves until the agent has drained.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	signalled := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var g errgroup.Group
+	g.Go(func() error {
+		endAtOnce(signalled, serving, cfg.API.Socket, log, os.Exit)
+		return nil
+	})
 	g.Go(func() error {
 		defer cancel()
 		return server.Run(serving)

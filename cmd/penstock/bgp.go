@@ -26,7 +26,7 @@ and RECEIVED count routes by family; DETAIL is why the session is down or, while
 is up, why the one before it ended.`,
 		Example: `  penstock bgp peers
   penstock bgp peers -o json | jq -e 'all(.state == "established")'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			peers, err := ask(cmd.Context(), c, func(ctx context.Context, a *api.Client) ([]bgp.PeerState, error) { return a.Peers(ctx) })
 			if err != nil {
@@ -59,7 +59,7 @@ func (c *cli) routesCmd() *cobra.Command {
 without a peer waits for a session.`,
 		Example: `  penstock bgp routes
   penstock bgp routes -o json | jq -r '.[].prefix'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			routes, err := ask(cmd.Context(), c, func(ctx context.Context, a *api.Client) ([]bgp.Route, error) { return a.Routes(ctx) })
 			if err != nil {

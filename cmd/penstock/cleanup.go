@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/penstock-lb/penstock/agent/api"
 )
 
 func (c *cli) cleanupCmd() *cobra.Command {
@@ -14,20 +18,33 @@ func (c *cli) cleanupCmd() *cobra.Command {
 		Short: "Stop forwarding: detach the program and remove its pinned tables",
 		Long: `Detach the program from every interface and remove all pinned tables. Forwarding on
 this node ends, and with it every flow through it: drain it first, by ending the
-agent with 'shutdown: drain'. Refused while an agent runs.`,
+agent with 'shutdown: drain', for routers with graceful restart keep the routes of a
+node that ends otherwise for bgp.gracefulRestart.restartTime. A socket that an agent
+left behind is removed as well. Refused while an agent runs.`,
 		Example: "  systemctl stop penstock && penstock cleanup",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, bpffs := c.places()
+			socket, bpffs := c.places()
 			devices, err := c.cleanup(bpffs)
+			if errors.Is(err, syscall.EWOULDBLOCK) {
+				return fmt.Errorf("an agent runs on %s: stop the agent first (systemctl stop penstock)", bpffs)
+			}
 			for _, d := range devices {
 				fmt.Fprintf(c.stdout, "detached from %s\n", d)
 			}
 			if err != nil {
 				return fmt.Errorf("clean up %s: %w", bpffs, err)
 			}
-			_, err = fmt.Fprintf(c.stdout, "nothing is pinned under %s any more\n", bpffs)
-			return err
+			fmt.Fprintf(c.stdout, "nothing is pinned under %s any more\n", bpffs)
+			if removed, err := api.RemoveStale(socket); err != nil {
+				c.mention("%v", err) // no reason to fail: it may be a socket of another agent
+			} else if removed {
+				fmt.Fprintf(c.stdout, "removed %s, which nobody listens on\n", socket)
+			}
+			if len(devices) > 0 {
+				c.mention("warning: if the agent did not drain, routers with graceful restart keep this node's routes for restartTime (bgp.gracefulRestart.restartTime, 2m by default) and send here in vain")
+			}
+			return nil
 		},
 	}
 }
@@ -37,7 +54,7 @@ func (c *cli) versionCmd() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  penstock version -o json | jq -r .version",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := struct {
 				Version  string `json:"version"`

@@ -7,12 +7,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,6 +166,7 @@ func crowded() api.Status {
 	s.Reasons = append(s.Reasons,
 		desired.ServiceReason{Service: "default/six", Subject: "port a/tcp/ipv6", Reason: desired.NoEndpoints, Detail: "x"},
 		desired.ServiceReason{Service: "default/six", Subject: "port b/tcp/ipv6", Reason: desired.NoEndpoints, Detail: "y"},
+		desired.ServiceReason{Service: "default/six", Subject: "port c/tcp/ipv6", Reason: desired.PortNotFound, Detail: "z"},
 		desired.ServiceReason{Service: "default/taken", Subject: "192.0.2.1:80/tcp", Reason: desired.FrontendTaken, Detail: "Service default/web has it"})
 	s.Assess()
 	return s
@@ -279,6 +284,7 @@ func TestGolden(t *testing.T) {
 		{"help-bgp", testNode(), false, "bgp", exitOK},
 		{"usage-unknown-command", testNode(), false, "statsu", exitUsage},
 		{"usage-unknown-subcommand", testNode(), false, "bgp sessions", exitUsage},
+		{"usage-mistyped-subcommand", testNode(), false, "bgp route", exitUsage},
 		{"usage-unknown-flag", testNode(), false, "status --what", exitUsage},
 		{"usage-format", testNode(), false, "status -o yaml", exitUsage},
 		{"usage-argument", testNode(), false, "status now", exitUsage},
@@ -339,6 +345,102 @@ func TestSourcesAreNotOverwritten(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(filepath.Join(dir, "nat.h")); string(b) != "mine" {
 		t.Errorf("a file was overwritten: %q", b)
+	}
+}
+
+func TestCleanupWhileAnAgentRuns(t *testing.T) {
+	n := testNode()
+	n.viewErr = fmt.Errorf("in use: %w", syscall.EWOULDBLOCK)
+	if code, _, stderr := call(t, n, true, "cleanup"); code != exitError || !strings.Contains(stderr, "stop the agent first (systemctl stop penstock)") {
+		t.Errorf("%d, %q", code, stderr)
+	}
+}
+
+func TestCleanupRemovesAStaleSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "stale.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	code := run(t.Context(), []string{"cleanup", "--socket", socket, "--bpffs", "/pins"}, env{
+		stdout: &out, stderr: io.Discard, cleanup: func(string) ([]string, error) { return nil, nil },
+	})
+	if _, err := os.Stat(socket); code != exitOK || !errors.Is(err, os.ErrNotExist) || !strings.Contains(out.String(), socket) {
+		t.Errorf("%d, %q, socket: %v", code, out.String(), err)
+	}
+}
+
+func TestSecondSignal(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "agent.sock")
+	if err := os.WriteFile(socket, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, first := context.WithCancel(t.Context())
+	done, end := context.WithCancel(t.Context())
+	exited := make(chan int)
+	go endAtOnce(ctx, done, socket, slog.New(slog.DiscardHandler), func(code int) { exited <- code })
+	signal.Ignore(os.Interrupt) // until endAtOnce asks for it
+	defer signal.Reset(os.Interrupt)
+	first()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for code := -1; code < 0; {
+		select {
+		case code = <-exited:
+			if _, err := os.Stat(socket); code != exitError || !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("exit code %d, socket: %v", code, err)
+			}
+		case <-again.C:
+			if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	end()
+}
+
+func TestNoSecondSignal(t *testing.T) {
+	done, end := context.WithCancel(t.Context())
+	end()
+	endAtOnce(t.Context(), done, "/nonexistent", slog.New(slog.DiscardHandler), func(int) { t.Error("ended") })
+	endAtOnce(done, done, "/nonexistent", slog.New(slog.DiscardHandler), func(int) { t.Error("ended") })
+}
+
+func TestFlagValues(t *testing.T) {
+	for name, values := range flagValues {
+		for _, v := range append(values, "nonsense") {
+			c := &cli{env: env{stdout: io.Discard, stderr: io.Discard}}
+			cmd, rest, err := c.root().Find([]string{"agent", "--" + name, v})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.ParseFlags(rest); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := config.Load("", cmd.Flags()); (err == nil) != (v != "nonsense") {
+				t.Errorf("--%s %s: %v", name, v, err)
+			}
+			if _, there := cmd.GetFlagCompletionFunc(name); !there {
+				t.Errorf("--%s is not completed", name)
+			}
+		}
+	}
+}
+
+func TestFlagsAreInTheOrderOfTheFile(t *testing.T) {
+	_, stdout, _ := call(t, testNode(), false, "agent", "--help")
+	last := -1
+	for _, flag := range []string{"--node ", "--source-directory ", "--datapath-interfaces ", "--nat-ports ", "--bgp-asn ", "--log-format "} {
+		at := strings.Index(stdout, "  "+flag)
+		if at <= last {
+			t.Errorf("%s is at %d, after %d", flag, at, last)
+		}
+		last = at
 	}
 }
 

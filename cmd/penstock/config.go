@@ -20,7 +20,7 @@ func (c *cli) configDefaultCmd() *cobra.Command {
 		Use:     "default",
 		Short:   "Print every key with its default and meaning, as a file to begin with",
 		Example: "  penstock config default > /etc/penstock/penstock.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.WriteString(c.stdout, config.DefaultFile())
 			return err
@@ -33,7 +33,7 @@ func (c *cli) configKeysCmd() *cobra.Command {
 		Use:     "keys",
 		Short:   "Print every key with its default and meaning, as a Markdown table",
 		Example: "  penstock config keys | grep nat",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE:    func(*cobra.Command, []string) error { return config.WriteTable(c.stdout) },
 	}
 }

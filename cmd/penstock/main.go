@@ -24,7 +24,7 @@ var version = "unknown"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once; see endAtOnce for the agent
 	os.Exit(run(ctx, os.Args[1:], env{
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,

@@ -42,7 +42,7 @@ that cannot be read at all is degraded. Warnings are never.`,
 		Example: `  penstock status
   penstock status -o json | jq -r '.vips[] | select(.announced | not) | "\(.vip) \(.reason)"'
   penstock status > /dev/null || echo "this node wants a look"`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := askOrRead(cmd.Context(), c,
 				func(ctx context.Context, a *api.Client) (api.Status, error) { return a.Status(ctx) }, c.pinnedStatus)

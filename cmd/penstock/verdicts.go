@@ -29,7 +29,7 @@ at each interval, with their rates, until the command is interrupted.`,
   penstock verdicts --all                     # what does each of them mean?
   penstock verdicts --watch --interval 5s
   penstock verdicts -o json | jq 'map(select(.action == "drop"))'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if interval <= 0 {
 				return fmt.Errorf("--interval %s: give more than 0", interval)
