@@ -23,11 +23,11 @@ import (
 	"github.com/penstock-lb/penstock/test/fixture"
 )
 
-const (
-	prefix = "penstock-demo-"      // of namespaces and of directories for short-lived files
-	runDir = "/run/penstock-demo"  // what lasts as long as the network: configuration, manifests, sockets
-	upMark = runDir + "/left-up"   // made by up: the network is to stay
-	lock   = "@" + "penstock-demo" // abstract socket: vanishes with its process
+// Set once, from the flag -name, so that a test can have a network of its own.
+var (
+	prefix string // of namespaces and of directories for short-lived files
+	runDir string // what lasts as long as the network: configuration, manifests, sockets
+	upMark string // made by up: the network is to stay
 )
 
 func main() {
@@ -43,13 +43,16 @@ func main() {
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	binary := flags.String("penstock", "bin/penstock", "the binary to show")
+	name := flags.String("name", "penstock-demo", "what namespaces and directories are called")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	prefix, runDir = *name+"-", "/run/"+*name
+	upMark = filepath.Join(runDir, "left-up")
 	if os.Geteuid() != 0 {
 		return errors.New("needs root, for network namespaces and XDP: run it with sudo")
 	}
-	alone, err := net.Listen("unix", lock)
+	alone, err := net.Listen("unix", "@"+*name) // vanishes with its process
 	if err != nil {
 		return errors.New("another demo is running; wait for its end")
 	}

@@ -225,9 +225,9 @@ func stepLook(l *lab) {
 	l.must(err)
 	l.say.output(lb.Name, "penstock backends", out, 12)
 	command, out := l.bpftool(lb, "frontends",
-		`.[].formatted | {vip: .key.vip[""].bytes, port: .key.port, proto: .key.proto, table: .value}`)
+		`.[].formatted | {vip: .key.vip[""].bytes, port: .key.port, proto: .key.proto, value}`)
 	l.say.output(lb.Name, command, out, 8)
-	if !strings.Contains(out, "[0,0,0,0,0,0,0,0,0,0,255,255,198,51,100,80]") || !strings.Contains(out, `"mask":`) {
+	if !strings.Contains(out, "[0,0,0,0,0,0,0,0,0,0,255,255,198,51,100,80]") || !strings.Contains(out, `"service":`) {
 		l.Fatalf("the kernel's frontends lack %s by its name: %s", vip4, out)
 	}
 	l.say.ok("It is well (exit code 0), and its maps explain themselves")

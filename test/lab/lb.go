@@ -53,6 +53,7 @@ func newLB(tb fixture.TB, l *Lab, n int, binary string, opts Options) *LB {
 		tb.Fatalf("manifests of %s: %v", b.Name, err)
 	}
 	text := fmt.Sprintf(`node: %s
+vips: [198.51.100.0/24, "2001:db8:100::/64"]
 source: {directory: %s}
 datapath: {interfaces: %s, mode: %s, bpffs: %s, seed: lab}
 bgp:
