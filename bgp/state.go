@@ -25,8 +25,8 @@ type PeerState struct {
 	State   SessionState `json:"state"`
 	// Since is when the session came up or went down, or when the peer was configured.
 	Since time.Time `json:"since"`
-	// Uptime is 0 unless established; nanoseconds in JSON.
-	Uptime time.Duration `json:"uptime"`
+	// Uptime is 0 unless established; uptimeSeconds in JSON.
+	Uptime time.Duration `json:"-"`
 	// DownReason is why the session is not up or, while it is up, why the one before it ended.
 	DownReason string `json:"downReason,omitempty"`
 	// Flaps counts the established sessions that ended.
