@@ -3,6 +3,9 @@ package agent
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,6 +51,54 @@ func TestKernel(t *testing.T) {
 		}
 		_, err := k.Ifindex("eth1")
 		return err
+	})
+	_, noVLAN := node.Output("ip", "link", "add", "link", "eth0", "name", "eth0.7", "type", "vlan", "id", "7")
+	_, noBond := node.Output("ip", "link", "add", "bond7", "type", "bond")
+	t.Logf("left out where the kernel has no such devices: VLAN %v, bond %v", noVLAN, noBond)
+	if noBond == nil {
+		node.Run(t, "ip", "link", "set", "eth2", "down")
+		node.Run(t, "ip", "link", "set", "eth2", "master", "bond7")
+	}
+	in("devices", func(k Kernel) error {
+		index := func(name string) int {
+			i, err := k.Ifindex(name)
+			if err != nil {
+				t.Error(err)
+			}
+			return i
+		}
+		devices := map[string]DeviceInfo{"eth1": {Name: "eth1"}}
+		if noVLAN == nil {
+			devices["eth0.7"] = DeviceInfo{Name: "eth0.7", Lower: index("eth0"), VLAN: 7}
+		}
+		if noBond == nil {
+			devices["eth2"] = DeviceInfo{Name: "eth2", Bond: index("bond7")}
+		}
+		for name, want := range devices {
+			if got, err := k.Device(index(name)); err != nil || got != want {
+				t.Errorf("%+v, %v, want %+v", got, err, want)
+			}
+		}
+		if _, err := k.Device(9999); err == nil {
+			t.Error("a device that is not there is no error")
+		}
+		return nil
+	})
+	in("pinned links", func(Kernel) error {
+		pins := t.TempDir()
+		for _, name := range []string{"eth0:7", "eth8"} {
+			if err := os.MkdirAll(filepath.Join(pins, "links", name), 0o755); err != nil {
+				return err
+			}
+		}
+		got := Pinned(pins)
+		if len(got) != 2 || got[0].Name != "eth0.7" || got[0].Attached || got[0].Error == "" || !strings.Contains(got[1].Error, "no such device") {
+			t.Errorf("%+v", got)
+		}
+		if none := Pinned(t.TempDir()); none == nil || len(none) > 0 {
+			t.Errorf("without links: %#v", none)
+		}
+		return nil
 	})
 	in("sysctl", func(k Kernel) error {
 		const key = "net/ipv4/conf/eth0/accept_local"
