@@ -7,6 +7,7 @@
 #include "forward.h"
 #include "fragment.h"
 #include "frontend.h"
+#include "port.h"
 #include "reject.h"
 #include "rewrite.h"
 
