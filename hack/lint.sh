@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-go tool -modfile=hack/tools/go.mod golangci-lint run
+go tool -modfile=hack/tools/go.mod golangci-lint run --allow-parallel-runners
 clang-format-19 --dry-run -Werror bpf/*.[ch] test/bench/*.[ch]
 shellcheck .ci/run hack/*.sh
 hack/drift.sh
