@@ -88,7 +88,7 @@ static __always_inline void parse_extensions(struct xdp_md *ctx, struct packet *
 	for (int i = 0; i < EXTENSIONS_MAX && is_extension(next); i++) {
 		struct ipv6_fragment *h = at(ctx, off, sizeof(*h));
 
-		if (!h || off > L4_MAX) {
+		if (!h || off > L4_MAX || off + sizeof(*h) > p->l3 + p->len) {
 			p->malformed = 1;
 			return;
 		}
@@ -111,7 +111,7 @@ static __always_inline void parse_extensions(struct xdp_md *ctx, struct packet *
 	}
 	p->tuple.proto = next;
 	p->malformed |= is_extension(next) && p->fragment != FRAGMENT_LATER;
-	p->malformed |= off > L4_MAX;
+	p->malformed |= off > L4_MAX || off > p->l3 + p->len;
 	p->l4 = off;
 }
 
