@@ -286,14 +286,14 @@ func flowTable(t *testing.T, seen map[string]bool) {
 	if err := bpf.ExportSources(sources); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(sources, "flow.h")
+	file := filepath.Join(sources, "port.h")
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const insert, fails = "bpf_map_update_elem(&flows, &p->tuple, f, BPF_ANY)", "bpf_map_update_elem(&flows, &p->tuple, f, BPF_EXIST)"
 	if !strings.Contains(string(b), insert) {
-		t.Fatalf("flow.h has no %q", insert)
+		t.Fatalf("port.h has no %q", insert)
 	}
 	if err := os.WriteFile(file, []byte(strings.Replace(string(b), insert, fails, 1)), 0o644); err != nil {
 		t.Fatal(err)
