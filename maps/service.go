@@ -175,7 +175,12 @@ func (t *Tables) resize(s *service, backends int, usable bool) error {
 	if err != nil {
 		return err
 	}
-	s.left, s.region, s.table = s.region, g, nil
+	if s.left.rows == 0 {
+		s.left = s.region
+	} else { // a Sync that failed has not published it
+		t.freed.regions = append(t.freed.regions, s.region)
+	}
+	s.region, s.table = g, nil
 	return nil
 }
 

@@ -318,3 +318,30 @@ func draw(rt *rapid.T, i int) (Service, bool) {
 	s := svc(fmt.Sprint(i), fmt.Sprintf("10.0.0.%d", i), backends...)
 	return s, rapid.Bool().Draw(rt, "there")
 }
+
+// TestResizeTwice stands for a Sync that failed between a new region and its
+// publication, and the next one that wants yet another size: no row is lost.
+func TestResizeTwice(t *testing.T) {
+	const rows = 1 << 15
+	d := open(t, pins(t), rows)
+	defer d.close(t)
+	want := svc("a", "10.0.0.1", "10.1.0.1:80")
+	if err := d.Sync(t.Context(), Want{Services: []Service{want}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, backends := range []int{10, 60} {
+		if err := d.resize(d.services["a"], backends, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, services := range [][]Service{{want}, nil} {
+		if err := d.Sync(t.Context(), Want{Services: services}); err != nil {
+			t.Fatal(err)
+		}
+		check(t, d.Tables)
+	}
+	d.reuse()
+	if _, err := d.regions.take(rows); err != nil {
+		t.Errorf("nothing is wanted, and not all rows are free: %v", err)
+	}
+}
