@@ -11,14 +11,10 @@
  */
 #pragma once
 #include "slot.h"
+#include "tick.h"
 
 #define EARLY_TICKS 2 /* a SYN or FIN is repeated after a second */
 #define RENEW_TICKS 4 /* a second lookup is dear when there are many flows */
-
-static __always_inline __u32 now_tick(void)
-{
-	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
-}
 
 /* other_key gives the key of the other half of flow f; field by field, for a literal would be
  * copied. */
@@ -163,11 +159,6 @@ static __always_inline void track(const struct packet *p, struct flow *f, __u32 
 	} else if (f->state != FLOW_ESTABLISHED && opens(p, f)) {
 		set_state(&p->tuple, f, FLOW_ESTABLISHED, 0, now);
 	}
-}
-
-static __always_inline int is_new_syn(const struct packet *p)
-{
-	return p->tuple.proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 /*

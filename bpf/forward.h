@@ -18,7 +18,7 @@ enum route {
 	ROUTE_TOO_BIG, /* p->hop.mtu says what would fit */
 };
 
-static __noinline enum route fib_route(struct xdp_md *ctx, struct packet *p, const struct addr *src,
+static __noinline enum route fib_route(context *ctx, struct packet *p, const struct addr *src,
 				       const struct addr *dst)
 {
 	struct bpf_fib_lookup fib = {
@@ -62,8 +62,8 @@ static __noinline enum route fib_route(struct xdp_md *ctx, struct packet *p, con
  * route decides how the packet leaves, before anything is written. p->hop comes as
  * the agent resolved it, or zero.
  */
-static __always_inline enum route route(struct xdp_md *ctx, struct packet *p,
-					const struct addr *src, const struct addr *dst)
+static __always_inline enum route route(context *ctx, struct packet *p, const struct addr *src,
+					const struct addr *dst)
 {
 	struct nexthop *hop = &p->hop;
 	enum route r = ROUTE_DIRECT;
@@ -85,7 +85,7 @@ static __always_inline enum route route(struct xdp_md *ctx, struct packet *p,
 }
 
 /* transmit writes the Ethernet header for p->hop in front of the packet. */
-static __always_inline int transmit(struct xdp_md *ctx, struct packet *p)
+static __always_inline int transmit(context *ctx, struct packet *p)
 {
 	const struct nexthop *hop = &p->hop;
 	int header = sizeof(struct ethhdr) + (hop->vlan ? sizeof(struct vlan_tag) : 0);

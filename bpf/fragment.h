@@ -4,7 +4,8 @@
  * Only fragments of packets that concern us are remembered.
  */
 #pragma once
-#include "flow.h"
+#include "packet.h"
+#include "tick.h"
 
 #define FRAGMENT_TICKS 30 /* RFC 791 suggests 15 s for reassembly, Linux takes 30 */
 

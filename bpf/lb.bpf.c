@@ -9,17 +9,21 @@
  *
  * A packet that is not for a VIP leaves as it came.
  */
+#include "xdp.h"
+
+#include "maps.h"
+
 #include "icmp.h"
 #include "nat.h"
 #include "verdict.h"
 
-static __always_inline enum verdict run(struct xdp_md *ctx, struct packet *p)
+static __always_inline enum verdict run(context *ctx, struct packet *p)
 {
 	enum verdict v = VERDICT_PASS_NOT_VIP;
 	__u32 service;
 
 	if (parse(ctx, p)) {
-		p->len = bpf_xdp_get_buff_len(ctx);
+		p->len = frame_len(ctx);
 		return VERDICT_PASS_NOT_IP;
 	}
 	if (is_group_frame(ctx))

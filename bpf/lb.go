@@ -26,9 +26,11 @@ type Config struct {
 	Timeouts        Timeouts
 	UnmatchedReject bool   // answer what has no frontend or backend with an ICMP error
 	ICMPRate        uint32 // ICMP errors per second and CPU
+	TunnelPort      uint16 // of UDP; 0: no tunnels
+	BounceRate      uint32 // bounces that are sent on, per second and CPU
 
 	// Capacities. Pinned maps keep the size that they were made with.
-	MaxFrontends, MaxBackends, MaxRows, MaxFlows uint32
+	MaxFrontends, MaxBackends, MaxRows, MaxFlows, MaxChains, MaxLearned uint32
 }
 
 // PortRange is inclusive at both ends.
@@ -149,6 +151,9 @@ func specFor(cfg Config) (*ebpf.CollectionSpec, error) {
 		lbMapBackendIndices:  cfg.MaxBackends,
 		lbMapBackendCounters: cfg.MaxBackends,
 		lbMapSlots:           cfg.MaxRows / SlotsPerLine,
+		lbMapRanks:           cfg.MaxRows,
+		lbMapChains:          cfg.MaxChains,
+		lbMapLearned:         cfg.MaxLearned,
 		lbMapFlows:           2 * cfg.MaxFlows, // an entry for each direction
 	} {
 		if entries != 0 {
@@ -164,6 +169,8 @@ func specFor(cfg Config) (*ebpf.CollectionSpec, error) {
 		lbVarPortMin:         cfg.Ports.First,
 		lbVarPortCount:       uint32(cfg.Ports.Last-cfg.Ports.First) + 1,
 		lbVarIcmpRate:        cfg.ICMPRate,
+		lbVarTunnelPort:      Htons(cfg.TunnelPort),
+		lbVarBounceRate:      cfg.BounceRate,
 		lbVarUnmatchedReject: cfg.UnmatchedReject,
 		lbVarTimeouts:        cfg.Timeouts.ticks(),
 	} {

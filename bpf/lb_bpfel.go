@@ -25,7 +25,7 @@ type lbBackend struct {
 	Nexthop lbNexthop
 	Service uint32
 	Port    uint16
-	Pad     uint16
+	Tunnel  uint16
 }
 
 type lbBackendCounter struct {
@@ -41,6 +41,18 @@ type lbBackendKey struct {
 	Service uint32
 	Port    uint16
 	Pad     uint16
+}
+
+type lbBudget struct {
+	_    structs.HostLayout
+	Tick uint32
+	Sent uint32
+}
+
+type lbChain struct {
+	_      structs.HostLayout
+	Count  uint32
+	Owners [15]uint32
 }
 
 type lbCounter struct {
@@ -123,6 +135,25 @@ type lbIcmpSender struct {
 	Quote  [128]uint8
 }
 
+type lbLearnedOwner struct {
+	_       structs.HostLayout
+	Backend uint32
+	Service uint32
+}
+
+type lbMember struct {
+	_     structs.HostLayout
+	Flags lbMemberFlags
+}
+
+type lbMemberFlags uint32
+
+const (
+	lbMemberFlagsMEMBER_SELF    lbMemberFlags = 1
+	lbMemberFlagsMEMBER_LB      lbMemberFlags = 2
+	lbMemberFlagsMEMBER_BACKEND lbMemberFlags = 4
+)
+
 type lbNexthop struct {
 	_       structs.HostLayout
 	Ifindex uint32
@@ -140,6 +171,11 @@ type lbPortRange struct {
 	Last  uint16
 }
 
+type lbRank struct {
+	_      structs.HostLayout
+	Owners [4]uint32
+}
+
 type lbRegion struct {
 	_     structs.HostLayout
 	Table uint32
@@ -151,6 +187,7 @@ type lbRegionFlags uint32
 const (
 	lbRegionFlagsREGION_USABLE   lbRegionFlags = 1
 	lbRegionFlagsREGION_AFFINITY lbRegionFlags = 2
+	lbRegionFlagsREGION_NAT      lbRegionFlags = 4
 )
 
 type lbService struct {
@@ -162,6 +199,22 @@ type lbSlotLine struct {
 	_    structs.HostLayout
 	Rows [16]uint32
 }
+
+type lbTunnel struct {
+	_       structs.HostLayout
+	Addr    lbAddr
+	Source  lbAddr
+	Nexthop lbNexthop
+	Flags   lbTunnelFlags
+	Pad     uint32
+}
+
+type lbTunnelFlags uint32
+
+const (
+	lbTunnelFlagsTUNNEL_UP   lbTunnelFlags = 1
+	lbTunnelFlagsTUNNEL_DEAD lbTunnelFlags = 2
+)
 
 type lbTuple struct {
 	_     structs.HostLayout
@@ -180,29 +233,45 @@ const (
 	lbVerdictVERDICT_PASS_NOT_VIP         lbVerdict = 1
 	lbVerdictVERDICT_FORWARD              lbVerdict = 2
 	lbVerdictVERDICT_FORWARD_KERNEL       lbVerdict = 3
-	lbVerdictVERDICT_REPLY                lbVerdict = 4
-	lbVerdictVERDICT_REPLY_KERNEL         lbVerdict = 5
-	lbVerdictVERDICT_ICMP_ECHO            lbVerdict = 6
-	lbVerdictVERDICT_ICMP_FORWARD         lbVerdict = 7
-	lbVerdictVERDICT_ICMP_REPLY           lbVerdict = 8
-	lbVerdictVERDICT_REJECT_PORT          lbVerdict = 9
-	lbVerdictVERDICT_REJECT_NO_BACKEND    lbVerdict = 10
-	lbVerdictVERDICT_REJECT_TTL           lbVerdict = 11
-	lbVerdictVERDICT_REJECT_TOO_BIG       lbVerdict = 12
-	lbVerdictVERDICT_DROP_PORT            lbVerdict = 13
-	lbVerdictVERDICT_DROP_NO_BACKEND      lbVerdict = 14
-	lbVerdictVERDICT_DROP_RATE_LIMITED    lbVerdict = 15
-	lbVerdictVERDICT_DROP_MALFORMED       lbVerdict = 16
-	lbVerdictVERDICT_DROP_FRAGMENT        lbVerdict = 17
-	lbVerdictVERDICT_DROP_PROTOCOL        lbVerdict = 18
-	lbVerdictVERDICT_DROP_ICMP            lbVerdict = 19
-	lbVerdictVERDICT_DROP_SOURCE          lbVerdict = 20
-	lbVerdictVERDICT_DROP_PORTS_EXHAUSTED lbVerdict = 21
-	lbVerdictVERDICT_DROP_FLOW_TABLE      lbVerdict = 22
-	lbVerdictVERDICT_DROP_NO_ROUTE        lbVerdict = 23
-	lbVerdictVERDICT_DROP_TABLE           lbVerdict = 24
-	lbVerdictVERDICT_ABORT                lbVerdict = 25
-	lbVerdictVERDICTS                     lbVerdict = 26
+	lbVerdictVERDICT_ENCAP                lbVerdict = 4
+	lbVerdictVERDICT_ENCAP_KERNEL         lbVerdict = 5
+	lbVerdictVERDICT_ENCAP_NEXT           lbVerdict = 6
+	lbVerdictVERDICT_ENCAP_NEXT_KERNEL    lbVerdict = 7
+	lbVerdictVERDICT_REPLY                lbVerdict = 8
+	lbVerdictVERDICT_REPLY_KERNEL         lbVerdict = 9
+	lbVerdictVERDICT_ICMP_ECHO            lbVerdict = 10
+	lbVerdictVERDICT_ICMP_FORWARD         lbVerdict = 11
+	lbVerdictVERDICT_ICMP_REPLY           lbVerdict = 12
+	lbVerdictVERDICT_PROBE_ANSWERED       lbVerdict = 13
+	lbVerdictVERDICT_PASS_PROBE           lbVerdict = 14
+	lbVerdictVERDICT_DELIVER              lbVerdict = 15
+	lbVerdictVERDICT_BOUNCE               lbVerdict = 16
+	lbVerdictVERDICT_RETURN               lbVerdict = 17
+	lbVerdictVERDICT_REJECT_PORT          lbVerdict = 18
+	lbVerdictVERDICT_REJECT_NO_BACKEND    lbVerdict = 19
+	lbVerdictVERDICT_REJECT_TTL           lbVerdict = 20
+	lbVerdictVERDICT_REJECT_TOO_BIG       lbVerdict = 21
+	lbVerdictVERDICT_DROP_PORT            lbVerdict = 22
+	lbVerdictVERDICT_DROP_NO_BACKEND      lbVerdict = 23
+	lbVerdictVERDICT_DROP_RATE_LIMITED    lbVerdict = 24
+	lbVerdictVERDICT_DROP_MALFORMED       lbVerdict = 25
+	lbVerdictVERDICT_DROP_FRAGMENT        lbVerdict = 26
+	lbVerdictVERDICT_DROP_PROTOCOL        lbVerdict = 27
+	lbVerdictVERDICT_DROP_ICMP            lbVerdict = 28
+	lbVerdictVERDICT_DROP_SOURCE          lbVerdict = 29
+	lbVerdictVERDICT_DROP_PORTS_EXHAUSTED lbVerdict = 30
+	lbVerdictVERDICT_DROP_FLOW_TABLE      lbVerdict = 31
+	lbVerdictVERDICT_DROP_NO_ROUTE        lbVerdict = 32
+	lbVerdictVERDICT_DROP_TUNNEL_SOURCE   lbVerdict = 33
+	lbVerdictVERDICT_DROP_TUNNEL          lbVerdict = 34
+	lbVerdictVERDICT_DROP_BOUNCE_RATE     lbVerdict = 35
+	lbVerdictVERDICT_DROP_NOT_LOCAL       lbVerdict = 36
+	lbVerdictVERDICT_DROP_UNKNOWN_FLOW    lbVerdict = 37
+	lbVerdictVERDICT_DROP_COLLISION       lbVerdict = 38
+	lbVerdictVERDICT_DROP_ECN             lbVerdict = 39
+	lbVerdictVERDICT_DROP_TABLE           lbVerdict = 40
+	lbVerdictVERDICT_ABORT                lbVerdict = 41
+	lbVerdictVERDICTS                     lbVerdict = 42
 )
 
 // Names of all BPF objects in the ELF.
@@ -212,22 +281,31 @@ const (
 	lbMapBackendCounters = "backend_counters"
 	lbMapBackendIndices  = "backend_indices"
 	lbMapBackends        = "backends"
+	lbMapBounceBudgets   = "bounce_budgets"
+	lbMapChains          = "chains"
 	lbMapDevices         = "devices"
 	lbMapFlows           = "flows"
 	lbMapFragments       = "fragments"
 	lbMapFrontends       = "frontends"
 	lbMapIcmpSenders     = "icmp_senders"
+	lbMapLearned         = "learned"
+	lbMapLearnedFilter   = "learned_filter"
+	lbMapMembers         = "members"
+	lbMapRanks           = "ranks"
 	lbMapRegions         = "regions"
 	lbMapReplyPorts      = "reply_ports"
 	lbMapServices        = "services"
 	lbMapSlots           = "slots"
+	lbMapTunnels         = "tunnels"
 	lbMapVerdicts        = "verdicts"
 	lbProgLb             = "lb"
+	lbVarBounceRate      = "bounce_rate"
 	lbVarIcmpRate        = "icmp_rate"
 	lbVarPortCount       = "port_count"
 	lbVarPortMin         = "port_min"
 	lbVarSeed            = "seed"
 	lbVarTimeouts        = "timeouts"
+	lbVarTunnelPort      = "tunnel_port"
 	lbVarUnmatchedReject = "unmatched_reject"
 )
 
@@ -283,15 +361,22 @@ type lbMapSpecs struct {
 	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
 	BackendIndices  *ebpf.MapSpec `ebpf:"backend_indices"`
 	Backends        *ebpf.MapSpec `ebpf:"backends"`
+	BounceBudgets   *ebpf.MapSpec `ebpf:"bounce_budgets"`
+	Chains          *ebpf.MapSpec `ebpf:"chains"`
 	Devices         *ebpf.MapSpec `ebpf:"devices"`
 	Flows           *ebpf.MapSpec `ebpf:"flows"`
 	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
 	Frontends       *ebpf.MapSpec `ebpf:"frontends"`
 	IcmpSenders     *ebpf.MapSpec `ebpf:"icmp_senders"`
+	Learned         *ebpf.MapSpec `ebpf:"learned"`
+	LearnedFilter   *ebpf.MapSpec `ebpf:"learned_filter"`
+	Members         *ebpf.MapSpec `ebpf:"members"`
+	Ranks           *ebpf.MapSpec `ebpf:"ranks"`
 	Regions         *ebpf.MapSpec `ebpf:"regions"`
 	ReplyPorts      *ebpf.MapSpec `ebpf:"reply_ports"`
 	Services        *ebpf.MapSpec `ebpf:"services"`
 	Slots           *ebpf.MapSpec `ebpf:"slots"`
+	Tunnels         *ebpf.MapSpec `ebpf:"tunnels"`
 	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
 }
 
@@ -299,11 +384,13 @@ type lbMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type lbVariableSpecs struct {
+	BounceRate      *ebpf.VariableSpec `ebpf:"bounce_rate"`
 	IcmpRate        *ebpf.VariableSpec `ebpf:"icmp_rate"`
 	PortCount       *ebpf.VariableSpec `ebpf:"port_count"`
 	PortMin         *ebpf.VariableSpec `ebpf:"port_min"`
 	Seed            *ebpf.VariableSpec `ebpf:"seed"`
 	Timeouts        *ebpf.VariableSpec `ebpf:"timeouts"`
+	TunnelPort      *ebpf.VariableSpec `ebpf:"tunnel_port"`
 	UnmatchedReject *ebpf.VariableSpec `ebpf:"unmatched_reject"`
 }
 
@@ -330,15 +417,22 @@ type lbMaps struct {
 	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
 	BackendIndices  *ebpf.Map `ebpf:"backend_indices"`
 	Backends        *ebpf.Map `ebpf:"backends"`
+	BounceBudgets   *ebpf.Map `ebpf:"bounce_budgets"`
+	Chains          *ebpf.Map `ebpf:"chains"`
 	Devices         *ebpf.Map `ebpf:"devices"`
 	Flows           *ebpf.Map `ebpf:"flows"`
 	Fragments       *ebpf.Map `ebpf:"fragments"`
 	Frontends       *ebpf.Map `ebpf:"frontends"`
 	IcmpSenders     *ebpf.Map `ebpf:"icmp_senders"`
+	Learned         *ebpf.Map `ebpf:"learned"`
+	LearnedFilter   *ebpf.Map `ebpf:"learned_filter"`
+	Members         *ebpf.Map `ebpf:"members"`
+	Ranks           *ebpf.Map `ebpf:"ranks"`
 	Regions         *ebpf.Map `ebpf:"regions"`
 	ReplyPorts      *ebpf.Map `ebpf:"reply_ports"`
 	Services        *ebpf.Map `ebpf:"services"`
 	Slots           *ebpf.Map `ebpf:"slots"`
+	Tunnels         *ebpf.Map `ebpf:"tunnels"`
 	Verdicts        *ebpf.Map `ebpf:"verdicts"`
 }
 
@@ -347,15 +441,22 @@ func (m *lbMaps) Close() error {
 		m.BackendCounters,
 		m.BackendIndices,
 		m.Backends,
+		m.BounceBudgets,
+		m.Chains,
 		m.Devices,
 		m.Flows,
 		m.Fragments,
 		m.Frontends,
 		m.IcmpSenders,
+		m.Learned,
+		m.LearnedFilter,
+		m.Members,
+		m.Ranks,
 		m.Regions,
 		m.ReplyPorts,
 		m.Services,
 		m.Slots,
+		m.Tunnels,
 		m.Verdicts,
 	)
 }
@@ -364,11 +465,13 @@ func (m *lbMaps) Close() error {
 //
 // It can be passed to loadLbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lbVariables struct {
+	BounceRate      *ebpf.Variable `ebpf:"bounce_rate"`
 	IcmpRate        *ebpf.Variable `ebpf:"icmp_rate"`
 	PortCount       *ebpf.Variable `ebpf:"port_count"`
 	PortMin         *ebpf.Variable `ebpf:"port_min"`
 	Seed            *ebpf.Variable `ebpf:"seed"`
 	Timeouts        *ebpf.Variable `ebpf:"timeouts"`
+	TunnelPort      *ebpf.Variable `ebpf:"tunnel_port"`
 	UnmatchedReject *ebpf.Variable `ebpf:"unmatched_reject"`
 }
 

@@ -292,7 +292,7 @@ func TestVerdictNames(t *testing.T) {
 	}
 	for i, n := range names {
 		switch n.Action {
-		case "pass", "forward", "reply", "icmp", "reject", "drop", "abort":
+		case "pass", "forward", "encap", "reply", "icmp", "probe", "deliver", "bounce", "return", "reject", "drop", "abort":
 		default:
 			t.Errorf("verdict %d, %s, begins with %q, which is no action", i, n.Name, n.Action)
 		}

@@ -10,6 +10,8 @@ const volatile __u16 port_min = 1024; /* first port of the NAT range */
 const volatile __u32 port_count = 28976;
 const volatile __u32 icmp_rate = 1000; /* ICMP errors made per tick and CPU */
 const volatile __u8 unmatched_reject = 1;
+const volatile __be16 tunnel_port;	   /* of UDP; 0: there are no tunnels */
+const volatile __u32 bounce_rate = 100000; /* bounces sent on per tick and CPU */
 const volatile __u32 timeouts[FLOW_STATES] = {28, 10058, 56, 5, 168}; /* ticks */
 
 struct {
@@ -37,10 +39,62 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1 << 17);
+	__type(key, __u32);
+	__type(value, struct chain);
+} chains SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1 << 22);
+	__type(key, __u32);
+	__type(value, struct rank);
+} ranks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 65536);
 	__type(key, __u32);
 	__type(value, struct backend);
 } backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct tunnel);
+} tunnels SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct addr);
+	__type(value, struct member);
+} members SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 18);
+	__type(key, __u64);
+	__type(value, struct learned_owner);
+} learned SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, FILTER_GENERATIONS << (FILTER_ORDER - 6));
+	__type(key, __u32);
+	__type(value, __u64);
+} learned_filter SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} bounce_budgets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

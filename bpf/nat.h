@@ -29,7 +29,7 @@ static __always_inline int is_client(const struct packet *p)
 }
 
 /* open_flow places a flow that nobody has yet. */
-static __always_inline enum verdict open_flow(struct xdp_md *ctx, struct packet *p, __u32 service,
+static __always_inline enum verdict open_flow(context *ctx, struct packet *p, __u32 service,
 					      struct flow *f)
 {
 	struct region region = lookup_region(service);
@@ -51,7 +51,7 @@ static __always_inline enum verdict open_flow(struct xdp_md *ctx, struct packet 
 }
 
 /* send rewrites the packet and sends it; verdict is what that counts as if we send it. */
-static __always_inline enum verdict send(struct xdp_md *ctx, struct packet *p, const struct flow *f,
+static __always_inline enum verdict send(context *ctx, struct packet *p, const struct flow *f,
 					 enum verdict verdict)
 {
 	switch (route(ctx, p, &f->src, &f->dst)) {
@@ -76,7 +76,7 @@ static __always_inline int in_reply_ports(__be16 port)
 }
 
 /* reply takes an answer back to the client, or leaves alone what is none. */
-static __noinline enum verdict reply(struct xdp_md *ctx, struct packet *p)
+static __noinline enum verdict reply(context *ctx, struct packet *p)
 {
 	struct flow *f, copy;
 
@@ -93,7 +93,7 @@ static __noinline enum verdict reply(struct xdp_md *ctx, struct packet *p)
 }
 
 /* forward takes a request to its backend. */
-static __noinline enum verdict forward(struct xdp_md *ctx, struct packet *p, __u32 service)
+static __noinline enum verdict forward(context *ctx, struct packet *p, __u32 service)
 {
 	struct flow *known = lookup_flow(p), f;
 	struct backend *b = NULL;

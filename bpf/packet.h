@@ -8,7 +8,7 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
-#include "maps.h"
+#include "types.h"
 
 #define VLAN_TAGS_MAX  2
 #define EXTENSIONS_MAX 6
@@ -87,7 +87,7 @@ struct packet {
 };
 
 /* at returns the size bytes at offset off, NULL if the frame has them not. */
-static __always_inline void *at(struct xdp_md *ctx, __u32 off, __u32 size)
+static __always_inline void *at(context *ctx, __u32 off, __u32 size)
 {
 	void *end = (void *)(long)ctx->data_end;
 	void *p = (void *)(long)ctx->data;

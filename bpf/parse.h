@@ -10,7 +10,7 @@
 #include "packet.h"
 
 /* parse_l2 returns the ethertype, 0 if there is none that we know. */
-static __always_inline __be16 parse_l2(struct xdp_md *ctx, struct packet *p)
+static __always_inline __be16 parse_l2(context *ctx, struct packet *p)
 {
 	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
 	__be16 proto;
@@ -35,16 +35,16 @@ static __always_inline __be16 parse_l2(struct xdp_md *ctx, struct packet *p)
 }
 
 /* fits says whether the frame holds the whole IP packet; padding may follow it. */
-static __always_inline int fits(struct xdp_md *ctx, struct packet *p)
+static __always_inline int fits(context *ctx, struct packet *p)
 {
 	__u32 have = ctx->data_end - ctx->data;
 
 	if (p->l3 + p->len <= have)
 		return 1;
-	return p->l3 + p->len <= bpf_xdp_get_buff_len(ctx);
+	return p->l3 + p->len <= frame_len(ctx);
 }
 
-static __always_inline int parse_ipv4(struct xdp_md *ctx, struct packet *p)
+static __always_inline int parse_ipv4(context *ctx, struct packet *p)
 {
 	struct iphdr *ip = at(ctx, p->l3, sizeof(*ip));
 	__u32 header;
@@ -81,7 +81,7 @@ static __always_inline int is_extension(__u8 proto)
  * RFC 8200, 4: skips the headers that may stand before the transport. After a
  * later fragment's header comes data, so it ends the chain.
  */
-static __always_inline void parse_extensions(struct xdp_md *ctx, struct packet *p, __u8 next)
+static __always_inline void parse_extensions(context *ctx, struct packet *p, __u8 next)
 {
 	__u32 off = p->l4;
 
@@ -115,7 +115,7 @@ static __always_inline void parse_extensions(struct xdp_md *ctx, struct packet *
 	p->l4 = off;
 }
 
-static __always_inline int parse_ipv6(struct xdp_md *ctx, struct packet *p)
+static __always_inline int parse_ipv6(context *ctx, struct packet *p)
 {
 	struct ipv6hdr *ip = at(ctx, p->l3, sizeof(*ip));
 
@@ -143,8 +143,13 @@ static __always_inline int is_icmp(const struct packet *p)
 	return p->tuple.proto == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 
+static __always_inline int is_new_syn(const struct packet *p)
+{
+	return p->tuple.proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 /* parse_l4 reads ports, flags and types. Ports of later fragments stay 0. */
-static __always_inline void parse_l4(struct xdp_md *ctx, struct packet *p)
+static __always_inline void parse_l4(context *ctx, struct packet *p)
 {
 	__u32 payload = p->l3 + p->len - p->l4;
 
@@ -184,7 +189,7 @@ static __always_inline void parse_l4(struct xdp_md *ctx, struct packet *p)
 }
 
 /* A frame to a group is nobody's in particular to forward or to answer (RFC 1122, 3.2.2). */
-static __always_inline int is_group_frame(struct xdp_md *ctx)
+static __always_inline int is_group_frame(context *ctx)
 {
 	__u8 *dst = at(ctx, 0, ETH_ALEN);
 
@@ -192,7 +197,7 @@ static __always_inline int is_group_frame(struct xdp_md *ctx)
 }
 
 /* parse returns 0, or -1 where this is no IP packet. */
-static __always_inline int parse(struct xdp_md *ctx, struct packet *p)
+static __always_inline int parse(context *ctx, struct packet *p)
 {
 	__be16 proto = parse_l2(ctx, p);
 	int err = -1;

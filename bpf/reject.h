@@ -7,6 +7,7 @@
 #pragma once
 #include "checksum.h"
 #include "parse.h"
+#include "tick.h"
 
 #define ERROR_TTL 64
 #define L2_MAX	  (ETH_HLEN + VLAN_TAGS_MAX * 4)
@@ -26,7 +27,7 @@ static __always_inline int unicast(const struct packet *p, const struct addr *a)
 /* icmp_sender counts what this CPU sends in this tick; NULL: no more of it. */
 static __always_inline struct icmp_sender *icmp_sender(enum icmp_budget budget)
 {
-	__u32 zero = 0, tick = bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+	__u32 zero = 0, tick = now_tick();
 	struct icmp_sender *s = bpf_map_lookup_elem(&icmp_senders, &zero);
 
 	if (!s)
@@ -79,7 +80,7 @@ static __always_inline __u64 pseudo_header(const struct packet *p, const struct 
 }
 
 /* make_room leaves l2 bytes, an IP header, an ICMP header and quote bytes of the packet. */
-static __always_inline int make_room(struct xdp_md *ctx, const struct packet *p, __u32 quote)
+static __always_inline int make_room(context *ctx, const struct packet *p, __u32 quote)
 {
 	struct ethhdr *eth;
 	__u8 l2[L2_MAX];
@@ -107,7 +108,7 @@ static __always_inline int make_room(struct xdp_md *ctx, const struct packet *p,
 }
 
 /* quote copies the packet's beginning and returns the message's length, -1 if it can't. */
-static __always_inline int quote(struct xdp_md *ctx, const struct packet *p, struct icmp_sender *s)
+static __always_inline int quote(context *ctx, const struct packet *p, struct icmp_sender *s)
 {
 	__u32 len = p->len < QUOTE_MAX ? p->len : QUOTE_MAX;
 
@@ -123,7 +124,7 @@ static __always_inline int quote(struct xdp_md *ctx, const struct packet *p, str
 }
 
 /* send_icmp_error sends s's message about the packet in the packet's place. */
-static __noinline int send_icmp_error(struct xdp_md *ctx, struct packet *p, struct icmp_sender *s)
+static __noinline int send_icmp_error(context *ctx, struct packet *p, struct icmp_sender *s)
 {
 	struct icmp_header *icmp = (void *)s->header, *to;
 	int len = quote(ctx, p, s);
@@ -153,7 +154,7 @@ static __noinline int send_icmp_error(struct xdp_md *ctx, struct packet *p, stru
 }
 
 /* reject sends the error; verdict is what that counts as. */
-static __always_inline enum verdict reject(struct xdp_md *ctx, struct packet *p,
+static __always_inline enum verdict reject(context *ctx, struct packet *p,
 					   struct icmp_header message, const struct addr *from,
 					   enum verdict verdict)
 {
@@ -171,7 +172,7 @@ static __always_inline enum verdict reject(struct xdp_md *ctx, struct packet *p,
 	return send_icmp_error(ctx, p, s) ? VERDICT_ABORT : verdict;
 }
 
-static __always_inline enum verdict reject_unreachable(struct xdp_md *ctx, struct packet *p,
+static __always_inline enum verdict reject_unreachable(context *ctx, struct packet *p,
 						       enum verdict rejected, enum verdict dropped)
 {
 	struct icmp_header message = {
@@ -182,7 +183,7 @@ static __always_inline enum verdict reject_unreachable(struct xdp_md *ctx, struc
 	return unmatched_reject ? reject(ctx, p, message, &p->tuple.dst, rejected) : dropped;
 }
 
-static __always_inline enum verdict reject_ttl(struct xdp_md *ctx, struct packet *p,
+static __always_inline enum verdict reject_ttl(context *ctx, struct packet *p,
 					       const struct addr *from)
 {
 	struct icmp_header message = {
@@ -193,7 +194,7 @@ static __always_inline enum verdict reject_ttl(struct xdp_md *ctx, struct packet
 }
 
 /* An IPv4 MTU stands in the lower half of the word, an IPv6 one fills it. */
-static __always_inline enum verdict reject_too_big(struct xdp_md *ctx, struct packet *p, __u16 mtu,
+static __always_inline enum verdict reject_too_big(context *ctx, struct packet *p, __u16 mtu,
 						   const struct addr *from)
 {
 	struct icmp_header message = {

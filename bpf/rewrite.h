@@ -5,11 +5,11 @@
  */
 #pragma once
 #include "checksum.h"
-#include "flow.h"
+#include "packet.h"
 
 /* hops is 1, or 0 where the kernel forwards the packet and takes one off itself. */
-static __always_inline int rewrite_ip(struct xdp_md *ctx, const struct packet *p,
-				      const struct flow *f, __u8 hops)
+static __always_inline int rewrite_ip(context *ctx, const struct packet *p, const struct flow *f,
+				      __u8 hops)
 {
 	if (p->family == 4) {
 		struct iphdr *ip = at(ctx, p->l3, sizeof(*ip));
@@ -36,8 +36,7 @@ static __always_inline int rewrite_ip(struct xdp_md *ctx, const struct packet *p
 	return 0;
 }
 
-static __always_inline int rewrite_l4(struct xdp_md *ctx, const struct packet *p,
-				      const struct flow *f)
+static __always_inline int rewrite_l4(context *ctx, const struct packet *p, const struct flow *f)
 {
 	__u64 diff = csum_diff_addr(&p->tuple.src, &f->src) +
 		     csum_diff_addr(&p->tuple.dst, &f->dst) +
@@ -63,7 +62,7 @@ static __always_inline int rewrite_l4(struct xdp_md *ctx, const struct packet *p
 	return 0;
 }
 
-static __always_inline int rewrite(struct xdp_md *ctx, const struct packet *p, const struct flow *f,
+static __always_inline int rewrite(context *ctx, const struct packet *p, const struct flow *f,
 				   __u8 hops)
 {
 	if (rewrite_ip(ctx, p, f, hops))

@@ -18,8 +18,9 @@ type group struct {
 
 var (
 	tables = group{"tables", []string{
-		lbMapFrontends, lbMapRegions, lbMapSlots, lbMapBackends, lbMapBackendIndices, lbMapServices,
-		lbMapBackendCounters, lbMapVerdicts, lbMapDevices,
+		lbMapFrontends, lbMapRegions, lbMapSlots, lbMapChains, lbMapRanks, lbMapBackends, lbMapTunnels, lbMapMembers,
+		lbMapBackendIndices, lbMapServices,
+		lbMapBackendCounters, lbMapVerdicts, lbMapDevices, lbMapLearned, lbMapLearnedFilter,
 	}}
 	state = group{"state", []string{lbMapFlows, lbMapFragments, lbMapReplyPorts}}
 )

@@ -13,9 +13,14 @@ type (
 	Frontend       = lbFrontend
 	Region         = lbRegion
 	SlotLine       = lbSlotLine
+	Chain          = lbChain
+	Rank           = lbRank
 	Nexthop        = lbNexthop
 	Backend        = lbBackend
 	BackendKey     = lbBackendKey
+	Tunnel         = lbTunnel
+	Member         = lbMember
+	LearnedOwner   = lbLearnedOwner
 	BackendCounter = lbBackendCounter
 	Service        = lbService
 	Flow           = lbFlow
@@ -29,6 +34,42 @@ type RegionFlags = lbRegionFlags
 const (
 	RegionUsable   = lbRegionFlagsREGION_USABLE
 	RegionAffinity = lbRegionFlagsREGION_AFFINITY
+	RegionNAT      = lbRegionFlagsREGION_NAT
+)
+
+// TunnelFlags as in enum tunnel_flags.
+type TunnelFlags = lbTunnelFlags
+
+// What a tunnel can be.
+const (
+	TunnelUp   = lbTunnelFlagsTUNNEL_UP
+	TunnelDead = lbTunnelFlagsTUNNEL_DEAD
+)
+
+// MemberFlags as in enum member_flags.
+type MemberFlags = lbMemberFlags
+
+// What an address can be to this node.
+const (
+	MemberSelf    = lbMemberFlagsMEMBER_SELF
+	MemberLB      = lbMemberFlagsMEMBER_LB
+	MemberBackend = lbMemberFlagsMEMBER_BACKEND
+)
+
+// SlotChained, in a row, says that the rest is an index of chains.
+const SlotChained = 1 << 31
+
+// ChainMax and RanksMax are how many owners an element of chains and of ranks has.
+const (
+	ChainMax = len(Chain{}.Owners)
+	RanksMax = len(Rank{}.Owners)
+)
+
+// The learned filter: FILTER_ORDER, FILTER_GENERATIONS and FILTER_SHIFT in types.h.
+const (
+	FilterOrder       = 20 // log2 of a generation's bits
+	FilterGenerations = 4
+	FilterShift       = 8 // log2 of a generation's ticks
 )
 
 // RegionAlign is what a region's base is a multiple of, and so the least number of

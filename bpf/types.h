@@ -41,6 +41,7 @@ struct frontend {
 enum region_flags {
 	REGION_USABLE = 1 << 0,	  /* there are rows, and they name usable backends */
 	REGION_AFFINITY = 1 << 1, /* rows by client address alone */
+	REGION_NAT = 1 << 2,	  /* some of its flows are translated: ask flows first */
 };
 
 /*
@@ -57,7 +58,12 @@ struct region {
 #define REGION_ALIGN   32
 #define SLOTS_PER_LINE 16
 
-/* slots: every service's table, a cache line an element, each row a backend's index. */
+/*
+ * slots: every service's table, a cache line an element. A row is its primary's index
+ * or, with SLOT_CHAINED, that of an element of chains.
+ */
+#define SLOT_CHAINED (1U << 31)
+
 struct slot_line {
 	__u32 rows[SLOTS_PER_LINE];
 };
@@ -73,15 +79,97 @@ struct nexthop {
 	__u16 pad2;
 };
 
+/* chains: the owners that the flows of a row can have, the primary first. One cache line. */
+#define CHAIN_MAX 15
+
+struct chain {
+	__u32 count; /* of owners, from 1 */
+	__u32 owners[CHAIN_MAX];
+};
+
+/* ranks: by row, who is asked after its chain; the index of a backend plus 1, 0 for none. */
+#define RANKS_MAX 4
+
+struct rank {
+	__u32 owners[RANKS_MAX];
+};
+
 /* backends: one endpoint of one service, one cache line. */
 struct backend {
 	struct addr addr;
 	struct addr source; /* the node's own address towards it */
 	struct nexthop nexthop;
 	__u32 service;
-	__be16 port; /* 0: the element is free */
-	__u16 pad;
+	__be16 port;  /* 0: the element is free */
+	__u16 tunnel; /* its node's element of tunnels, 0: its packets are translated */
 };
+
+/* tunnels: the way to one ingress node, one cache line. Element 0 is nobody's. */
+enum tunnel_flags {
+	TUNNEL_UP = 1 << 0,   /* the element is in use */
+	TUNNEL_DEAD = 1 << 1, /* the node does not answer: no displaced flow is looked for there */
+};
+
+struct tunnel {
+	struct addr addr;   /* the ingress node's */
+	struct addr source; /* this node's own towards it, of the same family */
+	struct nexthop nexthop;
+	enum tunnel_flags flags;
+	__u32 pad;
+};
+
+/* members: the addresses between which there are tunnels. */
+enum member_flags {
+	MEMBER_SELF = 1 << 0,	 /* this node's: tunnel packets to it are for us */
+	MEMBER_LB = 1 << 1,	 /* of an LB node, whose packets an ingress node takes */
+	MEMBER_BACKEND = 1 << 2, /* of an ingress node, whose bounces an LB node takes */
+};
+
+struct member {
+	enum member_flags flags;
+};
+
+/*
+ * learned: a displaced flow, by the 64 bits of its hash -> the backend that kept it.
+ * learned_filter says for most flows that they are not there: one bit of a
+ * generation's for each flow. A bit counts in its own and in the next generation;
+ * the agent clears the one after.
+ */
+struct learned_owner {
+	__u32 backend;
+	__u32 service;
+};
+
+#define FILTER_ORDER	   20 /* bits of a generation: 2^20 */
+#define FILTER_GENERATIONS 4
+#define FILTER_SHIFT	   8 /* a generation is 2^8 ticks, 275 s */
+
+/* bounce_budgets: bounces that this CPU sent on in this tick. */
+struct budget {
+	__u32 tick;
+	__u32 sent;
+};
+
+/*
+ * The tunnel is Geneve (RFC 8926) with exactly one option, whose data is the pod's
+ * address (4 or 16 bytes, the family of the inner packet) and struct tunnel_tail.
+ */
+#define TUNNEL_CLASS 0xff50 /* of the experimental ones */
+#define TUNNEL_TYPE  0x81   /* version 1, and critical: not to be ignored */
+
+enum tunnel_tail_flags {
+	TUNNEL_ACCEPT = 1 << 0, /* the last owner: take the flow even if it is unknown */
+	TUNNEL_BOUNCE = 1 << 1, /* from an ingress node: not mine, ask the next owner */
+	TUNNEL_PROBE = 1 << 2,	/* no inner packet; comes back with TUNNEL_BOUNCE */
+};
+
+struct tunnel_tail {
+	__be16 port; /* the pod's */
+	__u8 hop;    /* position of the owner that is asked, or HOP_LEARNED */
+	__u8 flags;  /* enum tunnel_tail_flags */
+};
+
+#define HOP_LEARNED 0xff /* learned named the owner: the search has not begun */
 
 /* backend_indices: where a backend stands, for flows whose hint is out of date. */
 struct backend_key {
@@ -96,6 +184,53 @@ struct backend_key {
 /* services: names, for those who read the tables. */
 struct service {
 	char name[SERVICE_NAME_MAX];
+};
+
+/* pods: the addresses on this ingress node that flows may be delivered to. */
+struct pod {
+	__s32 netns; /* ID of its network namespace, POD_NETNS_OWN or POD_NETNS_UNKNOWN */
+	__u32 pad;
+};
+
+enum pod_netns {
+	POD_NETNS_OWN = -1, /* the node's (hostNetwork) */
+	POD_NETNS_UNKNOWN = -2,
+};
+
+/*
+ * node_flows and young_flows: a flow on its ingress node, by the tuple that the pod
+ * sees. Young are those that no answer from the client has confirmed, or that are
+ * about to end: only they can be evicted.
+ */
+struct node_flow {
+	struct addr vip;
+	__be16 vport;
+	__be16 cport;	/* the client's own, where the pod sees another (see collisions) */
+	__u8 state;	/* enum flow_state */
+	__u8 flags;	/* enum flow_flags */
+	__u16 overhead; /* bytes that the tunnel adds to the packet */
+	__u32 ack;	/* in FLOW_NEW: the number that completes the handshake */
+	__u32 seen;	/* tick of the last packet */
+};
+
+/* collisions: a flow whose tuple on the pod's side was another's -> its port there. */
+struct collision_key {
+	struct tuple tuple; /* client to VIP */
+	struct addr pod;
+	__be16 port;
+	__u8 pad[6];
+};
+
+struct collision {
+	__be16 sport;
+	__u16 pad;
+};
+
+/* node_settings: what the agent may change while the programs run. */
+struct settings {
+	__u32 mtu; /* bytes of IP packet from an LB node to here, tunnel included; 0: do not clamp
+		    */
+	__u32 pad;
 };
 
 enum flow_state {
@@ -198,11 +333,20 @@ enum verdict {
 	VERDICT_PASS_NOT_VIP,	      /* not for us: to the kernel, untouched */
 	VERDICT_FORWARD,	      /* translated and sent to the backend */
 	VERDICT_FORWARD_KERNEL,	      /* translated; the kernel sends it */
+	VERDICT_ENCAP,		      /* through the tunnel to the backend's node */
+	VERDICT_ENCAP_KERNEL,	      /* as encap; the kernel sends it */
+	VERDICT_ENCAP_NEXT,	      /* bounced by one owner, through the tunnel to the next */
+	VERDICT_ENCAP_NEXT_KERNEL,    /* as encap_next; the kernel sends it */
 	VERDICT_REPLY,		      /* translated back and sent to the client */
 	VERDICT_REPLY_KERNEL,	      /* translated back; the kernel sends it */
 	VERDICT_ICMP_ECHO,	      /* a ping of a VIP, answered here */
 	VERDICT_ICMP_FORWARD,	      /* an ICMP error about a reply, to the backend */
 	VERDICT_ICMP_REPLY,	      /* an ICMP error about a request, to the client */
+	VERDICT_PROBE_ANSWERED,	      /* ingress node: a probe, sent back */
+	VERDICT_PASS_PROBE,	      /* an ingress node's answer to a probe, to the agent */
+	VERDICT_DELIVER,	      /* ingress node: out of the tunnel, to the pod */
+	VERDICT_BOUNCE,		      /* ingress node: of no flow of the pod, back to the LB node */
+	VERDICT_RETURN,		      /* ingress node: a pod's reply, which gets the VIP's source */
 	VERDICT_REJECT_PORT,	      /* no frontend on this port of the VIP */
 	VERDICT_REJECT_NO_BACKEND,    /* a frontend without a usable backend */
 	VERDICT_REJECT_TTL,	      /* TTL or hop limit ends here */
@@ -218,6 +362,13 @@ enum verdict {
 	VERDICT_DROP_PORTS_EXHAUSTED, /* no free port found in nat.ports for this backend */
 	VERDICT_DROP_FLOW_TABLE,      /* the flow table took no entry */
 	VERDICT_DROP_NO_ROUTE,	      /* the kernel's FIB says unreachable */
+	VERDICT_DROP_TUNNEL_SOURCE,   /* a tunnel packet from no node that may send one here */
+	VERDICT_DROP_TUNNEL,	      /* a tunnel packet that is not as it has to be */
+	VERDICT_DROP_BOUNCE_RATE,     /* bounced, but datapath.bounceRate is used up */
+	VERDICT_DROP_NOT_LOCAL,	      /* ingress node: for a pod that is not here */
+	VERDICT_DROP_UNKNOWN_FLOW,    /* ingress node: of no flow, not to be bounced */
+	VERDICT_DROP_COLLISION,	      /* ingress node: its tuple is another VIP's flow's */
+	VERDICT_DROP_ECN,	      /* ingress node: congestion met, but no ECN (RFC 6040) */
 	VERDICT_DROP_TABLE,	      /* a table points at nothing: a defect, please report it */
 	VERDICT_ABORT,		      /* the frame could not be resized */
 	VERDICTS,

@@ -11,7 +11,7 @@ import (
 // VerdictName is one value of enum verdict.
 type VerdictName struct {
 	Name   string // as in "drop_malformed"
-	Action string // what became of the packet: pass, forward, reply, icmp, reject, drop or abort
+	Action string // what became of the packet: pass, forward, encap, reply, icmp, probe, deliver, bounce, return, reject, drop or abort
 }
 
 // Verdicts lists the names by their number. They are read from the program's own

@@ -9,9 +9,14 @@ static __always_inline int action_of(enum verdict v, const struct packet *p)
 	case VERDICT_PASS_NOT_IP:
 	case VERDICT_PASS_NOT_VIP:
 	case VERDICT_FORWARD_KERNEL:
+	case VERDICT_ENCAP_KERNEL:
+	case VERDICT_ENCAP_NEXT_KERNEL:
 	case VERDICT_REPLY_KERNEL:
+	case VERDICT_PASS_PROBE:
 		return XDP_PASS;
 	case VERDICT_FORWARD:
+	case VERDICT_ENCAP:
+	case VERDICT_ENCAP_NEXT:
 	case VERDICT_REPLY:
 	case VERDICT_ICMP_FORWARD:
 	case VERDICT_ICMP_REPLY:

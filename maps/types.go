@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
+
+	"github.com/penstock-lb/penstock/maps/chain"
 )
 
 // Proto is an IP protocol number (IANA).
@@ -89,9 +92,26 @@ type Backend struct {
 	Node string         // name of the node that it runs on, empty if unknown
 
 	// Weight is the backend's share of new flows relative to the service's other
-	// backends. 0 takes no new flow, while those that it has go on.
+	// backends, also while it takes none. 0: it never takes any.
 	Weight uint32
+	// Draining says that it takes no new flow now, while those that it has go on: it
+	// is not ready, or terminating, or its node does not answer.
+	Draining bool
+
+	// Tunnel is the address of the ingress node that takes the backend's packets out
+	// of a tunnel. Invalid: they are translated on this node (NAT).
+	Tunnel netip.Addr
+
+	// BornAt is the earliest time at which it can have had flows; EligibleSince, unless
+	// it is draining, since when it has taken new ones without a break. Zero stands for
+	// time immemorial. LostAt, of a draining one, is since when it has taken none, zero
+	// if that is not known. See package chain.
+	BornAt, EligibleSince, LostAt time.Time
+	Former                        []chain.Former // weights that it had before
 }
+
+// Eligible tells whether the backend takes new flows.
+func (b Backend) Eligible() bool { return b.Weight > 0 && !b.Draining }
 
 // Service is one lookup table: one port of one Kubernetes Service in one
 // address family, reached by one or more frontends.
@@ -100,6 +120,7 @@ type Service struct {
 	Frontends []Frontend
 	Backends  []Backend
 	Affinity  Affinity
+	Sizes     []chain.Size // that its table had before
 }
 
 // MAC is an Ethernet address.
@@ -134,11 +155,20 @@ type NextHop struct {
 	Source  netip.Addr `json:"source"` // this node's address on the way to the backend
 }
 
-// Want is the whole content of the tables. Services share nothing but NextHops,
-// which is keyed by backend address.
+// Member is an address between which and others there are tunnels.
+type Member struct {
+	Addr    netip.Addr
+	Self    bool // it is this node's own
+	LB      bool // it is an LB node's: an ingress node takes its packets
+	Backend bool // it is an ingress node's: an LB node takes its bounces
+}
+
+// Want is the whole content of the tables.
 type Want struct {
 	Services []Service
-	NextHops map[netip.Addr]NextHop
+	NextHops map[netip.Addr]NextHop // by the address of a backend, or of its ingress node
+	Members  []Member
+	Dead     map[netip.Addr]bool // ingress nodes that do not answer
 }
 
 // ServiceError is one service's share of what Tables.Sync returns. The other
