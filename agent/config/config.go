@@ -15,10 +15,15 @@ const DefaultPath = "/etc/penstock/penstock.yaml"
 // Default or Load. The meaning of each field is with its key in Keys.
 type Config struct {
 	Node         string
+	Role         Role
 	Source       Source
 	VIPs         []netip.Prefix // networks that VIPs must be of; empty: any
+	Forwarding   string         // auto, dsr or nat
 	Datapath     Datapath
+	Tunnel       Tunnel
+	Chains       Chains
 	NAT          NAT
+	Backend      Backend
 	BGP          BGP
 	Shutdown     ShutdownMode
 	DrainTimeout time.Duration
@@ -27,9 +32,19 @@ type Config struct {
 	Log          Log
 }
 
-// Source is where Kubernetes objects come from.
+// Role is what an agent makes of its node.
+type Role string
+
+const (
+	RoleLB      Role = "lb"      // an LB node: takes clients' packets and announces VIPs
+	RoleBackend Role = "backend" // an ingress node: takes LB nodes' packets out of tunnels
+)
+
+// Source is where Kubernetes objects come from, and where what was seen of them
+// is remembered.
 type Source struct {
 	Directory string
+	History   string // a file; empty: none
 }
 
 // Datapath configures the XDP program and its tables.
@@ -60,6 +75,34 @@ func (d Datapath) SeedBytes() (seed [16]byte) {
 	}
 	sum := sha256.Sum256([]byte(text))
 	return [16]byte(sum[:16])
+}
+
+// Tunnel configures what is between LB nodes and ingress nodes.
+type Tunnel struct {
+	Port            uint16 // UDP, at either end
+	BounceRate      uint32 // per second and CPU
+	ProbeInterval   time.Duration
+	ProbeFailures   uint32 // unanswered probes in a row that make a node dead
+	ProbeRecoveries uint32 // answers in a row that end that
+	FailOpen        uint32 // percent of dead nodes from which on none counts as dead
+}
+
+// Chains configure how displaced flows are found.
+type Chains struct {
+	Retention  time.Duration
+	Slack      time.Duration
+	ExtraRanks uint8
+	Longest    uint8
+	Max        uint32
+	MaxLearned uint32
+}
+
+// Backend configures an ingress node.
+type Backend struct {
+	MaxFlows      uint32
+	MaxYoungFlows uint32
+	MTU           uint16 // of the path from the LB nodes, in bytes of IP packet; 0: the uplinks' least
+	Timeouts      Timeouts
 }
 
 // NAT configures the translation of addresses.

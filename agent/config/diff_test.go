@@ -60,7 +60,7 @@ func TestDiffCoversEveryKey(t *testing.T) {
 	for _, s := range settings {
 		changed := Default()
 		at := s.at(changed)
-		for _, text := range []string{"x", "false", "true", "17", "17s", "192.0.2.1", "generic", "drop", "restart", "debug", "json", "5-6"} {
+		for _, text := range []string{"x", "false", "true", "17", "17s", "backend", "nat", "192.0.2.1", "generic", "drop", "restart", "debug", "json", "5-6"} {
 			if err := at.Set(text); err == nil && at.String() != s.at(Default()).String() {
 				break
 			}

@@ -82,7 +82,7 @@ func yamlText(v value) string {
 	switch v.(type) {
 	case listValue, prefixesValue:
 		return "[" + strings.ReplaceAll(text, ",", ", ") + "]"
-	case boolValue, durationValue, uintValue[uint32], uintValue[uint8]:
+	case boolValue, durationValue, uintValue[uint32], uintValue[uint16], uintValue[uint8]:
 		return text
 	}
 	if text == "" || strings.ContainsAny(text, ":#") {

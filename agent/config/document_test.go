@@ -42,7 +42,7 @@ func TestMeaningsStandAlone(t *testing.T) {
 		}
 	}
 	d := Default().Datapath
-	for _, want := range []string{fmt.Sprintf("%d tables", d.MaxRows/d.Rows), fmt.Sprintf("%d MiB", d.MaxRows*4>>20)} {
+	for _, want := range []string{fmt.Sprintf("%d tables", d.MaxRows/d.Rows), fmt.Sprintf("%d MiB", d.MaxRows*20>>20)} {
 		if i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == "datapath.maxRows" }); !strings.Contains(Keys()[i].Doc, want) {
 			t.Errorf("datapath.maxRows does not say %q: %s", want, Keys()[i].Doc)
 		}
@@ -65,6 +65,17 @@ func TestFlagNames(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	if got := mustParse(t, "").Warnings(); len(got) != 3 {
 		t.Errorf("warnings of the default: %q", got)
+	}
+	for text, want := range map[string]string{
+		"role: backend":                          "",
+		"role: backend\ntunnel: {port: 6081}":    "tunnel.port is 6081",
+		"role: backend\ndatapath: {sources: /x}": "datapath.sources is set",
+	} {
+		got := strings.Join(mustParse(t, text).Warnings(), "; ")
+		if got == "" && want == "" || want != "" && strings.HasPrefix(got, want) {
+			continue
+		}
+		t.Errorf("warnings of %q: %q, want %q", text, got, want)
 	}
 	quiet := "vips: [192.0.2.0/24]\ndatapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
 	if got := mustParse(t, quiet).Warnings(); len(got) != 0 {

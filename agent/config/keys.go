@@ -42,7 +42,9 @@ const peersKey = "bgp.peers"
 // name of the node, which Load looks up.
 func Default() *Config {
 	return &Config{
-		Source: Source{Directory: "/etc/penstock/manifests"},
+		Role:       RoleLB,
+		Source:     Source{Directory: "/etc/penstock/manifests", History: "/run/penstock/history.json"},
+		Forwarding: "auto",
 		Datapath: Datapath{
 			Mode:         "auto",
 			Clang:        "clang",
@@ -54,17 +56,24 @@ func Default() *Config {
 			MaxFrontends: 1 << 16,
 			MaxBackends:  1 << 16,
 		},
-		NAT: NAT{
-			Ports:    PortRange{1024, 29999},
-			MaxFlows: 1 << 19,
-			Timeouts: Timeouts{
-				SYN:         30 * time.Second,
-				Established: 3 * time.Hour,
-				Closing:     60 * time.Second,
-				Closed:      5 * time.Second,
-				UDP:         3 * time.Minute,
-			},
+		Tunnel: Tunnel{
+			Port:            6082,
+			BounceRate:      100000,
+			ProbeInterval:   200 * time.Millisecond,
+			ProbeFailures:   3,
+			ProbeRecoveries: 5,
+			FailOpen:        50,
 		},
+		Chains: Chains{
+			Retention:  time.Hour,
+			Slack:      5 * time.Second,
+			ExtraRanks: 3,
+			Longest:    15,
+			Max:        1 << 17,
+			MaxLearned: 1 << 18,
+		},
+		NAT:     NAT{Ports: PortRange{1024, 29999}, MaxFlows: 1 << 19, Timeouts: defaultTimeouts()},
+		Backend: Backend{MaxFlows: 1 << 18, MaxYoungFlows: 1 << 16, Timeouts: defaultTimeouts()},
 		BGP: BGP{
 			GracefulRestart: GracefulRestart{Enabled: true, RestartTime: 120 * time.Second},
 		},
@@ -73,6 +82,16 @@ func Default() *Config {
 		Metrics:      Metrics{Address: ":9470"},
 		API:          API{Socket: "/run/penstock/agent.sock"},
 		Log:          Log{Level: slog.LevelInfo, Format: "text"},
+	}
+}
+
+func defaultTimeouts() Timeouts {
+	return Timeouts{
+		SYN:         30 * time.Second,
+		Established: 3 * time.Hour,
+		Closing:     60 * time.Second,
+		Closed:      5 * time.Second,
+		UDP:         3 * time.Minute,
 	}
 }
 
@@ -88,12 +107,20 @@ const (
 var settings = []setting[Config]{
 	{Key{"node", "", restart, "Name of this node's Node object; empty: the host name"},
 		func(c *Config) value { return stringValue{&c.Node} }},
-	{Key{"source.directory", "", restart, "Directory of Kubernetes YAML: Service, EndpointSlice and Node objects"},
+	{Key{"role", "", restart, "What this node is: `lb` takes clients' packets and announces the VIPs, `backend` is an ingress node, which takes LB nodes' packets out of their tunnels. `source.directory`, `datapath.interfaces`, `datapath.mode`, `datapath.compile` and `datapath.bpffs` are of both"},
+		func(c *Config) value { return choiceValue[Role]{&c.Role, []Role{RoleLB, RoleBackend}} }},
+	{Key{"source.directory", "", restart, "Directory of Kubernetes YAML: Service, EndpointSlice, Pod and Node objects"},
 		func(c *Config) value { return stringValue{&c.Source.Directory} }},
+	{Key{"source.history", "", restart, "File in which an LB node remembers what the objects do not tell: since when it knows an endpoint, its former weights and the like; empty: nowhere. Without it, displaced flows cost more for `chains.retention` after a restart"},
+		func(c *Config) value { return stringValue{&c.Source.History} }},
 	{Key{"vips", "", live, "Networks in CIDR notation that Services may have addresses of; empty: any address but those of nodes, peers and endpoints"},
 		func(c *Config) value { return prefixesValue{&c.VIPs} }},
+	{Key{"forwarding", "", live, "How packets reach the pods of a Service that has no annotation `penstock.dev/forwarding`: `dsr` through tunnels, `nat` translated, `auto` through tunnels where the pod's node is an ingress node that answers. The same on all LB nodes"},
+		func(c *Config) value {
+			return choiceValue[string]{&c.Forwarding, []string{"auto", "dsr", "nat"}}
+		}},
 
-	{Key{"datapath.interfaces", "", live, "Devices that take clients' packets and backends' replies; empty: those of the default routes"},
+	{Key{"datapath.interfaces", "", live, "Devices that take clients' packets and backends' replies, of an ingress node its uplinks; empty: those of the default routes"},
 		func(c *Config) value { return listValue{&c.Datapath.Interfaces} }},
 	{Key{"datapath.mode", "", restart, "Mode of XDP: `native` needs the driver's support for XDP, `generic` is slow and works everywhere, `auto` takes the best that a device can"},
 		func(c *Config) value {
@@ -128,6 +155,32 @@ var settings = []setting[Config]{
 	{Key{"datapath.discardFlows", "", restart, "Permission to drop the pinned flow table, and with it the translated flows, where an upgrade changed its layout"},
 		func(c *Config) value { return boolValue{&c.Datapath.DiscardFlows} }},
 
+	{Key{"tunnel.port", "", restart, "UDP port of the tunnels, not in use for anything else, such as a CNI's Geneve (6081). The same on all nodes"},
+		func(c *Config) value { return uintValue[uint16]{&c.Tunnel.Port} }},
+	{Key{"tunnel.bounceRate", "", restart, "Most packets of displaced flows that an LB node sends on from one ingress node to another, per second and CPU"},
+		func(c *Config) value { return uintValue[uint32]{&c.Tunnel.BounceRate} }},
+	{Key{"tunnel.probeInterval", "", restart, "Interval at which an LB node probes each ingress node's data path"},
+		func(c *Config) value { return durationValue{&c.Tunnel.ProbeInterval} }},
+	{Key{"tunnel.probeFailures", "", restart, "Unanswered probes in a row after which an ingress node gets no new flows"},
+		func(c *Config) value { return uintValue[uint32]{&c.Tunnel.ProbeFailures} }},
+	{Key{"tunnel.probeRecoveries", "", restart, "Answered probes in a row after which an ingress node gets new flows again"},
+		func(c *Config) value { return uintValue[uint32]{&c.Tunnel.ProbeRecoveries} }},
+	{Key{"tunnel.failOpen", "", restart, "Percent of the ingress nodes that do not answer at which all count as alive, as the fault is likely to be elsewhere"},
+		func(c *Config) value { return uintValue[uint32]{&c.Tunnel.FailOpen} }},
+
+	{Key{"chains.retention", "", restart, "How long a flow is looked for on former owners after other endpoints took its place; it can be found as long as it lives if that is longer than any flow. 0: never. The same on all LB nodes"},
+		func(c *Config) value { return durationValue{&c.Chains.Retention} }},
+	{Key{"chains.slack", "", restart, "By how much LB nodes' views of the endpoints, and the clocks of all nodes, may differ. The same on all LB nodes"},
+		func(c *Config) value { return durationValue{&c.Chains.Slack} }},
+	{Key{"chains.extraRanks", "", restart, "How many endpoints are asked for a flow after its chain, at most 4. The same on all LB nodes"},
+		func(c *Config) value { return uintValue[uint8]{&c.Chains.ExtraRanks} }},
+	{Key{"chains.longest", "", restart, "Most owners of a chain, at most 15. The same on all LB nodes"},
+		func(c *Config) value { return uintValue[uint8]{&c.Chains.Longest} }},
+	{Key{"chains.max", "", restart, "Most different chains of all services together, 64 bytes of kernel memory each; a row beyond that has its primary alone"},
+		func(c *Config) value { return uintValue[uint32]{&c.Chains.Max} }},
+	{Key{"chains.maxLearned", "", restart, "Most displaced flows whose owner an LB node remembers; the others take the way over the primary with each packet"},
+		func(c *Config) value { return uintValue[uint32]{&c.Chains.MaxLearned} }},
+
 	{Key{"nat.ports", "", restart, "Source ports of translated flows. Apart from `net.ipv4.ip_local_port_range`, or listed in `net.ipv4.ip_local_reserved_ports`"},
 		func(c *Config) value { return portsValue{&c.NAT.Ports} }},
 	{Key{"nat.maxFlows", "", restart, "Most translated flows, about 270 bytes of kernel memory each; beyond it the least recently used goes"},
@@ -142,6 +195,23 @@ var settings = []setting[Config]{
 		func(c *Config) value { return durationValue{&c.NAT.Timeouts.Closed} }},
 	{Key{"nat.timeouts.udp", "", restart, "Idle time after which a UDP flow is forgotten"},
 		func(c *Config) value { return durationValue{&c.NAT.Timeouts.UDP} }},
+
+	{Key{"backend.maxFlows", "", restart, "Most flows of an ingress node; no more begin while all of them live"},
+		func(c *Config) value { return uintValue[uint32]{&c.Backend.MaxFlows} }},
+	{Key{"backend.maxYoungFlows", "", restart, "Most flows of an ingress node whose client has yet to confirm them, or that are about to end; beyond it the least recently used goes"},
+		func(c *Config) value { return uintValue[uint32]{&c.Backend.MaxYoungFlows} }},
+	{Key{"backend.mtu", "", restart, "Largest IP packet, tunnel included, that every path from an LB node to this ingress node carries, in bytes; 0: the least MTU of its uplinks"},
+		func(c *Config) value { return uintValue[uint16]{&c.Backend.MTU} }},
+	{Key{"backend.timeouts.syn", "", restart, "Idle time after which on an ingress node a TCP flow is forgotten whose handshake is not complete"},
+		func(c *Config) value { return durationValue{&c.Backend.Timeouts.SYN} }},
+	{Key{"backend.timeouts.established", "", restart, "Idle time after which on an ingress node an open TCP flow is forgotten"},
+		func(c *Config) value { return durationValue{&c.Backend.Timeouts.Established} }},
+	{Key{"backend.timeouts.closing", "", restart, "Idle time after which on an ingress node a TCP flow is forgotten with FINs from both sides, or a RST from the client"},
+		func(c *Config) value { return durationValue{&c.Backend.Timeouts.Closing} }},
+	{Key{"backend.timeouts.closed", "", restart, "Idle time after which on an ingress node a TCP flow is forgotten with a RST from the backend, or one that began in the middle"},
+		func(c *Config) value { return durationValue{&c.Backend.Timeouts.Closed} }},
+	{Key{"backend.timeouts.udp", "", restart, "Idle time after which on an ingress node a UDP flow is forgotten"},
+		func(c *Config) value { return durationValue{&c.Backend.Timeouts.UDP} }},
 
 	{Key{"bgp.asn", "", restart, "This node's autonomous system number; needed where there are BGP peers"},
 		func(c *Config) value { return uintValue[uint32]{&c.BGP.ASN} }},

@@ -47,6 +47,9 @@ func TestMisfits(t *testing.T) {
 	if got := inspect(fits); len(got) != 0 {
 		t.Errorf("what fits: %q", got)
 	}
+	if got := inspect("role: backend\nnat: {ports: 1024-40000}\n"); len(got) != 0 {
+		t.Errorf("an ingress node: %q", got)
+	}
 	want := []string{
 		"f.yaml: vips is not set",
 		"f.yaml: bgp.peers is empty",

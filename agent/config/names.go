@@ -61,7 +61,7 @@ func kindOf(v value) string {
 	switch v.(type) {
 	case boolValue:
 		return "bool"
-	case uintValue[uint32], uintValue[uint8]:
+	case uintValue[uint32], uintValue[uint16], uintValue[uint8]:
 		return "number"
 	case durationValue:
 		return "duration"

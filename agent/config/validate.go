@@ -18,7 +18,10 @@ func (c *Config) Validate() error { return c.faults().join() }
 func (c *Config) faults() (found faults) {
 	found = append(found, c.general()...)
 	found = append(found, c.Datapath.faults()...)
+	found = append(found, c.Tunnel.faults()...)
+	found = append(found, c.Chains.faults()...)
 	found = append(found, c.NAT.faults()...)
+	found = append(found, c.Backend.faults()...)
 	return append(found, c.BGP.faults()...)
 }
 
@@ -26,9 +29,14 @@ func (c *Config) general() (found faults) {
 	if c.Node == "" || len(c.Node) > 253 || strings.ContainsAny(c.Node, " \t\n/") {
 		found.add("node", c.Node, "write the name of a Node object, at most 253 letters, digits, dots and dashes")
 	}
+	check(&found, "role", c.Role, []Role{RoleLB, RoleBackend})
 	if c.Source.Directory == "" {
 		found.add("source.directory", "", "write the path of a directory")
 	}
+	if h := c.Source.History; h != "" && !filepath.IsAbs(h) {
+		found.add("source.history", h, "write an absolute path, or nothing")
+	}
+	check(&found, "forwarding", c.Forwarding, []string{"auto", "dsr", "nat"})
 	check(&found, "shutdown", c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart})
 	within(&found, "drainTimeout", c.DrainTimeout, 0, time.Hour)
 	if a := c.Metrics.Address; a != "" {
@@ -92,19 +100,7 @@ func (n *NAT) faults() (found faults) {
 		found.add("nat.ports", n.Ports.String(), "write a range of ports within 1-65535, as in 1024-29999")
 	}
 	within(&found, "nat.maxFlows", n.MaxFlows, 1, 1<<25)
-	for _, t := range []struct {
-		key string
-		d   time.Duration
-	}{
-		{"nat.timeouts.syn", n.Timeouts.SYN},
-		{"nat.timeouts.established", n.Timeouts.Established},
-		{"nat.timeouts.closing", n.Timeouts.Closing},
-		{"nat.timeouts.closed", n.Timeouts.Closed},
-		{"nat.timeouts.udp", n.Timeouts.UDP},
-	} {
-		within(&found, t.key, t.d, 100*time.Millisecond, 7*24*time.Hour)
-	}
-	return found
+	return append(found, n.Timeouts.faults("nat.timeouts.")...)
 }
 
 func check[T ~string](found *faults, key string, word T, words []T) {
@@ -113,7 +109,7 @@ func check[T ~string](found *faults, key string, word T, words []T) {
 	}
 }
 
-func within[T ~int64 | ~uint32](found *faults, key string, v, least, most T) bool {
+func within[T ~int64 | ~uint8 | ~uint16 | ~uint32](found *faults, key string, v, least, most T) bool {
 	if v >= least && v <= most {
 		return true
 	}

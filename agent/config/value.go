@@ -40,7 +40,7 @@ func (v boolValue) Set(s string) error {
 	return errors.New("write true or false")
 }
 
-type uintValue[T uint8 | uint32] struct{ p *T }
+type uintValue[T uint8 | uint16 | uint32] struct{ p *T }
 
 func (v uintValue[T]) String() string { return strconv.FormatUint(uint64(*v.p), 10) }
 func (v uintValue[T]) Set(s string) error {

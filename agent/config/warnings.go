@@ -13,14 +13,20 @@ func (c *Config) Warnings() []string {
 
 // warnings have the key that each is about, which their texts begin with.
 func (c *Config) warnings() (found faults) {
+	if c.Tunnel.Port == genevePort {
+		found.add("tunnel.port", "", "tunnel.port is 6081, which CNIs use: their packets and ours would be mistaken for each other; set another on all nodes")
+	}
+	if c.Datapath.Sources != "" && !c.Datapath.Compile {
+		found.add("datapath.sources", "", "datapath.sources is set but datapath.compile is false: the program that came with the binary is loaded; set datapath.compile: true")
+	}
+	if c.Role == RoleBackend {
+		return found // VIPs, routers and the seed are LB nodes' affair
+	}
 	if len(c.VIPs) == 0 {
 		found.add("vips", "", "vips is not set: whoever may write a Service can have the traffic to any address of the network come here; set it to the networks that VIPs are of")
 	}
 	if c.Datapath.Seed == "" {
 		found.add("datapath.seed", "", "datapath.seed is not set: clients can compute which backend a flow goes to; set the same secret on all load balancer nodes")
-	}
-	if c.Datapath.Sources != "" && !c.Datapath.Compile {
-		found.add("datapath.sources", "", "datapath.sources is set but datapath.compile is false: the program that came with the binary is loaded; set datapath.compile: true")
 	}
 	if len(c.BGP.Peers) == 0 {
 		found.add("bgp.peers", "", "bgp.peers is empty: no VIP is announced; add the routers, or route the VIPs to this node by other means")
@@ -30,6 +36,9 @@ func (c *Config) warnings() (found faults) {
 	}
 	return found
 }
+
+// genevePort is what IANA has for Geneve (RFC 8926).
+const genevePort = 6081
 
 // Inspect is Load for a check by hand: it also says what is hardly meant and what
 // an agent on this machine would refuse or miss, in the order of lines.
