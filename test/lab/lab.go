@@ -32,6 +32,10 @@ type Options struct {
 	Config     string // more lines of each agent's configuration
 	Penstock   string // the binary, default: built from this tree
 	RouterConf string // more lines of FRR's "router bgp" section
+
+	Ingress       int    // ingress nodes with an agent, see [Ingress]
+	IngressConfig string // more lines of their agents' configuration
+	Underlay6     bool   // tunnels are IPv6, by an annotation of the Nodes
 }
 
 // Lab is the site. LBs and Nodes count from 0, their names from 1.
@@ -40,12 +44,27 @@ type Lab struct {
 	FRR            *fixture.FRR
 	LBs            []*LB
 	Nodes          []*Node
+	Ingress        []*Ingress
+
+	opts Options
+}
+
+// Hosts are the machines with an agent.
+func (l *Lab) Hosts() []*Host {
+	var all []*Host
+	for _, b := range l.LBs {
+		all = append(all, &b.Host)
+	}
+	for _, g := range l.Ingress {
+		all = append(all, &g.Host)
+	}
+	return all
 }
 
 // New builds the site. No agent runs yet and no endpoint is ready.
 func New(tb fixture.TB, opts Options) *Lab {
 	tb.Helper()
-	l := &Lab{Client: fixture.NewNetns(tb, "client"), Router: fixture.NewNetns(tb, "router")}
+	l := &Lab{Client: fixture.NewNetns(tb, "client"), Router: fixture.NewNetns(tb, "router"), opts: opts}
 	l.Router.Forward(tb)
 	fixture.Link(tb, l.Router, "client", l.Client, "eth0", fixture.LinkOptions{
 		AddrsA: []string{"192.0.2.1/24", "2001:db8:1::1/64"}, AddrsB: []string{"192.0.2.2/24", "2001:db8:1::2/64"},
@@ -62,6 +81,9 @@ func New(tb fixture.TB, opts Options) *Lab {
 	}
 	for i := range opts.Nodes {
 		l.Nodes = append(l.Nodes, newNode(tb, l, i+1, opts.NodeMTU))
+	}
+	for i := range opts.Ingress {
+		l.Ingress = append(l.Ingress, newIngress(tb, l, i+1, binary, opts))
 	}
 	l.FRR = fixture.StartFRR(tb, l.Router, routerConf(opts))
 	return l
