@@ -19,15 +19,22 @@
 // with a creationTimestamp, then the first by name: every node decides alike,
 // whichever it heard of first.
 //
-// An endpoint takes new flows (weight 1) while it is ready and not terminating.
-// Where a service has no such endpoint, those that are terminating but still
-// serve take them (KEP-1669). Every other endpoint that a slice still lists
-// keeps weight 0: its flows go on for as long as its pod answers.
+// An endpoint takes new flows while it is ready and not terminating. Where a
+// service has no such endpoint, those that are terminating but still serve take
+// them (KEP-1669). Every other endpoint that a slice still lists drains: its flows
+// go on for as long as its pod answers. Its weight and since when it has done what
+// it does come from its Pod object, if there is one; package history fills in what
+// that does not tell.
+//
+// Packets reach an endpoint through a tunnel if its node is an ingress node, by
+// [RoleAnnotation], that answers this one, and else by translation, if the Service
+// allows that ([Forwarding]). An endpoint that had a tunnel does not go back to
+// translation while its node stays an ingress node: if that falls silent, the
+// endpoint drains.
 //
 // Fields that have no meaning here, because flows go to pods directly from a
-// node that runs none: externalTrafficPolicy (Local is served and explained),
-// healthCheckNodePort,
-// trafficDistribution, allocateLoadBalancerNodePorts, topology hints and the
+// node that runs none: externalTrafficPolicy (where Local hides the client's address
+// all the same, that is explained), healthCheckNodePort, trafficDistribution, allocateLoadBalancerNodePorts, topology hints and the
 // time-out of session affinity. loadBalancerSourceRanges is not enforced by the
 // data path, so a Service that restricts its sources is refused rather than
 // opened to everybody.

@@ -9,8 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-
-	"github.com/penstock-lb/penstock/maps"
 )
 
 // condition is what an endpoint is fit for. Where two slices disagree about an
@@ -48,9 +46,11 @@ func conditionOf(c discoveryv1.EndpointConditions, publishNotReady bool) conditi
 }
 
 type endpoint struct {
-	addr netip.Addr
-	cond condition
-	node string
+	addr   netip.Addr
+	cond   condition
+	node   string
+	weight uint32 // from 1
+	times
 }
 
 // endpointSet is the usable content of one slice.
@@ -81,6 +81,10 @@ func (b *builder) parseSlices(svc *corev1.Service) []endpointSet {
 	var out []endpointSet
 	for _, s := range b.slices[key(svc)] {
 		set := endpointSet{ports: s.Ports}
+		weight, why := weightOf(s)
+		if why != "" {
+			b.explain(svc, "slice "+s.Name, InvalidAnnotation, why)
+		}
 		switch s.AddressType {
 		case discoveryv1.AddressTypeIPv4:
 			set.family = ipv4
@@ -92,11 +96,13 @@ func (b *builder) parseSlices(svc *corev1.Service) []endpointSet {
 		}
 		var bad []string
 		for _, ep := range s.Endpoints {
-			e, why := b.parseEndpoint(ep, set.family, svc.Spec.PublishNotReadyAddresses)
+			e, why := b.parseEndpoint(ep, set.family)
 			if why != "" {
 				bad = append(bad, why)
 			}
 			if e.addr.IsValid() {
+				e.weight = weight
+				b.know(&e, svc, podOf(ep, s, b.pods), ep)
 				set.endpoints = append(set.endpoints, e)
 			}
 		}
@@ -111,7 +117,7 @@ func (b *builder) parseSlices(svc *corev1.Service) []endpointSet {
 
 // parseEndpoint gives an endpoint, whose address is invalid if it is of no use,
 // and what is wrong with it. Only the first address counts, as in kube-proxy.
-func (b *builder) parseEndpoint(ep discoveryv1.Endpoint, f family, publishNotReady bool) (endpoint, string) {
+func (b *builder) parseEndpoint(ep discoveryv1.Endpoint, f family) (endpoint, string) {
 	if len(ep.Addresses) == 0 {
 		return endpoint{}, "endpoint without an address"
 	}
@@ -126,14 +132,27 @@ func (b *builder) parseEndpoint(ep discoveryv1.Endpoint, f family, publishNotRea
 	if holder := b.holders[addr]; holder != nil {
 		return endpoint{}, fmt.Sprintf("endpoint %s: it is a VIP of the older Service %s; list the endpoints behind it", s, key(holder))
 	}
-	e := endpoint{addr: addr, cond: conditionOf(ep.Conditions, publishNotReady)}
-	if ep.NodeName != nil {
-		e.node = *ep.NodeName
-	}
 	if len(ep.Addresses) > 1 {
-		return e, fmt.Sprintf("endpoint %s: its further addresses are not used; make each an endpoint", s)
+		return endpoint{addr: addr}, fmt.Sprintf("endpoint %s: its further addresses are not used; make each an endpoint", s)
 	}
-	return e, ""
+	return endpoint{addr: addr}, ""
+}
+
+// know fills in what else there is to know of an endpoint, which has its slice's
+// weight. The pod may be nil.
+func (b *builder) know(e *endpoint, svc *corev1.Service, p *corev1.Pod, ep discoveryv1.Endpoint) {
+	publish := svc.Spec.PublishNotReadyAddresses
+	e.cond, e.node, e.times = conditionOf(ep.Conditions, publish), nodeOf(ep, p), timesOf(p, publish)
+	if p != nil {
+		weight, why := weightOf(p)
+		if why != "" {
+			b.explain(svc, "pod "+p.Namespace+"/"+p.Name, InvalidAnnotation, why)
+		}
+		if weight > 0 {
+			e.weight = weight
+		}
+	}
+	e.weight = max(e.weight, 1)
 }
 
 func abridge(s []string) string {
@@ -142,67 +161,6 @@ func abridge(s []string) string {
 		return strings.Join(s, "; ")
 	}
 	return fmt.Sprintf("%s; and %d more", strings.Join(s[:most], "; "), len(s)-most)
-}
-
-// backends gives the backends of one port in one family, sorted by address, and
-// what is to be said about them. Reasons other than TerminatingOnly mean that
-// none takes a new flow.
-func backends(sets []endpointSet, p port, f family) ([]maps.Backend, refusal) {
-	merged := map[netip.AddrPort]endpoint{}
-	listed := 0
-	for _, set := range sets {
-		if set.family != f {
-			continue
-		}
-		listed += len(set.endpoints)
-		for _, number := range portNumbers(set.ports, p) {
-			for _, e := range set.endpoints {
-				at := netip.AddrPortFrom(e.addr, number)
-				merged[at] = merge(merged[at], e)
-			}
-		}
-	}
-	best := unfit
-	for _, e := range merged {
-		best = max(best, e.cond)
-	}
-	out := make([]maps.Backend, 0, len(merged))
-	for at, e := range merged {
-		be := maps.Backend{Addr: at, Node: e.node}
-		if best > unfit && e.cond == best {
-			be.Weight = 1
-		}
-		out = append(out, be)
-	}
-	slices.SortFunc(out, func(a, b maps.Backend) int { return a.Addr.Compare(b.Addr) })
-	return out, judge(best, listed, len(out), p, f)
-}
-
-func judge(best condition, listed, backends int, p port, f family) refusal {
-	switch {
-	case listed == 0:
-		return refusal{NoEndpoints, fmt.Sprintf("no EndpointSlice lists an %s endpoint", f)}
-	case backends == 0:
-		return refusal{PortNotFound, fmt.Sprintf("no EndpointSlice with %s endpoints has a port named %q of protocol %s", f, p.name, p.proto)}
-	case best == unfit:
-		return refusal{NoUsableEndpoints, fmt.Sprintf("%d endpoints, none ready and none terminating that still serves", backends)}
-	case best == terminating:
-		return refusal{TerminatingOnly, "no endpoint is ready; those that are terminating and still serve take new flows"}
-	}
-	return refusal{}
-}
-
-// merge gives one endpoint for two of the same address and port. It commutes.
-func merge(a, b endpoint) endpoint {
-	switch {
-	case !a.addr.IsValid() || a.cond < b.cond:
-		return b
-	case a.cond > b.cond || b.node == "":
-		return a
-	case a.node == "" || b.node < a.node:
-		return b
-	}
-	return a
 }
 
 // portNumbers gives the numbers under which a slice has a Service's port. A port

@@ -19,13 +19,17 @@ import (
 // From computes what the node of a site should do. Timestamps in the snapshot
 // are judged at now.
 func From(s Snapshot, site Site, now time.Time) State {
+	f := newFabric(s.Nodes, site)
 	b := builder{
 		site:    site,
-		nodes:   nodeAddresses(s.Nodes),
+		ways:    newWays(f, site),
+		pods:    byName(s.Pods),
+		nodes:   f.addresses(nodeAddresses(s.Nodes)),
 		slices:  byService(s.Slices),
 		holders: map[netip.Addr]*corev1.Service{},
 		rivals:  map[netip.Addr]string{},
 		claims:  map[maps.Frontend]*corev1.Service{},
+		dead:    map[netip.Addr]bool{},
 	}
 	services := slices.DeleteFunc(slices.Clone(s.Services), func(svc *corev1.Service) bool { return !b.admits(svc, now) })
 	slices.SortFunc(services, seniority)
@@ -39,7 +43,11 @@ func From(s Snapshot, site Site, now time.Time) State {
 	for i := range b.drafts {
 		b.fill(&b.drafts[i])
 	}
-	return b.state(excluded(s.Nodes, site.Node))
+	out := b.state(excluded(s.Nodes, site.Node))
+	out.Members, out.Nodes, out.Sources = f.list(), f.ingress(), f.sources()
+	out.Dead = b.dead
+	out.Problems = f.without("lb", f.own != nil && f.own.lb, len(out.Nodes) > 0)
+	return out
 }
 
 // builder collects a State in passes over the Services that are ours, in order
@@ -47,12 +55,15 @@ func From(s Snapshot, site Site, now time.Time) State {
 // may have, and gets its backends, of which none may be a VIP.
 type builder struct {
 	site   Site
+	ways   *ways
+	pods   map[string]*corev1.Pod // by namespace/name
 	nodes  map[netip.Addr]string
 	slices map[string][]*discoveryv1.EndpointSlice
 
 	holders map[netip.Addr]*corev1.Service // of each VIP, the most senior
 	rivals  map[netip.Addr]string          // namespace/name of the Service with an endpoint there
 	claims  map[maps.Frontend]*corev1.Service
+	dead    map[netip.Addr]bool // ingress nodes that do not answer
 	drafts  []draft
 	reasons []ServiceReason
 }
@@ -68,11 +79,12 @@ type table struct {
 	maps.Service
 	port   port
 	family family
+	ways   []Backend
 	why    refusal // what is to be said about its backends
 }
 
 func (t table) usable() bool {
-	return slices.ContainsFunc(t.Backends, func(be maps.Backend) bool { return be.Weight > 0 })
+	return slices.ContainsFunc(t.Backends, maps.Backend.Eligible)
 }
 
 func (b *builder) explain(svc *corev1.Service, subject string, r Reason, detail string) {
@@ -108,10 +120,8 @@ func (b *builder) claim(d *draft) {
 		return lost
 	})
 	aff, no := affinity(svc)
-	for _, no := range []refusal{no, trafficPolicy(svc)} {
-		if no.reason != "" {
-			b.explain(svc, "", no.reason, no.detail)
-		}
+	if no.reason != "" {
+		b.explain(svc, "", no.reason, no.detail)
 	}
 	ports := b.ports(svc)
 	for _, f := range []family{ipv4, ipv6} {
@@ -170,11 +180,21 @@ func (b *builder) frontends(svc *corev1.Service, p port, vips []netip.Addr) []ma
 
 func (b *builder) fill(d *draft) {
 	sets := b.parseSlices(d.svc)
+	f, source := b.forwarding(d.svc)
 	for i := range d.tables {
 		t := &d.tables[i]
-		t.Backends, t.why = backends(sets, t.port, t.family)
+		b.backends(sets, t, f, source)
 		if t.why.reason != "" {
 			b.explain(d.svc, "port "+t.port.String()+"/"+string(t.family), t.why.reason, t.why.detail)
+		}
+	}
+	about := []refusal{apart(d.tables)}
+	if d.svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+		about = append(about, hidden(d.tables))
+	}
+	for _, no := range about {
+		if no.reason != "" {
+			b.explain(d.svc, "", no.reason, no.detail)
 		}
 	}
 }
@@ -185,6 +205,7 @@ func (b *builder) state(excluded bool) State {
 	for _, d := range b.drafts {
 		for _, t := range d.tables {
 			s.Services = append(s.Services, t.Service)
+			s.Backends = append(s.Backends, t.ways...)
 			for _, fe := range t.Frontends {
 				at[fe.VIP] = append(at[fe.VIP], t)
 			}
@@ -194,6 +215,9 @@ func (b *builder) state(excluded bool) State {
 		s.VIPs = append(s.VIPs, judgeVIP(addr, at[addr], excluded))
 	}
 	slices.SortFunc(s.Services, func(a, b maps.Service) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Backends, func(a, b Backend) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), a.Addr.Compare(b.Addr))
+	})
 	slices.SortFunc(s.VIPs, func(a, b VIP) int { return a.Addr.Compare(b.Addr) })
 	slices.SortFunc(b.reasons, func(a, b ServiceReason) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Subject, b.Subject),

@@ -54,11 +54,15 @@ func drawSlice(t *rapid.T, name string) *discoveryv1.EndpointSlice {
 			Port: pick(t, "port", nil, new(int32(8080)), new(int32(8081)), new(int32(0))),
 		})
 	}
+	if rapid.Bool().Draw(t, "weighted") {
+		s.Annotations = map[string]string{desired.WeightAnnotation: pick(t, "weight", "2", "3", "x")}
+	}
 	for range rapid.IntRange(0, 4).Draw(t, "endpoints") {
 		condition := func(label string) *bool { return pick(t, label, nil, new(true), new(false)) }
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{pick(t, "address", "10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "192.0.2.1", "::1")},
-			NodeName:   pick(t, "node", nil, new("n1"), new("n2")),
+			NodeName:   pick(t, "node", nil, new("n0"), new("n1"), new("n2")),
+			TargetRef:  pick(t, "pod", nil, &corev1.ObjectReference{Kind: "Pod", Name: "p0"}, &corev1.ObjectReference{Kind: "Pod", Name: "p1"}),
 			Conditions: discoveryv1.EndpointConditions{Ready: condition("ready"), Serving: condition("serving"), Terminating: condition("terminating")},
 		})
 	}
@@ -75,8 +79,49 @@ func drawSnapshot(t *rapid.T) desired.Snapshot {
 	}
 	for i := range rapid.IntRange(0, 2).Draw(t, "nodes") {
 		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i)}}
-		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "198.51.100.1"}}
+		address := pick(t, "node address", "198.51.100.1", "198.51.100.2", "2001:db8:1::1", "x")
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
+		if rapid.Bool().Draw(t, "has a role") {
+			n.Annotations = map[string]string{desired.RoleAnnotation: pick(t, "role", "lb", "backend", "backend,lb", "x")}
+		}
 		s.Nodes = append(s.Nodes, n)
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "pods") {
+		s.Pods = append(s.Pods, drawPod(t, fmt.Sprintf("p%d", i)))
+	}
+	return s
+}
+
+func drawPod(t *rapid.T, name string) *corev1.Pod {
+	moment := func(label string) metav1.Time {
+		return metav1.NewTime(now.Add(-time.Duration(rapid.IntRange(0, 9).Draw(t, label)) * time.Minute))
+	}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, CreationTimestamp: moment("created")}}
+	p.Annotations = map[string]string{desired.WeightAnnotation: pick(t, "weight", "1", "5", "0")}
+	p.Spec.NodeName = pick(t, "node", "", "n0", "n1")
+	p.Status.Conditions = []corev1.PodCondition{{
+		Type: corev1.PodReady, Status: pick(t, "ready", corev1.ConditionTrue, corev1.ConditionFalse), LastTransitionTime: moment("changed"),
+	}}
+	if rapid.Bool().Draw(t, "deleted") {
+		p.DeletionTimestamp = new(moment("deletion"))
+	}
+	return p
+}
+
+func drawSite(t *rapid.T) desired.Site {
+	s := desired.Site{Node: pick(t, "site", "n0", "n9")}
+	s.Forwarding = pick(t, "forwarding", "", desired.ForwardingAuto, desired.ForwardingDSR, desired.ForwardingNAT)
+	s.Answering, s.Dead, s.Sticky = map[netip.Addr]bool{}, map[netip.Addr]time.Time{}, map[netip.Addr]bool{}
+	for _, a := range []string{"198.51.100.1", "198.51.100.2", "2001:db8:1::1"} {
+		addr := netip.MustParseAddr(a)
+		switch pick(t, "node is", "silent", "answering", "dead", "sticky") {
+		case "answering":
+			s.Answering[addr] = true
+		case "dead":
+			s.Dead[addr] = now.Add(-time.Second)
+		case "sticky":
+			s.Sticky[addr] = true
+		}
 	}
 	return s
 }
@@ -87,6 +132,7 @@ func shuffled(t *rapid.T, s desired.Snapshot) desired.Snapshot {
 	s.Services = rapid.Permutation(s.Services).Draw(t, "services order")
 	s.Slices = rapid.Permutation(s.Slices).Draw(t, "slices order")
 	s.Nodes = rapid.Permutation(s.Nodes).Draw(t, "nodes order")
+	s.Pods = rapid.Permutation(s.Pods).Draw(t, "pods order")
 	for i, svc := range s.Services {
 		s.Services[i] = svc.DeepCopy()
 		s.Services[i].Spec.ExternalIPs = rapid.Permutation(svc.Spec.ExternalIPs).Draw(t, "addresses order")
@@ -102,9 +148,13 @@ func shuffled(t *rapid.T, s desired.Snapshot) desired.Snapshot {
 func TestOrderDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
-		a, b := desired.From(s, desired.Site{Node: "n1"}, now), desired.From(shuffled(t, s), desired.Site{Node: "n1"}, now)
+		site, other := drawSite(t), shuffled(t, s)
+		a, b := desired.From(s, site, now), desired.From(other, site, now)
 		if diff := cmp.Diff(a, b, compareStates); diff != "" {
 			t.Errorf("another order of the same objects:\n%s", diff)
+		}
+		if diff := cmp.Diff(desired.ForNode(s, site), desired.ForNode(other, site), compareStates); diff != "" {
+			t.Errorf("an ingress node, another order of the same objects:\n%s", diff)
 		}
 	})
 }
@@ -160,7 +210,8 @@ func TestRefusedServicesCostOnlyThemselves(t *testing.T) {
 func TestStateIsConsistent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		snapshot := drawSnapshot(t)
-		s := desired.From(snapshot, desired.Site{Node: "lb1"}, now)
+		site := drawSite(t)
+		s := desired.From(snapshot, site, now)
 		explained := map[string]bool{}
 		for _, r := range s.Reasons {
 			explained[r.Service] = true
@@ -177,7 +228,7 @@ func TestStateIsConsistent(t *testing.T) {
 			if i > 0 && s.Services[i-1].Name >= svc.Name || len(svc.Frontends) == 0 {
 				t.Errorf("service %s: out of order, twice, or without a frontend", svc.Name)
 			}
-			usable[svc.Name] = slices.ContainsFunc(svc.Backends, func(b maps.Backend) bool { return b.Weight > 0 })
+			usable[svc.Name] = slices.ContainsFunc(svc.Backends, maps.Backend.Eligible)
 			if of, _, _ := strings.Cut(svc.Name, ":"); !usable[svc.Name] && !explained[of] {
 				t.Errorf("service %s takes no flow and no reason says why", svc.Name)
 			}
@@ -191,6 +242,7 @@ func TestStateIsConsistent(t *testing.T) {
 				}
 			}
 			for i, be := range svc.Backends {
+				checkBackend(t, s, site, svc, be)
 				if _, vip := vips[be.Addr.Addr()]; vip || be.Addr.Port() == 0 || be.Addr.Addr().Is4() != svc.Frontends[0].VIP.Is4() {
 					t.Errorf("service %s has backend %s", svc.Name, be.Addr)
 				}
@@ -205,4 +257,24 @@ func TestStateIsConsistent(t *testing.T) {
 			}
 		}
 	})
+}
+
+// checkBackend holds a backend to its entry in s.Backends and to the nodes.
+func checkBackend(t *rapid.T, s desired.State, site desired.Site, svc maps.Service, be maps.Backend) {
+	i := slices.IndexFunc(s.Backends, func(w desired.Backend) bool { return w.Service == svc.Name && w.Addr == be.Addr })
+	if i < 0 {
+		t.Fatalf("service %s: nothing says how packets reach %s", svc.Name, be.Addr)
+	}
+	w := s.Backends[i]
+	listed := slices.ContainsFunc(s.Nodes, func(n desired.IngressNode) bool { return n.Name == be.Node && n.Tunnel == be.Tunnel })
+	if w.Tunnel != be.Tunnel || (w.Mode == desired.ModeDSR) != be.Tunnel.IsValid() || be.Tunnel.IsValid() && !listed || w.Reason == "" || w.Detail == "" {
+		t.Errorf("service %s: backend %+v, way %+v", svc.Name, be, w)
+	}
+	_, dead := site.Dead[be.Tunnel]
+	if dead && !be.Draining || s.Dead[be.Tunnel] && !be.Draining || be.Weight == 0 {
+		t.Errorf("service %s: backend %+v on a node that does not answer: %v", svc.Name, be, dead)
+	}
+	if be.Draining && !be.EligibleSince.IsZero() || !be.Draining && !be.LostAt.IsZero() {
+		t.Errorf("service %s: backend %+v is eligible and lost", svc.Name, be)
+	}
 }

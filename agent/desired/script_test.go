@@ -4,9 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	stdmaps "maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,9 +38,26 @@ func show(s desired.State) string {
 			fmt.Fprintf(&b, "  frontend %s\n", fe)
 		}
 		for _, be := range svc.Backends {
-			fmt.Fprintf(&b, "  backend %s weight %d node %q\n", be.Addr, be.Weight, be.Node)
+			fmt.Fprintf(&b, "  backend %s weight %d", be.Addr, be.Weight)
+			if be.Draining {
+				b.WriteString(" draining")
+			}
+			fmt.Fprintf(&b, " node %q", be.Node)
+			if be.Tunnel.IsValid() {
+				fmt.Fprintf(&b, " via %s", be.Tunnel)
+			}
+			for _, at := range []struct {
+				what string
+				t    time.Time
+			}{{"born", be.BornAt}, {"eligible since", be.EligibleSince}, {"lost", be.LostAt}} {
+				if !at.t.IsZero() {
+					fmt.Fprintf(&b, " %s %s", at.what, at.t.UTC().Format(time.TimeOnly))
+				}
+			}
+			b.WriteByte('\n')
 		}
 	}
+	b.WriteString(showTunnels(s))
 	for _, v := range s.VIPs {
 		fmt.Fprintf(&b, "vip %s %s", v.Path.Prefix, v.Reason)
 		if v.Detail != "" {
@@ -59,11 +78,38 @@ func show(s desired.State) string {
 	return b.String()
 }
 
+// showTunnels leaves out the modes of backends where nothing has to do with tunnels.
+func showTunnels(s desired.State) string {
+	var b strings.Builder
+	for _, be := range s.Backends {
+		if len(s.Members) > 0 || be.Mode != desired.ModeNAT || be.Reason == desired.AskedFor {
+			fmt.Fprintf(&b, "%s of %s: %s: %s: %s\n", be.Addr, be.Service, be.Mode, be.Reason, be.Detail)
+		}
+	}
+	for _, m := range s.Members {
+		fmt.Fprintf(&b, "member %s self %v lb %v backend %v\n", m.Addr, m.Self, m.LB, m.Backend)
+	}
+	for _, n := range s.Nodes {
+		fmt.Fprintf(&b, "ingress node %s at %s from %s\n", n.Name, n.Tunnel, s.Source(n.Tunnel))
+	}
+	for _, a := range slices.SortedFunc(stdmaps.Keys(s.Dead), netip.Addr.Compare) {
+		fmt.Fprintf(&b, "dead %s\n", a)
+	}
+	for _, p := range s.Problems {
+		fmt.Fprintf(&b, "! %s\n", p)
+	}
+	return b.String()
+}
+
 // parseSite reads lines such as "own 192.0.2.9 eth0", "peer 192.0.2.254 the
-// address of BGP peer tor1" and "vips 192.0.2.0/24".
+// address of BGP peer tor1", "vips 192.0.2.0/24", "forwarding dsr", "answering
+// 10.1.0.1", "sticky 10.1.0.2" and, since half a minute, "dead 10.1.0.3".
 func parseSite(t *testing.T, text string) desired.Site {
 	t.Helper()
-	site := desired.Site{Node: "lb1", Own: map[netip.Addr]string{}, Peers: map[netip.Addr]string{}}
+	site := desired.Site{
+		Node: "lb1", Own: map[netip.Addr]string{}, Peers: map[netip.Addr]string{},
+		Answering: map[netip.Addr]bool{}, Sticky: map[netip.Addr]bool{}, Dead: map[netip.Addr]time.Time{},
+	}
 	for line := range strings.Lines(text) {
 		words := strings.SplitN(strings.TrimSpace(line), " ", 3)
 		switch words[0] {
@@ -73,6 +119,14 @@ func parseSite(t *testing.T, text string) desired.Site {
 			site.Peers[netip.MustParseAddr(words[1])] = words[2]
 		case "vips":
 			site.VIPs = append(site.VIPs, netip.MustParsePrefix(words[1]))
+		case "forwarding":
+			site.Forwarding = desired.Forwarding(words[1])
+		case "answering":
+			site.Answering[netip.MustParseAddr(words[1])] = true
+		case "sticky":
+			site.Sticky[netip.MustParseAddr(words[1])] = true
+		case "dead":
+			site.Dead[netip.MustParseAddr(words[1])] = now.Add(-30 * time.Second)
 		default:
 			t.Fatalf("site: %q", line)
 		}

@@ -81,15 +81,6 @@ func whySenior(winner, loser *corev1.Service) string {
 	return "is older, of " + x.UTC().Format(time.RFC3339)
 }
 
-// trafficPolicy says what of externalTrafficPolicy is not so.
-func trafficPolicy(svc *corev1.Service) refusal {
-	if svc.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
-		return refusal{}
-	}
-	return refusal{ClientAddressHidden, "externalTrafficPolicy Local is served like Cluster: endpoints see an address of this node instead of the client's. " +
-		"Set it to Cluster if that will do; otherwise let a proxy in front pass the client's address on"}
-}
-
 func key(svc *corev1.Service) string { return svc.Namespace + "/" + svc.Name }
 
 // port is a Service port that the data path can have.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Site is what counts beside Kubernetes objects: which node this is, and which
@@ -15,6 +16,15 @@ type Site struct {
 	Own   map[netip.Addr]string // this node's addresses, each with its device
 	Peers map[netip.Addr]string // what each address is to BGP, as in "the address of BGP peer tor1"
 	VIPs  []netip.Prefix        // networks that Services may have addresses of; none: of any
+
+	Forwarding Forwarding // of Services that do not say; empty: auto
+
+	// What this node knows of ingress nodes, by the addresses of State.Nodes: which
+	// ones answer; since when others do not that did; and which ones endpoints had
+	// tunnels to before, which they keep with ForwardingAuto. Others never answered.
+	Answering map[netip.Addr]bool
+	Dead      map[netip.Addr]time.Time
+	Sticky    map[netip.Addr]bool
 }
 
 // reserved says why no Service may have addr.

@@ -14,6 +14,7 @@ import (
 type Snapshot struct {
 	Services []*corev1.Service
 	Slices   []*discoveryv1.EndpointSlice
+	Pods     []*corev1.Pod // what a source does not know of them is empty
 	Nodes    []*corev1.Node
 	Problems []Problem // what the source could not use
 }
@@ -33,28 +34,28 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	var b strings.Builder
-	b.WriteString(p.File)
-	if p.Line > 0 {
-		fmt.Fprintf(&b, ":%d", p.Line)
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	switch {
+	case p.File != "" && p.Line > 0:
+		add("%s:%d", p.File, p.Line)
+	case p.File != "":
+		add("%s", p.File)
 	}
 	if p.Document > 0 {
-		fmt.Fprintf(&b, ": document %d", p.Document)
+		add("document %d", p.Document)
 	}
 	if p.Kind != "" {
-		fmt.Fprintf(&b, ": %s", strings.TrimSpace(p.Kind+" "+p.object()))
+		add("%s", strings.TrimSpace(p.Kind+" "+p.object()))
 	}
-	if p.Field != "" {
-		fmt.Fprintf(&b, ": %s", p.Field)
-		if p.Value != "" {
-			fmt.Fprintf(&b, " = %s", p.Value)
-		}
+	switch {
+	case p.Field != "" && p.Value != "":
+		add("%s = %s", p.Field, p.Value)
+	case p.Field != "":
+		add("%s", p.Field)
 	}
-	if b.Len() > 0 {
-		b.WriteString(": ")
-	}
-	b.WriteString(p.Message)
-	return b.String()
+	add("%s", p.Message)
+	return strings.Join(parts, ": ")
 }
 
 func (p Problem) object() string {

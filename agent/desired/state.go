@@ -12,6 +12,29 @@ type State struct {
 	Services []maps.Service // by name; those without a usable endpoint too
 	VIPs     []VIP          // by address
 	Reasons  []ServiceReason
+
+	Backends []Backend     // by service and address, those that are left out of Services too
+	Members  []maps.Member // by address
+	Nodes    []IngressNode // by name; those to which there can be tunnels
+	Problems []Problem     // of Node objects, by name
+
+	// Dead are the addresses of ingress nodes that have endpoints of Services, but do
+	// not answer: no displaced flow is to be looked for there.
+	Dead map[netip.Addr]bool
+	// Sources are the addresses of this node's tunnel packets, at most one of which
+	// counts for each family: the first.
+	Sources []netip.Addr
+}
+
+// Source gives the address from which this node sends tunnel packets to peer, and
+// from which others take them; invalid if there is none of its family.
+func (s State) Source(peer netip.Addr) netip.Addr {
+	for _, a := range s.Sources {
+		if a.Is4() == peer.Is4() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // VIP is one external address of a Service that is ours.
@@ -53,6 +76,8 @@ const (
 	NoPorts             Reason = "NoPorts"             // it has no port
 	UnsupportedAffinity Reason = "UnsupportedAffinity" // sessionAffinity is unknown; None is used
 	ClientAddressHidden Reason = "ClientAddressHidden" // in force, but externalTrafficPolicy Local asks for what is not
+	NoTunnel            Reason = "NoTunnel"            // it is to be forwarded through tunnels alone, and some endpoints have none
+	InvalidAnnotation   Reason = "InvalidAnnotation"   // an annotation of it, of a Pod or of a slice has a value that does not count
 
 	// Of an address or a frontend.
 	InvalidAddress    Reason = "InvalidAddress"    // not a unicast IP address of global or private scope
@@ -77,4 +102,14 @@ const (
 	// Of a VIP.
 	NoFrontends  Reason = "NoFrontends"  // none of its ports is in force
 	NodeExcluded Reason = "NodeExcluded" // this node's label keeps it out of load balancing
+
+	// Of a backend: why its packets go the way that they do.
+	Answering       Reason = "Answering"       // through a tunnel
+	NodeDead        Reason = "NodeDead"        // through a tunnel, but its node does not answer any more
+	NeverAnswered   Reason = "NeverAnswered"   // its node is an ingress node, but has not answered so far
+	NotIngressNode  Reason = "NotIngressNode"  // its node is none
+	NodeUnknown     Reason = "NodeUnknown"     // nothing says which node it is on
+	OwnNode         Reason = "OwnNode"         // it is on this node
+	NoTunnelAddress Reason = "NoTunnelAddress" // its node has no address that this node could send to
+	AskedFor        Reason = "AskedFor"        // translated, as the Service or the configuration wants it
 )

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +25,7 @@ func (i id) anyKind() id { return id{"", i.namespace, i.name} }
 // object is a good one, with its place.
 type object struct {
 	id
-	value          any // *corev1.Service, *discoveryv1.EndpointSlice or *corev1.Node
+	value          any // *corev1.Service, *discoveryv1.EndpointSlice, *corev1.Pod or *corev1.Node
 	document, line int
 }
 
@@ -36,7 +35,8 @@ func (o object) problem(file, message string) desired.Problem {
 
 // content is what one version of a file holds.
 type content struct {
-	objects  []object // no two of one id
+	objects  []object   // no two of one id
+	at       map[id]int // of each object
 	problems []desired.Problem
 	spoilt   map[id]bool // defined by documents that are wrong
 	vague    bool        // a document is wrong and does not say what it defines
@@ -50,12 +50,13 @@ var kinds = map[string]struct {
 }{
 	"Service":       {"v1", false, func() metav1.Object { return new(corev1.Service) }},
 	"EndpointSlice": {"discovery.k8s.io/v1", false, func() metav1.Object { return new(discoveryv1.EndpointSlice) }},
+	"Pod":           {"v1", false, func() metav1.Object { return new(corev1.Pod) }},
 	"Node":          {"v1", true, func() metav1.Object { return new(corev1.Node) }},
 }
 
 // decode reads a file of the given name. What is wrong is in its problems.
 func decode(name string, data []byte) content {
-	c := content{spoilt: map[id]bool{}}
+	c := content{at: map[id]int{}, spoilt: map[id]bool{}}
 	if filepath.Ext(name) == ".json" {
 		c.json(name, data)
 		return c
@@ -199,7 +200,7 @@ func (d *decoder) object(text []byte, version, kind string) {
 	case h.Kind == "List" || typed && item != h.Kind:
 		d.list(h, kinds[item].version, item)
 	default:
-		d.fault("kind", h.Kind, "it is not used; remove it, or correct it to Service, EndpointSlice, Node or List")
+		d.fault("kind", h.Kind, "it is not used; remove it, or correct it to Service, EndpointSlice, Pod, Node or List")
 	}
 }
 
@@ -238,10 +239,42 @@ func (d *decoder) typed(text []byte, value metav1.Object) {
 		return
 	}
 	o := object{id: id{d.place.Kind, d.place.Namespace, d.place.Name}, value: value, document: d.place.Document, line: d.place.Line}
-	if twin := slices.IndexFunc(d.objects, func(other object) bool { return other.id == o.id }); twin >= 0 {
+	if pod, ok := value.(*corev1.Pod); ok {
+		o.value = slim(pod)
+	}
+	if twin, twice := d.at[o.id]; twice {
 		first := fmt.Sprintf("document %d", d.objects[twin].document)
 		d.problems = append(d.problems, o.problem(d.place.File, first+" defines it too and is used; remove one of them"))
 		return
 	}
+	d.at[o.id] = len(d.objects)
 	d.objects = append(d.objects, o)
+}
+
+// slim leaves out of a pod what nobody asks for, which is nearly all of it.
+func slim(p *corev1.Pod) *corev1.Pod {
+	out := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: p.Namespace, Name: p.Name, UID: p.UID, CreationTimestamp: p.CreationTimestamp,
+			DeletionTimestamp: p.DeletionTimestamp, DeletionGracePeriodSeconds: p.DeletionGracePeriodSeconds,
+		},
+		Spec: corev1.PodSpec{NodeName: p.Spec.NodeName},
+		Status: corev1.PodStatus{
+			Conditions: p.Status.Conditions, PodIPs: p.Status.PodIPs, StartTime: p.Status.StartTime,
+			InitContainerStatuses: states(p.Status.InitContainerStatuses),
+			ContainerStatuses:     states(p.Status.ContainerStatuses),
+		},
+	}
+	if weight, ok := p.Annotations[desired.WeightAnnotation]; ok {
+		out.Annotations = map[string]string{desired.WeightAnnotation: weight}
+	}
+	return out
+}
+
+func states(all []corev1.ContainerStatus) []corev1.ContainerStatus {
+	out := make([]corev1.ContainerStatus, len(all))
+	for i, s := range all {
+		out[i].State = s.State
+	}
+	return out
 }

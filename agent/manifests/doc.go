@@ -3,8 +3,8 @@
 //
 // Files named *.yaml, *.yml and *.json count, but for those that begin with a
 // dot or end in a tilde; subdirectories do not. A file holds any number of
-// documents, each a v1 Service, a discovery.k8s.io/v1 EndpointSlice, a v1 Node
-// or a List of them. Without a namespace an object is in "default". Where two
+// documents, each a v1 Service, a discovery.k8s.io/v1 EndpointSlice, a v1 Pod, a
+// v1 Node or a List of them. Without a namespace an object is in "default". Where two
 // documents define one object, the first file by name has it.
 //
 // Fields that are not known are problems and otherwise ignored, as newer clusters

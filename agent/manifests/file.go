@@ -141,5 +141,6 @@ func concerns(p desired.Problem, o object) bool {
 }
 
 func (c *content) gives(id id) bool {
-	return slices.ContainsFunc(c.objects, func(o object) bool { return o.id == id })
+	_, ok := c.at[id]
+	return ok
 }

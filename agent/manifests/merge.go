@@ -35,6 +35,8 @@ func merge(files map[string]*file) desired.Snapshot {
 				s.Services = append(s.Services, v)
 			case *discoveryv1.EndpointSlice:
 				s.Slices = append(s.Slices, v)
+			case *corev1.Pod:
+				s.Pods = append(s.Pods, v)
 			case *corev1.Node:
 				s.Nodes = append(s.Nodes, v)
 			}

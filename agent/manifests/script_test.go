@@ -26,6 +26,9 @@ func show(s desired.Snapshot) string {
 	for _, o := range s.Slices {
 		fmt.Fprintf(&b, "EndpointSlice %s/%s %d endpoints\n", o.Namespace, o.Name, len(o.Endpoints))
 	}
+	for _, o := range s.Pods {
+		fmt.Fprintf(&b, "Pod %s/%s on %q %v %d conditions\n", o.Namespace, o.Name, o.Spec.NodeName, o.Annotations, len(o.Status.Conditions))
+	}
 	for _, o := range s.Nodes {
 		fmt.Fprintf(&b, "Node %s\n", o.Name)
 	}

@@ -1,0 +1,168 @@
+package desired
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// tally is what became of the endpoints of one table.
+type tally struct {
+	listed int       // of the family
+	total  int       // with the port
+	apart  int       // without a tunnel where there must be one
+	silent int       // that would take flows if their nodes answered
+	best   condition // of those that can take flows
+}
+
+// backends fills in the backends of one port in one family, sorted by address,
+// and what is to be said about them. Reasons other than TerminatingOnly mean that
+// none takes a new flow.
+func (b *builder) backends(sets []endpointSet, t *table, f Forwarding, source string) {
+	merged, listed := gather(sets, t.port, t.family)
+	c := tally{listed: listed, total: len(merged)}
+	ways := make(map[netip.AddrPort]way, len(merged))
+	for at, e := range merged {
+		w := b.ways.to(e.node, f, source)
+		ways[at] = w
+		if w.silent {
+			b.dead[w.tunnel] = true
+		}
+		switch {
+		case w.mode == ModeNone:
+			c.apart++
+		case w.silent && e.cond > unfit:
+			c.silent++
+		case !w.silent:
+			c.best = max(c.best, e.cond)
+		}
+	}
+	t.Backends = make([]maps.Backend, 0, len(merged))
+	for at, e := range merged {
+		w := ways[at]
+		t.ways = append(t.ways, Backend{t.Name, at, e.node, w.mode, w.tunnel, w.reason, w.detail})
+		if w.mode != ModeNone {
+			t.Backends = append(t.Backends, backend(at, e, w, c.best))
+		}
+	}
+	slices.SortFunc(t.Backends, func(a, b maps.Backend) int { return a.Addr.Compare(b.Addr) })
+	slices.SortFunc(t.ways, func(a, b Backend) int { return a.Addr.Compare(b.Addr) })
+	t.why = c.judge(t.port, t.family)
+}
+
+// gather joins the endpoints of all slices that have the port.
+func gather(sets []endpointSet, p port, f family) (merged map[netip.AddrPort]endpoint, listed int) {
+	merged = map[netip.AddrPort]endpoint{}
+	for _, set := range sets {
+		if set.family != f {
+			continue
+		}
+		listed += len(set.endpoints)
+		for _, number := range portNumbers(set.ports, p) {
+			for _, e := range set.endpoints {
+				at := netip.AddrPortFrom(e.addr, number)
+				merged[at] = merge(merged[at], e)
+			}
+		}
+	}
+	return merged, listed
+}
+
+// backend makes one of an endpoint. Those of the best condition take new flows;
+// since when one has, its pod knows only if that is because it is ready.
+func backend(at netip.AddrPort, e endpoint, w way, best condition) maps.Backend {
+	out := maps.Backend{Addr: at, Node: e.node, Weight: e.weight, Tunnel: w.tunnel, BornAt: e.born}
+	fit := best > unfit && e.cond == best
+	out.Draining = !fit || w.silent
+	switch {
+	case !out.Draining && e.cond == ready:
+		out.EligibleSince = e.eligible
+	case out.Draining && !fit:
+		out.LostAt = e.lost
+		if w.silent {
+			out.LostAt = earliest(e.lost, w.since)
+		}
+	case out.Draining:
+		out.LostAt = w.since
+	}
+	return out
+}
+
+func (c tally) judge(p port, f family) refusal {
+	switch {
+	case c.listed == 0:
+		return refusal{NoEndpoints, fmt.Sprintf("no EndpointSlice lists an %s endpoint", f)}
+	case c.total == 0:
+		return refusal{PortNotFound, fmt.Sprintf("no EndpointSlice with %s endpoints has a port named %q of protocol %s", f, p.name, p.proto)}
+	case c.best == unfit && c.apart == c.total:
+		return refusal{NoTunnel, fmt.Sprintf("%d endpoints, and a tunnel to none of them, which forwarding dsr asks for", c.total)}
+	case c.best == unfit && c.silent > 0:
+		return refusal{NoUsableEndpoints, fmt.Sprintf("%d endpoints, and the nodes of the %d that are ready, or terminating and still serve, do not answer", c.total, c.silent)}
+	case c.best == unfit:
+		return refusal{NoUsableEndpoints, fmt.Sprintf("%d endpoints, none ready and none terminating that still serves", c.total)}
+	case c.best == terminating:
+		return refusal{TerminatingOnly, "no endpoint is ready; those that are terminating and still serve take new flows"}
+	}
+	return refusal{}
+}
+
+// merge gives one endpoint for two of the same address and port. It commutes.
+func merge(a, b endpoint) endpoint {
+	switch {
+	case !a.addr.IsValid() || a.cond < b.cond:
+		return b
+	case a.cond > b.cond:
+		return a
+	}
+	if a.node == "" || b.node != "" && b.node < a.node {
+		a.node = b.node
+	}
+	a.weight = max(a.weight, b.weight)
+	a.times = times{
+		born:     earliest(a.born, b.born),
+		eligible: earliest(a.eligible, b.eligible),
+		lost:     latest(a.lost, b.lost),
+	}
+	return a
+}
+
+// hidden says of which endpoints a Service with externalTrafficPolicy Local hides
+// the client's address nevertheless.
+func hidden(tables []table) refusal {
+	var nat []string
+	total := 0
+	for _, t := range tables {
+		total += len(t.ways)
+		for _, w := range t.ways {
+			if w.Mode == ModeNAT {
+				nat = append(nat, fmt.Sprintf("%s (%s)", w.Addr, w.Detail))
+			}
+		}
+	}
+	if len(nat) == 0 {
+		return refusal{}
+	}
+	slices.SortFunc(nat, cmp.Compare)
+	return refusal{ClientAddressHidden, fmt.Sprintf("externalTrafficPolicy Local asks for the client's address, but %d of %d backends are reached by NAT and see this node's: %s. "+
+		"Run their nodes as ingress nodes, or set it to Cluster if that will do", len(nat), total, abridge(slices.Compact(nat)))}
+}
+
+// apart says which endpoints have no tunnel where there must be one.
+func apart(tables []table) refusal {
+	var out []string
+	for _, t := range tables {
+		for _, w := range t.ways {
+			if w.Mode == ModeNone {
+				out = append(out, fmt.Sprintf("%s (%s)", w.Addr, w.Detail))
+			}
+		}
+	}
+	if len(out) == 0 {
+		return refusal{}
+	}
+	slices.SortFunc(out, cmp.Compare)
+	return refusal{NoTunnel, fmt.Sprintf("forwarding is dsr, so that endpoints without a tunnel get no flow: %s. Make their nodes ingress nodes, or set it to auto", abridge(slices.Compact(out)))}
+}
