@@ -17,13 +17,16 @@ static __always_inline __u64 mix(__u64 x)
 	return x ^ x >> 32;
 }
 
-/* last is the word of ports and protocol, 0 where the client's address alone decides. */
-static __always_inline __u32 flow_hash(const struct packet *p, __u64 last)
+/*
+ * flow_hash gives 64 bits, of which the upper half is the flow hash. last is the word
+ * of ports and protocol, 0 where the client's address alone decides.
+ */
+static __always_inline __u64 flow_hash(const struct tuple *t, __u8 family, __u64 last)
 {
-	const struct addr *client = &p->tuple.src, *vip = &p->tuple.dst;
+	const struct addr *client = &t->src, *vip = &t->dst;
 	__u64 h = seed[0];
 
-	if (p->family == 4) {
+	if (family == 4) {
 		h = mix(h ^ ((__u64)bpf_ntohl(client->words[3]) << 32 | bpf_ntohl(vip->words[3])));
 	} else {
 		h = mix(h ^ bpf_be64_to_cpu(client->halves[0]));
@@ -31,5 +34,5 @@ static __always_inline __u32 flow_hash(const struct packet *p, __u64 last)
 		h = mix(h ^ bpf_be64_to_cpu(vip->halves[0]));
 		h = mix(h ^ bpf_be64_to_cpu(vip->halves[1]));
 	}
-	return mix(h ^ last ^ seed[1]) >> 32;
+	return mix(h ^ last ^ seed[1]);
 }

@@ -4,7 +4,7 @@
 #include "parse.h"
 
 /* lookup_service returns the number of the service that the tuple's destination is of, or 0. */
-static __always_inline __u32 lookup_service(const struct tuple *t)
+static __noinline __u32 lookup_service(const struct tuple *t)
 {
 	struct frontend_key key = {
 		.vip = t->dst,

@@ -2,7 +2,8 @@
 /*
  * icmp: pings of a VIP are answered here. An error about a packet of a flow goes
  * to that packet's sender, translated outside and in what it quotes, as RFC 5508
- * asks of a NAT, so that path MTU discovery and traceroute work both ways.
+ * asks of a NAT, so that path MTU discovery and traceroute work both ways; in a
+ * tunnel it goes untranslated.
  */
 #pragma once
 #include "flow.h"
@@ -102,7 +103,10 @@ static __noinline enum verdict translate_error(context *ctx, struct packet *p)
 	return f->flags & FLOW_REPLY ? VERDICT_ICMP_REPLY : VERDICT_ICMP_FORWARD;
 }
 
-/* What is not for a VIP and not about a flow is the node's own business. */
+/*
+ * What is not for a VIP and not about a flow is the node's own business. VERDICT_ENCAP:
+ * an error for a VIP that is about no translated flow.
+ */
 static __noinline enum verdict icmp(context *ctx, struct packet *p)
 {
 	enum verdict v = VERDICT_DROP_ICMP;
@@ -112,7 +116,28 @@ static __noinline enum verdict icmp(context *ctx, struct packet *p)
 		return for_vip ? echo(ctx, p) : VERDICT_PASS_NOT_VIP;
 	if (is_echo_request(p) && for_vip)
 		return echo(ctx, p);
-	if (is_icmp_error(p) && p->fragment == FRAGMENT_NONE)
-		v = translate_error(ctx, p);
-	return v == VERDICT_DROP_ICMP && !for_vip ? VERDICT_PASS_NOT_VIP : v;
+	if (!is_icmp_error(p) || p->fragment != FRAGMENT_NONE)
+		return for_vip ? VERDICT_DROP_ICMP : VERDICT_PASS_NOT_VIP;
+	v = translate_error(ctx, p);
+	if (v == VERDICT_DROP_ICMP)
+		return for_vip ? VERDICT_ENCAP : VERDICT_PASS_NOT_VIP;
+	return v;
+}
+
+/* place_error chooses the backend of the flow that the error is about. */
+static __noinline enum verdict place_error(context *ctx, struct packet *p)
+{
+	const struct backend *b;
+	struct region region;
+	struct quote q = {};
+	__u32 service;
+
+	if (!is_icmp_error(p) || parse_quote(ctx, p, &q) || !same_addr(&q.tuple.dst, &p->tuple.dst))
+		return VERDICT_DROP_ICMP;
+	service = lookup_service(&q.tuple);
+	region = lookup_region(service);
+	if (!(region.flags & REGION_USABLE))
+		return VERDICT_DROP_ICMP;
+	b = select_backend(p, &q.tuple, service, region);
+	return b && b->tunnel ? VERDICT_ENCAP : VERDICT_DROP_ICMP;
 }

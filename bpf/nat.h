@@ -4,6 +4,7 @@
  * refused is refused before the first byte is written.
  */
 #pragma once
+#include "direct.h"
 #include "forward.h"
 #include "fragment.h"
 #include "frontend.h"
@@ -11,40 +12,17 @@
 #include "reject.h"
 #include "rewrite.h"
 
-static __always_inline void count_backend(const struct packet *p, int new_flow)
+/* open_flow starts a translated flow to p->backend. */
+static __always_inline enum verdict open_flow(struct packet *p, struct flow *f)
 {
-	struct backend_counter *c = bpf_map_lookup_elem(&backend_counters, &p->backend);
+	const struct backend *b = backend_at(p->backend);
 
-	if (!c)
-		return;
-	c->packets++;
-	c->bytes += p->len;
-	c->flows += new_flow;
-}
-
-/* A client is neither a VIP (two services could answer each other for ever) nor no host. */
-static __always_inline int is_client(const struct packet *p)
-{
-	return unicast(p, &p->tuple.src) && !is_vip(&p->tuple.src);
-}
-
-/* open_flow places a flow that nobody has yet. */
-static __always_inline enum verdict open_flow(context *ctx, struct packet *p, __u32 service,
-					      struct flow *f)
-{
-	struct region region = lookup_region(service);
-	const struct backend *b;
-
-	if (!(region.flags & REGION_USABLE))
-		return reject_unreachable(ctx, p, VERDICT_REJECT_NO_BACKEND,
-					  VERDICT_DROP_NO_BACKEND);
-	if (p->fragment == FRAGMENT_LATER) /* the first one went elsewhere */
-		return VERDICT_DROP_FRAGMENT;
-	if (!is_client(p))
-		return VERDICT_DROP_SOURCE;
-	b = select_backend(p, service, region);
 	if (!b)
 		return VERDICT_DROP_TABLE;
+	if (p->fragment == FRAGMENT_LATER) /* the first one went elsewhere */
+		return VERDICT_DROP_FRAGMENT;
+	if (is_vip(&p->tuple.src))
+		return VERDICT_DROP_SOURCE;
 	if (!b->source.halves[0] && !b->source.halves[1]) /* no route to it so far */
 		return VERDICT_DROP_NO_ROUTE;
 	return create_flow(p, b, f);
@@ -92,10 +70,10 @@ static __noinline enum verdict reply(context *ctx, struct packet *p)
 	return send(ctx, p, &copy, VERDICT_REPLY);
 }
 
-/* forward takes a request to its backend. */
+/* forward takes a request to the backend that translates it; VERDICT_ENCAP: there is none. */
 static __noinline enum verdict forward(context *ctx, struct packet *p, __u32 service)
 {
-	struct flow *known = lookup_flow(p), f;
+	struct flow *known = p->bounced ? NULL : lookup_flow(p), f;
 	struct backend *b = NULL;
 	enum verdict v;
 
@@ -110,7 +88,9 @@ static __noinline enum verdict forward(context *ctx, struct packet *p, __u32 ser
 		f = *known;
 	} else {
 		known = NULL;
-		v = open_flow(ctx, p, service, &f);
+		v = place(ctx, p, service);
+		if (v == VERDICT_FORWARD)
+			v = open_flow(p, &f);
 		if (v != VERDICT_FORWARD)
 			return v;
 		b = backend_at(p->backend);
@@ -123,4 +103,20 @@ static __noinline enum verdict forward(context *ctx, struct packet *p, __u32 ser
 	count_backend(p, !known);
 	p->hop = b->nexthop;
 	return send(ctx, p, &f, VERDICT_FORWARD);
+}
+
+/* serve takes a request to its service. */
+static __always_inline enum verdict serve(context *ctx, struct packet *p, __u32 service)
+{
+	enum verdict v = VERDICT_FORWARD;
+
+	if (!(lookup_region(service).flags & REGION_NAT))
+		v = place(ctx, p, service);
+	if (v == VERDICT_FORWARD)
+		v = forward(ctx, p, service);
+	if (v != VERDICT_ENCAP)
+		return v;
+	remember_fragment(p);
+	count_backend(p, is_new_syn(p));
+	return encap(ctx, p);
 }

@@ -82,6 +82,10 @@ struct packet {
 	__u8 dont_fragment;
 	__u8 malformed;
 	__u8 action;	    /* XDP_*, where the verdict leaves it open */
+	__u8 asked;	    /* which owner is asked, as in the tunnel's hop */
+	__u8 bounced;	    /* the owner asked before has sent it back */
+	__u8 accept;	    /* the owner is to take it, even unknown */
+	__u64 hash;	    /* of the flow, where it goes through a tunnel */
 	__u32 backend;	    /* its index, where one was chosen */
 	struct nexthop hop; /* all zero until known */
 };
@@ -118,4 +122,9 @@ static __always_inline int same_addr(const struct addr *a, const struct addr *b)
 static __always_inline int is_mapped(const struct addr *a)
 {
 	return !a->halves[0] && a->words[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline int is_new_syn(const struct packet *p)
+{
+	return p->tuple.proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }

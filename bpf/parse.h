@@ -143,11 +143,6 @@ static __always_inline int is_icmp(const struct packet *p)
 	return p->tuple.proto == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 
-static __always_inline int is_new_syn(const struct packet *p)
-{
-	return p->tuple.proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
 /* parse_l4 reads ports, flags and types. Ports of later fragments stay 0. */
 static __always_inline void parse_l4(context *ctx, struct packet *p)
 {

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * encap: puts the packet, as it is, into a tunnel to the ingress node of its backend.
+ * The outer header says what routers have to know: don't fragment, the inner traffic
+ * class and ECN (RFC 6040, normal mode), and in the UDP source port which flow it is.
+ * No UDP checksum, also in IPv6 (RFC 6935): the inner packet has its own, and who
+ * receives it compares addresses and flow.
+ */
+#pragma once
+#include "forward.h"
+#include "geneve.h"
+#include "reject.h"
+#include "slot.h"
+
+#define TUNNEL_TTL	  64
+#define TUNNEL_PORT_FIRST 49152 /* RFC 8926, 3.3: of the dynamic ports */
+#define TUNNEL_PORT_MASK  0x3fff
+
+static __always_inline int write_outer4(context *ctx, const struct packet *p,
+					const struct tunnel *t, __u8 tos, __u32 len)
+{
+	struct iphdr *ip = at(ctx, p->l3, sizeof(*ip));
+	const __be32 *words = (const __be32 *)ip;
+
+	if (!ip)
+		return -1;
+	*ip = (struct iphdr){
+		.version = 4,
+		.ihl = sizeof(*ip) / 4,
+		.tos = tos,
+		.tot_len = bpf_htons(len),
+		.frag_off = bpf_htons(IP_DF),
+		.ttl = TUNNEL_TTL,
+		.protocol = IPPROTO_UDP,
+		.saddr = t->source.words[3],
+		.daddr = t->addr.words[3],
+	};
+	ip->check = ~csum_fold((__u64)words[0] + words[1] + words[2] + words[3] + words[4]);
+	return 0;
+}
+
+static __always_inline int write_outer6(context *ctx, const struct packet *p,
+					const struct tunnel *t, __u8 tos, __u32 len)
+{
+	struct ipv6hdr *ip = at(ctx, p->l3, sizeof(*ip));
+
+	if (!ip)
+		return -1;
+	*(__be32 *)ip = bpf_htonl(6U << 28 | (__u32)tos << 20 | (p->hash & 0xfffff));
+	ip->payload_len = bpf_htons(len - sizeof(*ip));
+	ip->nexthdr = IPPROTO_UDP;
+	ip->hop_limit = TUNNEL_TTL;
+	__builtin_memcpy(&ip->saddr, &t->source, sizeof(t->source));
+	__builtin_memcpy(&ip->daddr, &t->addr, sizeof(t->addr));
+	return 0;
+}
+
+/* write_tunnel writes what stands between the outer IP header and the inner packet, of len bytes.
+ */
+static __always_inline int write_tunnel(context *ctx, const struct packet *p, __u32 off,
+					const struct backend *b, __u8 inner, __u32 len)
+{
+	struct tunnel_headers *h = at(ctx, off, sizeof(*h) + 4 * OPTION_LEN4);
+	struct tunnel_tail *tail;
+
+	if (!h)
+		return -1;
+	h->udp.source = bpf_htons(TUNNEL_PORT_FIRST + (p->hash & TUNNEL_PORT_MASK));
+	h->udp.dest = tunnel_port;
+	h->udp.len = bpf_htons(len);
+	h->udp.check = 0;
+	h->flags = GENEVE_CRITICAL;
+	h->vni = 0;
+	h->option_class = bpf_htons(TUNNEL_CLASS);
+	h->option_type = TUNNEL_TYPE;
+	if (inner == 4) {
+		h->opt_len = OPTION_LEN4 + 1;
+		h->option_len = OPTION_LEN4;
+		h->proto = bpf_htons(ETH_P_IP);
+		*(__be32 *)(h + 1) = b->addr.words[3];
+		tail = (void *)(h + 1) + sizeof(__be32);
+	} else {
+		h = at(ctx, off, sizeof(*h) + 4 * OPTION_LEN6);
+		if (!h)
+			return -1;
+		h->opt_len = OPTION_LEN6 + 1;
+		h->option_len = OPTION_LEN6;
+		h->proto = bpf_htons(ETH_P_IPV6);
+		__builtin_memcpy(h + 1, &b->addr, sizeof(b->addr));
+		tail = (void *)(h + 1) + sizeof(b->addr);
+	}
+	tail->port = b->port;
+	tail->hop = p->asked;
+	tail->flags = p->accept ? TUNNEL_ACCEPT : 0;
+	return 0;
+}
+
+static __always_inline int inner_tos(context *ctx, const struct packet *p)
+{
+	__u8 *ip = at(ctx, p->l3, sizeof(struct iphdr));
+
+	if (!ip)
+		return -1;
+	return p->family == 4 ? ip[1] : (__u8)(ip[0] << 4 | ip[1] >> 4);
+}
+
+/*
+ * grow makes room for overhead bytes before the packet, and leaves p->l3 where the
+ * outer IP header goes. Where the kernel sends the packet it needs the Ethernet
+ * header that it came with, otherwise transmit writes one.
+ */
+static __always_inline int grow(context *ctx, struct packet *p, __u32 overhead, enum route r)
+{
+	struct ethhdr *old = at(ctx, 0, sizeof(*old)), *eth;
+	int header = sizeof(*eth);
+	__u8 macs[2 * ETH_ALEN];
+
+	if (!old)
+		return -1;
+	__builtin_memcpy(macs, old, sizeof(macs));
+	if (r == ROUTE_DIRECT && p->hop.vlan)
+		header += sizeof(struct vlan_tag);
+	if (bpf_xdp_adjust_head(ctx, p->l3 - header - (int)overhead))
+		return -1;
+	p->l3 = header;
+	eth = at(ctx, 0, sizeof(*eth));
+	if (!eth)
+		return -1;
+	__builtin_memcpy(eth, macs, sizeof(macs));
+	eth->h_proto = p->family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	return 0;
+}
+
+static __always_inline enum verdict reject_encap(context *ctx, struct packet *p, __u16 mtu)
+{
+	if (is_icmp(p)) /* no errors about errors */
+		return VERDICT_DROP_NO_ROUTE;
+	return reject_too_big(ctx, p, mtu, &p->tuple.dst);
+}
+
+/*
+ * encap sends the packet to the node of backend p->backend. A packet that does not fit
+ * is told so even if it may be fragmented: fragments of the tunnel would have to be
+ * reassembled, and senders that may not fragment are the rule.
+ */
+static __noinline enum verdict encap(context *ctx, struct packet *p)
+{
+	struct backend *b = backend_at(p->backend);
+	struct tunnel *t = b ? tunnel_of(b) : NULL;
+	__u32 len = p->len, overhead, ip;
+	__u8 inner = p->family, outer;
+	enum route r;
+	int tos;
+
+	if (!t)
+		return VERDICT_DROP_TABLE;
+	if (!t->source.halves[0] && !t->source.halves[1]) /* no route to it so far */
+		return VERDICT_DROP_NO_ROUTE;
+	if (p->ttl <= 1)
+		return is_icmp(p) ? VERDICT_DROP_ICMP : reject_ttl(ctx, p, &p->tuple.dst);
+	tos = inner_tos(ctx, p);
+	if (tos < 0)
+		return VERDICT_ABORT;
+	outer = is_mapped(&t->addr) ? 4 : 6;
+	overhead = tunnel_len(outer, inner);
+	p->hop = t->nexthop;
+	p->len = len + overhead;
+	p->family = outer;
+	p->dont_fragment = 1;
+	r = route(ctx, p, &t->source, &t->addr);
+	p->len = len; /* counted as the client sent it */
+	if (r == ROUTE_TOO_BIG) {
+		p->family = inner;
+		return reject_encap(ctx, p, p->hop.mtu - overhead);
+	}
+	if (r == ROUTE_NONE)
+		return VERDICT_DROP_NO_ROUTE;
+	if (grow(ctx, p, overhead, r))
+		return VERDICT_ABORT;
+	if (outer == 4 ? write_outer4(ctx, p, t, tos, len + overhead)
+		       : write_outer6(ctx, p, t, tos, len + overhead))
+		return VERDICT_ABORT;
+	ip = outer == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	if (write_tunnel(ctx, p, p->l3 + ip, b, inner, len + overhead - ip))
+		return VERDICT_ABORT;
+	if (r == ROUTE_KERNEL)
+		return p->bounced ? VERDICT_ENCAP_NEXT_KERNEL : VERDICT_ENCAP_KERNEL;
+	if (transmit(ctx, p))
+		return VERDICT_ABORT;
+	return p->bounced ? VERDICT_ENCAP_NEXT : VERDICT_ENCAP;
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * geneve: the tunnel's headers as they are on the wire (RFC 8926). The option's
+ * data, a pod's address and struct tunnel_tail, follow.
+ */
+#pragma once
+#include "packet.h"
+
+#define GENEVE_CRITICAL 0x40 /* there is an option that must not be ignored */
+#define OPTION_LEN4	((sizeof(__be32) + sizeof(struct tunnel_tail)) / 4)
+#define OPTION_LEN6	((sizeof(struct addr) + sizeof(struct tunnel_tail)) / 4)
+
+struct tunnel_headers {
+	struct udphdr udp;
+	__u8 opt_len; /* of the option with its own header, in units of 4 bytes; version 0 above */
+	__u8 flags;
+	__be16 proto; /* of the inner packet, an ethertype */
+	__be32 vni;
+	__be16 option_class;
+	__u8 option_type;
+	__u8 option_len; /* of its data, in units of 4 bytes */
+};
+
+/* tunnel_len is that of all headers of a tunnel packet, from its IP header on. */
+static __always_inline __u32 tunnel_len(__u8 outer, __u8 inner)
+{
+	return (outer == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) +
+	       sizeof(struct tunnel_headers) + 4 * (inner == 4 ? OPTION_LEN4 : OPTION_LEN6);
+}
