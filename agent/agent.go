@@ -14,6 +14,8 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/ledger"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -54,9 +56,9 @@ type Agent struct {
 	datapath     Datapath
 	reconciler   *reconciler
 	attachments  *attachments
-	ledger       *ledger
-	remarks      *ledger // what is as it should be, such as Services of another class
-	backoff      backoff
+	ledger       *ledger.Ledger
+	remarks      *ledger.Ledger // what is as it should be, such as Services of another class
+	backoff      ledger.Backoff
 	retry        *time.Timer
 	peersPending bool // the speaker has yet to take cfg's peers
 	draining     bool
@@ -79,8 +81,8 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 	now := time.Now()
 	return &Agent{
 		deps: deps, log: log, booted: cfg, cfg: cfg,
-		ledger:    newLedger(log, slog.LevelWarn),
-		remarks:   newLedger(log, slog.LevelDebug),
+		ledger:    ledger.New(log, slog.LevelWarn),
+		remarks:   ledger.New(log, slog.LevelDebug),
 		announced: map[string]verdict{},
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Since: now, State: api.Starting,
@@ -143,7 +145,7 @@ func (a *Agent) work(stop, ctx context.Context, g *errgroup.Group) (err error) {
 
 // load brings the data path into the kernel, where no packet meets it yet.
 func (a *Agent) load() error {
-	if err := checkPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
+	if err := system.CheckPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
 		return err
 	}
 	program, err := programOf(a.cfg)

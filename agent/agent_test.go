@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/ledger"
 	"github.com/penstock-lb/penstock/bgp"
 )
 
@@ -147,7 +148,7 @@ func TestProblemsAreLoggedOnce(t *testing.T) {
 		l.mu.Lock()
 		l.refuse = func(string) error { return nil }
 		l.mu.Unlock()
-		time.Sleep(lastRetry)
+		time.Sleep(ledger.LastRetry)
 		if log := l.logged(); !strings.Contains(log, "problem solved") || !strings.Contains(log, "VIP announced") {
 			t.Errorf("after it was mended\n%s", log)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -27,7 +28,7 @@ func (b block) why(vip netip.Addr) (desired.Reason, string) {
 		return b.all, ""
 	}
 	for _, f := range b.forwarding {
-		if f.Lost && f.Family == familyOf(vip) {
+		if f.Lost && f.Family == system.FamilyOf(vip) {
 			return ForwardingOff, f.Text
 		}
 	}
@@ -41,7 +42,7 @@ func (b block) bypassed(services []maps.Service, hops map[netip.Addr]maps.NextHo
 	at := map[place][]netip.Addr{}
 	for _, s := range services {
 		for _, be := range s.Backends {
-			if device := b.bypass(hops[be.Addr.Addr()]); be.Weight > 0 && device != "" {
+			if device := b.bypass(hops[be.Addr.Addr()]); be.Eligible() && device != "" {
 				whole, _, _ := strings.Cut(s.Name, ":")
 				p := place{whole, device}
 				at[p] = append(at[p], be.Addr.Addr())
@@ -77,7 +78,7 @@ func (b block) unseen(vip netip.Addr, services map[string]maps.Service, hops map
 			continue
 		}
 		for _, be := range s.Backends {
-			if be.Weight == 0 {
+			if !be.Eligible() {
 				continue
 			}
 			device := b.bypass(hops[be.Addr.Addr()])
@@ -89,13 +90,6 @@ func (b block) unseen(vip netip.Addr, services map[string]maps.Service, hops map
 	}
 	slices.Sort(devices)
 	return slices.Compact(devices), len(devices) > 0
-}
-
-func familyOf(a netip.Addr) string {
-	if a.Is4() {
-		return "ipv4"
-	}
-	return "ipv6"
 }
 
 // coverage tells which ways lead to a device with a program. A program sees what

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -47,16 +48,16 @@ func TestBackendsBehindADeviceWithoutProgram(t *testing.T) {
 	})
 	for name, tt := range map[string]struct {
 		hop     maps.NextHop
-		devices map[int]DeviceInfo
+		devices map[int]system.Device
 		judged  bool
 	}{
 		"unresolved":                        {hop: maps.NextHop{}},
 		"a device that is gone":             {hop: maps.NextHop{Ifindex: 77}},
 		"a VLAN on top of ours":             {hop: maps.NextHop{Ifindex: 2, VLAN: 100}},
-		"the VLAN device that is ours":      {hop: maps.NextHop{Ifindex: 3, VLAN: 100}, devices: map[int]DeviceInfo{2: {Name: "eth0", Lower: 3, VLAN: 100}, 3: {Name: "eth1"}}},
-		"another VLAN of its lower device":  {hop: maps.NextHop{Ifindex: 3, VLAN: 200}, devices: map[int]DeviceInfo{2: {Name: "eth0", Lower: 3, VLAN: 100}, 3: {Name: "eth1"}}, judged: true},
-		"the bond that ours is a port of":   {hop: maps.NextHop{Ifindex: 4}, devices: map[int]DeviceInfo{2: {Name: "eth0", Bond: 4}, 4: {Name: "bond0"}}},
-		"a bond that ours is not a port of": {hop: maps.NextHop{Ifindex: 4}, devices: map[int]DeviceInfo{4: {Name: "bond0"}}, judged: true},
+		"the VLAN device that is ours":      {hop: maps.NextHop{Ifindex: 3, VLAN: 100}, devices: map[int]system.Device{2: {Name: "eth0", Lower: 3, VLAN: 100}, 3: {Name: "eth1"}}},
+		"another VLAN of its lower device":  {hop: maps.NextHop{Ifindex: 3, VLAN: 200}, devices: map[int]system.Device{2: {Name: "eth0", Lower: 3, VLAN: 100}, 3: {Name: "eth1"}}, judged: true},
+		"the bond that ours is a port of":   {hop: maps.NextHop{Ifindex: 4}, devices: map[int]system.Device{2: {Name: "eth0", Bond: 4}, 4: {Name: "bond0"}}},
+		"a bond that ours is not a port of": {hop: maps.NextHop{Ifindex: 4}, devices: map[int]system.Device{4: {Name: "bond0"}}, judged: true},
 	} {
 		run(t, name, func(t *testing.T, l *lab) {
 			l.devices = tt.devices

@@ -6,6 +6,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
@@ -78,13 +79,5 @@ type System interface {
 	Sysctl(name string) (string, error)
 	SetSysctl(name, value string) error
 	// Device looks an interface up by its index.
-	Device(index int) (DeviceInfo, error)
-}
-
-// DeviceInfo is an interface's name and place. Indices are 0 where there is none.
-type DeviceInfo struct {
-	Name  string
-	Lower int    // of a VLAN device
-	VLAN  uint16 // 802.1Q ID of a VLAN device
-	Bond  int    // that it is a port of; of a team too
+	Device(index int) (system.Device, error)
 }

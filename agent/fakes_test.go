@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
@@ -35,7 +36,7 @@ type world struct {
 	session  bgp.SessionState
 	only6    bool                        // the session carries IPv6 alone
 	hops     map[netip.Addr]maps.NextHop // those that are not by device 2
-	devices  map[int]DeviceInfo
+	devices  map[int]system.Device
 	defaults []string // devices of the default routes
 	own      map[netip.Addr]string
 
@@ -339,7 +340,7 @@ func (f fakeSystem) Ifindex(name string) (int, error) {
 	return i, nil
 }
 
-func (f fakeSystem) Device(index int) (DeviceInfo, error) {
+func (f fakeSystem) Device(index int) (system.Device, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if info, ok := f.devices[index]; ok {
@@ -347,10 +348,10 @@ func (f fakeSystem) Device(index int) (DeviceInfo, error) {
 	}
 	for name, i := range f.ifindex {
 		if i == index {
-			return DeviceInfo{Name: name}, nil
+			return system.Device{Name: name}, nil
 		}
 	}
-	return DeviceInfo{}, fs.ErrNotExist
+	return system.Device{}, fs.ErrNotExist
 }
 
 func (f fakeSystem) Sysctl(name string) (string, error) {

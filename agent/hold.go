@@ -54,5 +54,5 @@ func (r *reconciler) merge(want []maps.Service, stuck map[netip.Addr]bool) []map
 // carries tells whether s takes new flows that come to addr.
 func carries(s maps.Service, addr netip.Addr) bool {
 	return slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool { return f.VIP == addr }) &&
-		slices.ContainsFunc(s.Backends, func(b maps.Backend) bool { return b.Weight > 0 })
+		slices.ContainsFunc(s.Backends, maps.Backend.Eligible)
 }

@@ -175,9 +175,9 @@ func (r *reconciler) sync(ctx context.Context, want []maps.Service) error {
 func overlap(old, wanted maps.Service) bool {
 	usable := map[netip.AddrPort]bool{}
 	for _, b := range old.Backends {
-		usable[b.Addr] = b.Weight > 0
+		usable[b.Addr] = b.Eligible()
 	}
-	return slices.ContainsFunc(wanted.Backends, func(b maps.Backend) bool { return b.Weight > 0 && usable[b.Addr] })
+	return slices.ContainsFunc(wanted.Backends, func(b maps.Backend) bool { return b.Eligible() && usable[b.Addr] })
 }
 
 // judge decides for each VIP whether it is announced, and says why not.

@@ -27,7 +27,7 @@ func service(text string) maps.Service {
 	}
 	backend := maps.Backend{Addr: netip.MustParseAddrPort("10.0.0." + f[2] + ":80"), Weight: 1}
 	if f[2] == "0" {
-		backend.Weight = 0
+		backend.Draining = true
 	}
 	s.Backends = []maps.Backend{backend}
 	return s
@@ -41,7 +41,7 @@ func state(services ...string) desired.State {
 		s := service(text)
 		st.Services = append(st.Services, s)
 		for _, f := range s.Frontends {
-			if s.Backends[0].Weight > 0 {
+			if s.Backends[0].Eligible() {
 				vips[f.VIP] = append(vips[f.VIP], s.Name)
 			} else {
 				vips[f.VIP] = append(vips[f.VIP], []string{}...)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -25,7 +26,7 @@ func (a *Agent) pass(ctx context.Context) {
 	}
 	site, err := a.site()
 	if err != nil {
-		a.ledger.settle()
+		a.ledger.Settle()
 		a.update(func(s *api.Status) { s.Sync.Error, s.Sync.NextAttempt = err.Error(), a.schedule(true) })
 		return
 	}
@@ -67,7 +68,7 @@ func (a *Agent) syncPeers(ctx context.Context) error {
 
 // blocked says what may not be announced.
 func (a *Agent) blocked(vips []desired.VIP) block {
-	a.forwarding = forwardingOff(a.deps.System, families(vips), a.attachments.status())
+	a.forwarding = system.ForwardingOff(a.deps.System, families(vips), a.attachments.status(), "replies")
 	b := block{forwarding: a.forwarding, device: a.attachments.deviceName}
 	if c, known := a.attachments.coverage(); known {
 		b.sees = c.sees
@@ -85,10 +86,10 @@ func (a *Agent) blocked(vips []desired.VIP) block {
 func (a *Agent) schedule(failed bool) time.Time {
 	a.retry.Stop()
 	if !failed {
-		a.backoff.reset()
+		a.backoff.Reset()
 		return time.Time{}
 	}
-	delay := a.backoff.next()
+	delay := a.backoff.Next()
 	a.retry.Reset(delay)
 	return time.Now().Add(delay)
 }
@@ -100,24 +101,24 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error) {
 		if r.Reason == desired.OtherClass {
 			book = a.remarks
 		}
-		book.note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))
+		book.Note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))
 	}
 	for name, err := range a.reconciler.failed {
-		a.ledger.note("service", name, err.Error())
+		a.ledger.Note("service", name, err.Error())
 	}
 	for what, err := range map[string]error{"sync": out.err, "peers": peersErr, "attach": a.attachErr} {
 		if err != nil {
-			a.ledger.note("step", what, err.Error())
+			a.ledger.Note("step", what, err.Error())
 		}
 	}
 	for _, f := range a.forwarding {
-		a.ledger.note("family", f.Family, f.Text)
+		a.ledger.Note("family", f.Family, f.Text)
 	}
 	for _, b := range a.bypassed {
-		a.ledger.note("service", b.Service+" by "+b.Interface, b.Text)
+		a.ledger.Note("service", b.Service+" by "+b.Interface, b.Text)
 	}
-	a.ledger.settle()
-	a.remarks.settle()
+	a.ledger.Settle()
+	a.remarks.Settle()
 	a.reportVIPs(out.vips)
 }
 
@@ -159,7 +160,7 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 	for i, s := range want.Services {
 		services[i] = a.serviceStatus(s)
 	}
-	warnings := append(a.cfg.Warnings(), sysctlWarnings(a.deps.System, a.attachments.status())...)
+	warnings := append(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status())...)
 	usage, usageErr := a.reconciler.tables.Usage()
 	if usageErr != nil {
 		a.log.Debug("usage of the tables", "err", usageErr)
@@ -200,7 +201,7 @@ func (a *Agent) serviceStatus(s maps.Service) api.ServiceStatus {
 func families(vips []desired.VIP) map[string]bool {
 	has := map[string]bool{}
 	for _, v := range vips {
-		has[familyOf(v.Addr)] = true
+		has[system.FamilyOf(v.Addr)] = true
 	}
 	return has
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/ledger"
 )
 
 func TestReload(t *testing.T) {
@@ -54,7 +55,7 @@ func TestReload(t *testing.T) {
 		l.configs.set(&next, nil)
 		l.is("reload", "speaker.SetPeers(1)", syncWeb, "speaker.Sync(192.0.2.1)")
 		l.failing()
-		time.Sleep(firstRetry)
+		time.Sleep(ledger.FirstRetry)
 		l.is("again", "speaker.SetPeers(1)", syncWeb, "speaker.Sync(192.0.2.1)")
 		l.stop()
 	})

@@ -13,7 +13,7 @@ import (
 func (a *Agent) site() (desired.Site, error) {
 	own, err := a.deps.System.Addresses()
 	if err != nil {
-		a.ledger.note("step", "addresses", err.Error())
+		a.ledger.Note("step", "addresses", err.Error())
 		if a.own == nil {
 			return desired.Site{}, err
 		}

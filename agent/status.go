@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 )
 
@@ -44,7 +45,7 @@ func untold(vips []api.VIPStatus, routes []bgp.Route) []api.VIPStatus {
 	for i := range vips {
 		if v := &vips[i]; v.Announced && !has[v.Prefix] {
 			v.Announced, v.Reason = false, NoSession
-			v.Detail = "no session that carries " + familyOf(v.VIP) + " routes is up"
+			v.Detail = "no session that carries " + system.FamilyOf(v.VIP) + " routes is up"
 		}
 	}
 	return vips

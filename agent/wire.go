@@ -10,6 +10,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/manifests"
 	"github.com/penstock-lb/penstock/agent/nexthop"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
@@ -23,7 +24,7 @@ func Real(cfg *config.Config, log *slog.Logger) Deps {
 	return Deps{
 		Source:   manifests.New(cfg.Source.Directory, part("manifests")),
 		Resolver: nexthop.New(part("nexthop")),
-		System:   Kernel{},
+		System:   system.Kernel{},
 		RouterID: id,
 		Load: func(c *config.Config) (Datapath, Tables, error) {
 			return load(c, log)

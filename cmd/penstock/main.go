@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/penstock-lb/penstock/agent"
+	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -29,7 +29,7 @@ func main() {
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
 		now:     time.Now,
-		pinned:  agent.Pinned,
+		pinned:  system.Pinned,
 		cleanup: bpf.Cleanup,
 		openView: func(pins string) (view, error) {
 			v, err := maps.OpenView(pins)

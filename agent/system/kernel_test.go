@@ -1,8 +1,10 @@
-package agent
+package system
 
 import (
 	"errors"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/test/fixture"
 )
 
@@ -67,12 +70,12 @@ func TestKernel(t *testing.T) {
 			}
 			return i
 		}
-		devices := map[string]DeviceInfo{"eth1": {Name: "eth1"}}
+		devices := map[string]Device{"eth1": {Name: "eth1"}}
 		if noVLAN == nil {
-			devices["eth0.7"] = DeviceInfo{Name: "eth0.7", Lower: index("eth0"), VLAN: 7}
+			devices["eth0.7"] = Device{Name: "eth0.7", Lower: index("eth0"), VLAN: 7}
 		}
 		if noBond == nil {
-			devices["eth2"] = DeviceInfo{Name: "eth2", Bond: index("bond7")}
+			devices["eth2"] = Device{Name: "eth2", Bond: index("bond7")}
 		}
 		for name, want := range devices {
 			if got, err := k.Device(index(name)); err != nil || got != want {
@@ -114,5 +117,22 @@ func TestKernel(t *testing.T) {
 		}
 		return err
 	})
-	in("ports", func(k Kernel) error { return checkPorts(k, testConfig().NAT.Ports) })
+	in("ports", func(k Kernel) error { return CheckPorts(k, config.Default().NAT.Ports) })
+}
+
+func TestKernelAddresses(t *testing.T) {
+	got, err := Kernel{}.Addresses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		p := netip.MustParsePrefix(a.String())
+		if got[p.Addr()] == "" {
+			t.Errorf("%s is missing in %v", p.Addr(), got)
+		}
+	}
 }

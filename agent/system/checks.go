@@ -1,16 +1,22 @@
-package agent
+package system
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 )
 
-// checkPorts refuses translated ports that the kernel gives to the node's own
+// Sysctls reads settings, their names in slashes: "net/ipv4/ip_forward".
+type Sysctls interface {
+	Sysctl(name string) (string, error)
+}
+
+// CheckPorts refuses translated ports that the kernel gives to the node's own
 // connections: the data path would take their packets.
-func checkPorts(system System, ports config.PortRange) error {
+func CheckPorts(system Sysctls, ports config.PortRange) error {
 	local, err := system.Sysctl("net/ipv4/ip_local_port_range")
 	if err != nil {
 		return err
@@ -22,11 +28,10 @@ func checkPorts(system System, ports config.PortRange) error {
 	return config.CheckPorts(ports, local, reserved)
 }
 
-// forwardingOff returns the families, of those that have a VIP, that the kernel
-// does not forward. The data path asks the kernel's FIB for the way of replies,
-// which answers only where the device that they came in by forwards
-// (bpf_fib_lookup). A family is lost where no attached device does.
-func forwardingOff(system System, used map[string]bool, interfaces []api.InterfaceStatus) []api.ForwardingStatus {
+// ForwardingOff returns the families, of those that are in use, that the kernel does
+// not forward from the attached devices, and says which packets are lost by it. A family
+// is lost where no attached device forwards it.
+func ForwardingOff(system Sysctls, used map[string]bool, interfaces []api.InterfaceStatus, packets string) []api.ForwardingStatus {
 	var out []api.ForwardingStatus
 	for _, f := range []struct{ family, global, devices string }{
 		{"ipv4", "net.ipv4.ip_forward", "net.ipv4.conf."},
@@ -63,8 +68,8 @@ func forwardingOff(system System, used map[string]bool, interfaces []api.Interfa
 			off = []string{f.global}
 		}
 		out = append(out, api.ForwardingStatus{Family: f.family, Lost: lost, Text: fmt.Sprintf(
-			"%[1]s is 0: the kernel does not forward, and %[2]s replies are lost; run 'sysctl -w %[3]s=1'",
-			strings.Join(off, ", "), familyNames[f.family], strings.Join(off, "=1 "))})
+			"%[1]s is 0: the kernel does not forward, and %[2]s %[4]s are lost; run 'sysctl -w %[3]s=1'",
+			strings.Join(off, ", "), familyNames[f.family], strings.Join(off, "=1 "), packets)})
 	}
 	return out
 }
@@ -74,9 +79,9 @@ var familyNames = map[string]string{"ipv4": "IPv4", "ipv6": "IPv6"}
 // path is a dotted sysctl's name in /proc/sys.
 func path(dotted string) string { return strings.ReplaceAll(dotted, ".", "/") }
 
-// sysctlWarnings says which settings of the kernel lose some of the packets that
-// the data path hands to it.
-func sysctlWarnings(system System, interfaces []api.InterfaceStatus) []string {
+// Warnings says which settings of the kernel lose some of the packets that the data
+// path hands to it.
+func Warnings(system Sysctls, interfaces []api.InterfaceStatus) []string {
 	var out []string
 	all, _ := system.Sysctl("net/ipv4/conf/all/rp_filter") // where it cannot be read the device's is asked alone
 	for _, i := range interfaces {
@@ -86,4 +91,12 @@ func sysctlWarnings(system System, interfaces []api.InterfaceStatus) []string {
 		}
 	}
 	return out
+}
+
+// FamilyOf is the name of an address's family.
+func FamilyOf(a netip.Addr) string {
+	if a.Is4() {
+		return "ipv4"
+	}
+	return "ipv6"
 }

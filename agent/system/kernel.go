@@ -1,4 +1,5 @@
-package agent
+// Package system asks the node's kernel what agents need to know beside the data path.
+package system
 
 import (
 	"errors"
@@ -73,13 +74,21 @@ func (Kernel) Ifindex(name string) (int, error) {
 	return dev.Attrs().Index, nil
 }
 
+// Device is an interface's name and place. Indices are 0 where there is none.
+type Device struct {
+	Name  string
+	Lower int    // of a VLAN device
+	VLAN  uint16 // 802.1Q ID of a VLAN device
+	Bond  int    // that it is a port of; of a team too
+}
+
 // Device looks an interface up by its index.
-func (Kernel) Device(index int) (DeviceInfo, error) {
+func (Kernel) Device(index int) (Device, error) {
 	dev, err := netlink.LinkByIndex(index)
 	if err != nil {
-		return DeviceInfo{}, fmt.Errorf("look up interface %d: %w", index, err)
+		return Device{}, fmt.Errorf("look up interface %d: %w", index, err)
 	}
-	info := DeviceInfo{Name: dev.Attrs().Name}
+	info := Device{Name: dev.Attrs().Name}
 	if v, ok := dev.(*netlink.Vlan); ok && dev.Attrs().NetNsID < 0 {
 		info.Lower, info.VLAN = dev.Attrs().ParentIndex, uint16(v.VlanId)
 	}
