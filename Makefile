@@ -30,6 +30,10 @@ bench: ## Nanoseconds per packet, our programs beside floors
 	@hack/setup.sh test
 	go test -run '^$$' -bench . -benchtime=1x -timeout 30m ./test/bench
 
+churn: ## Hold 5,500 flows while everything changes, and count those that break (about an hour)
+	@hack/setup.sh test
+	go test -count=1 -v -timeout 3h -run TestTable ./test/churn -churn.table
+
 lint: ## Linters, formats, and drift of generated code
 	@hack/setup.sh lint
 	hack/lint.sh
@@ -64,5 +68,5 @@ clean: ## Remove built files
 	rm -rf bin
 
 FORCE:
-.PHONY: help build generate test e2e bench lint fmt fuzz demo demo-up demo-down clean
+.PHONY: help build generate test e2e bench churn lint fmt fuzz demo demo-up demo-down clean
 .DEFAULT_GOAL := help

@@ -32,6 +32,9 @@ func (c *control) open(tcp, udp int) error {
 
 func (c *control) begin() error { return c.do(http.MethodPost, "begin", nil, nil) }
 
+// killed says that a pod is no more, which UDP does not tell.
+func (c *control) killed(pod string) error { return c.do(http.MethodPost, "gone/"+pod, nil, nil) }
+
 func (c *control) report() (r Report, err error) {
 	err = c.do(http.MethodGet, "report", nil, &r)
 	return r, err

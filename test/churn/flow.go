@@ -84,7 +84,7 @@ func (h *holder) datagrams(ctx context.Context, f *flow) error {
 	for {
 		f.seq++
 		start := time.Now()
-		in, err := ask(conn, request{f.id, f.seq}, start.Add(patience))
+		in, err := h.ask(conn, f, start.Add(patience))
 		if err != nil {
 			return err
 		}
@@ -106,12 +106,15 @@ func (h *holder) datagrams(ctx context.Context, f *flow) error {
 	}
 }
 
-// ask sends a datagram until it is answered.
-func ask(conn net.Conn, r request, deadline time.Time) (*[replySize]byte, error) {
+// ask sends a datagram until it is answered, or its pod is known to be gone.
+func (h *holder) ask(conn net.Conn, f *flow, deadline time.Time) (*[replySize]byte, error) {
 	var out [requestSize]byte
 	in := new([replySize]byte)
-	r.put(&out)
+	request{f.id, f.seq}.put(&out)
 	for wait := 250 * time.Millisecond; time.Now().Before(deadline); wait = min(2*wait, 2*time.Second) {
+		if _, gone := h.gone.Load(f.pod); gone {
+			break
+		}
 		if _, err := conn.Write(out[:]); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, brief(err)
 		}
@@ -129,7 +132,7 @@ func ask(conn net.Conn, r request, deadline time.Time) (*[replySize]byte, error)
 				break
 			}
 			// A repetition can be answered late, when the next question is out.
-			if got, err := parseReply(in); n == replySize && (err != nil || got.seq == r.seq) {
+			if got, err := parseReply(in); n == replySize && (err != nil || got.seq == f.seq) {
 				return in, nil
 			}
 		}
@@ -154,7 +157,7 @@ func (h *holder) judge(f *flow, b *[replySize]byte) (ending bool, err error) {
 		return false, errors.New("another pod answered")
 	}
 	if got.first != 1 || got.count != f.seq {
-		return false, fmt.Errorf("the pod has seen %d requests from number %d on, not %d", got.count, got.first, f.seq)
+		return false, errors.New("the pod has forgotten the flow")
 	}
 	if got.client != f.local && !f.alien {
 		f.alien = true

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -25,6 +26,7 @@ type holder struct {
 	interval time.Duration
 	next     atomic.Uint64
 	dialing  chan struct{}
+	gone     sync.Map // names of pods that were killed
 }
 
 // hold runs until ctx ends. It is told what to do on a Unix socket.
@@ -71,6 +73,7 @@ func (h *holder) handler(ctx context.Context) http.Handler {
 			go h.keep(ctx, h.datagrams)
 		}
 	})
+	mux.HandleFunc("POST /gone/{pod}", func(_ http.ResponseWriter, r *http.Request) { h.gone.Store(r.PathValue("pod"), true) })
 	mux.HandleFunc("POST /begin", func(http.ResponseWriter, *http.Request) { h.begin() })
 	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(h.read())

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -44,13 +46,14 @@ func (m Mode) balancer(s *Site) balancer {
 	for _, g := range s.Ingress {
 		g.StartAgent(s.tb)
 	}
-	return &penstock{Site: s}
+	return &penstock{Site: s, feeds: map[*lab.Host]*feed{}}
 }
 
 // penstock is our own agent on LB nodes and ingress nodes.
 type penstock struct {
 	*Site
-	skew time.Duration // by which each LB node sees changes later than the one before
+	feeds   map[*lab.Host]*feed
+	version int
 }
 
 func (b *penstock) start(lb int) { b.LBs[lb].StartAgent(b.tb) }
@@ -66,7 +69,50 @@ func (b *penstock) die(lb int) {
 	}
 }
 
-func (b *penstock) follow() { b.ApplyCluster(b.tb, &b.cluster) }
+// follow tells the agents, each one skew later than the one before.
+func (b *penstock) follow() {
+	b.version++
+	text := b.cluster.YAML(b.Lab)
+	for i, h := range b.Hosts() {
+		f := b.feeds[h]
+		if f == nil {
+			f = &feed{host: h}
+			b.feeds[h] = f
+			b.tb.Cleanup(f.running.Wait)
+		}
+		f.deliver(b.tb, b.version, text, time.Duration(i)*b.skew)
+	}
+}
+
+// feed is one agent's source. What comes late does not replace what is newer.
+type feed struct {
+	host    *lab.Host
+	running sync.WaitGroup
+	mu      sync.Mutex
+	version int
+}
+
+func (f *feed) deliver(tb fixture.TB, version int, text string, delay time.Duration) {
+	write := func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if version < f.version {
+			return
+		}
+		f.version = version
+		if err := f.host.Put("cluster.yaml", text); err != nil {
+			tb.Errorf("manifest of %s: %v", f.host.Name, err)
+		}
+	}
+	if delay == 0 {
+		write()
+		return
+	}
+	f.running.Go(func() {
+		time.Sleep(delay)
+		write()
+	})
+}
 
 func (b *penstock) await() {
 	b.tb.Helper()
@@ -123,9 +169,7 @@ func (v *views) keep(h *lab.Host) {
 
 func (v *views) verdicts(h *lab.Host) map[string]uint64 {
 	counts := map[string]uint64{}
-	for name, n := range v.before[h.Name] {
-		counts[name] = n
-	}
+	maps.Copy(counts, v.before[h.Name])
 	out, err := h.Penstock("verdicts", "-o", "json")
 	if err != nil {
 		return counts // no agent and no pins: a control, or a dead node

@@ -87,6 +87,9 @@ func (s *Site) expire() {
 		s.gone[p.Name] = now
 		s.servers[p].Stop(s.tb, syscall.SIGKILL)
 		delete(s.servers, p)
+		if err := s.holder.killed(p.Name); err != nil {
+			s.tb.Fatalf("%v", err)
+		}
 		s.cluster.Pods = slices.DeleteFunc(s.cluster.Pods, func(other *lab.Pod) bool { return other == p })
 		s.apply()
 	}

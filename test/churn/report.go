@@ -27,7 +27,8 @@ type Report struct {
 	Closed     int // on the pod's wish
 	Exchanges  uint64
 	Breaks     []Break
-	// WrongClient counts flows whose server saw another client address or port.
+	// WrongClient counts flows, from the first one on, whose server saw another client
+	// address or port.
 	WrongClient int
 	// Stall is the longest that an exchange of a flow took that is not broken.
 	Stall   time.Duration
@@ -50,9 +51,9 @@ func (l *ledger) with(f func(*Report)) {
 	f(&l.report)
 }
 
-// begin forgets what was counted, not the flows.
+// begin forgets what was counted, not the flows and what they are like.
 func (l *ledger) begin() {
-	l.with(func(r *Report) { *r = Report{Wanted: r.Wanted} })
+	l.with(func(r *Report) { *r = Report{Wanted: r.Wanted, WrongClient: r.WrongClient} })
 }
 
 func (l *ledger) exchanged(flow uint64, took time.Duration, now time.Time) {

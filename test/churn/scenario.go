@@ -36,7 +36,7 @@ var Scenarios = []Scenario{
 		s.balancer.await()
 		s.Pass(3 * time.Second)
 	}},
-	{Name: "killed, joins, ECMP rehash", LBs: 2, Pods: 6, act: func(s *Site) {
+	{Name: "killed and joins with rehash", LBs: 2, Pods: 6, act: func(s *Site) {
 		s.join(2)
 		s.kill(0)
 		s.rehash()
@@ -44,7 +44,7 @@ var Scenarios = []Scenario{
 		s.rehash()
 		s.Pass(3 * time.Second)
 	}},
-	{Name: "pods 3 to 30, one by one", LBs: 2, Pods: 3, Displaces: true, act: func(s *Site) {
+	{Name: "pods 3 to 30 one by one", LBs: 2, Pods: 3, Displaces: true, act: func(s *Site) {
 		for range 27 {
 			s.scale(1)
 			s.Pass(500 * time.Millisecond)
@@ -78,7 +78,7 @@ var Scenarios = []Scenario{
 		s.rehash()
 		s.Pass(time.Second)
 	}},
-	{Name: "all of these, LB fails amid", LBs: 2, Pods: 6, Displaces: true, act: all},
+	{Name: "all of these and an LB dies amid", LBs: 2, Pods: 6, Displaces: true, act: all},
 	{Name: "LB node's agent crashes", LBs: 2, Pods: 6, Displaces: true, Penstock: true, act: func(s *Site) {
 		s.restartAgent(&s.LBs[0].Host, syscall.SIGKILL, func() {
 			s.scale(2)
@@ -112,7 +112,9 @@ var Scenarios = []Scenario{
 }
 
 // all mixes everything, and an LB node dies in the middle while another one joins.
+// The agents hear of it at different times.
 func all(s *Site) {
+	s.skew = 200 * time.Millisecond
 	s.weigh(s.living()[1], 3)
 	s.scale(6)
 	old := s.living()[:4]
@@ -128,6 +130,7 @@ func all(s *Site) {
 		s.flap(500 * time.Millisecond)
 	}
 	s.scale(2)
+	s.Pass(2 * time.Second)
 	s.rehash()
 	s.balancer.await()
 	s.waitGone()
@@ -195,11 +198,19 @@ func (s *Site) sourceGone(f func()) {
 	move(".away", "")
 }
 
-// Named gives the scenario of a name.
-func Named(name string) (Scenario, bool) {
-	i := slices.IndexFunc(Scenarios, func(s Scenario) bool { return s.Name == name })
-	if i < 0 {
-		return Scenario{}, false
+// ScenarioNamed finds one of Scenarios.
+func ScenarioNamed(name string) (Scenario, bool) {
+	return find(Scenarios, func(s Scenario) bool { return s.Name == name })
+}
+
+// ModeNamed finds one of Modes.
+func ModeNamed(name string) (Mode, bool) {
+	return find(Modes, func(m Mode) bool { return m.Name == name })
+}
+
+func find[T any](all []T, is func(T) bool) (found T, ok bool) {
+	if i := slices.IndexFunc(all, is); i >= 0 {
+		return all[i], true
 	}
-	return Scenarios[i], true
+	return found, false
 }

@@ -51,6 +51,7 @@ type Site struct {
 	up       map[int]bool         // LB nodes that work, by position
 	holder   *control
 	views    *views
+	skew     time.Duration // by which each agent sees changes later than the one before
 	made     int
 }
 
@@ -78,6 +79,7 @@ func NewSite(tb fixture.TB, opts Options, mode Mode, lbs, pods int) *Site {
 		Ports: []lab.ServicePort{{Port: vipPort, Target: podPort, Protocol: "TCP"}, {Port: vipPort, Target: podPort, Protocol: "UDP"}},
 	}
 	s.clients()
+	s.switchLike()
 	s.balancer = mode.balancer(s)
 	s.scale(pods)
 	for i := range lbs {
@@ -86,6 +88,16 @@ func NewSite(tb fixture.TB, opts Options, mode Mode, lbs, pods int) *Site {
 	s.balancer.await()
 	s.startHolder()
 	return s
+}
+
+// switchLike makes the router hash what is in the packet. The default takes the hash of the
+// client's socket where that is in another namespace of this kernel, which no network carries.
+func (s *Site) switchLike() {
+	const addressesProtocolPorts = "0x37"
+	for _, family := range []string{"ipv4", "ipv6"} {
+		s.Router.Sysctl(s.tb, "net."+family+".fib_multipath_hash_fields", addressesProtocolPorts)
+		s.Router.Sysctl(s.tb, "net."+family+".fib_multipath_hash_policy", "3")
+	}
 }
 
 // clients makes all addresses of the client's networks its own.

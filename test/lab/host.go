@@ -87,12 +87,13 @@ func (h *Host) Penstock(args ...string) (string, error) {
 // Write puts a manifest into the agent's source in one step.
 func (h *Host) Write(tb fixture.TB, name, text string) {
 	tb.Helper()
-	if err := h.write(name, text); err != nil {
+	if err := h.Put(name, text); err != nil {
 		tb.Fatalf("manifest %s of %s: %v", name, h.Name, err)
 	}
 }
 
-func (h *Host) write(name, text string) error {
+// Put is Write that returns its error.
+func (h *Host) Put(name, text string) error {
 	tmp := filepath.Join(h.Dir, name+".tmp")
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		return err

@@ -38,10 +38,10 @@ func newIngress(tb fixture.TB, l *Lab, n int, binary string, opts Options) *Ingr
 	l.Router.AddRoute(tb, fmt.Sprintf("fd00:2:%d::/64", n), g.Addr6.String())
 	g.configure(tb, fmt.Sprintf(`node: %s
 role: backend
-source: {directory: %s%s}
-datapath: {interfaces: [eth0], mode: %s, bpffs: %s}
+source: {directory: '%s'%s}
+datapath: {interfaces: [eth0], mode: %s, bpffs: '%s'}
 metrics: {address: "127.0.0.1:9470"}
-api: {socket: %s}
+api: {socket: '%s'}
 %s`, g.Name, g.Manifests(), historyKey(binary, g.history()), cmp.Or(opts.Mode, "auto"), g.Pins(), g.Socket(), opts.IngressConfig))
 	return g
 }
@@ -52,7 +52,7 @@ func historyKey(binary, path string) string {
 	if err != nil || !strings.Contains(string(out), "source.history") {
 		return ""
 	}
-	return ", history: " + path
+	return ", history: '" + path + "'"
 }
 
 // The host's end of every pod's link, as some CNIs have it.
