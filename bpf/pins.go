@@ -131,15 +131,19 @@ func closeMaps(maps map[string]*ebpf.Map) {
 
 // checkState refuses to leave flows behind.
 func checkState(pins string, spec *ebpf.CollectionSpec, discard bool) error {
-	schema, err := state.schema(spec)
+	return state.check(pins, spec, discard)
+}
+
+func (g group) check(pins string, spec *ebpf.CollectionSpec, discard bool) error {
+	schema, err := g.schema(spec)
 	if err != nil {
 		return err
 	}
-	dirs, err := state.dirs(pins)
+	dirs, err := g.dirs(pins)
 	if err != nil {
 		return err
 	}
-	want := filepath.Join(pins, state.name+"-"+schema)
+	want := filepath.Join(pins, g.name+"-"+schema)
 	if slices.Contains(dirs, want) {
 		return nil
 	}
@@ -152,8 +156,12 @@ func checkState(pins string, spec *ebpf.CollectionSpec, discard bool) error {
 
 // prune removes the groups' directories of other schemas, once no link needs them.
 func prune(pins string, keep ...string) error {
+	return pruneGroups([]group{tables, state}, pins, keep...)
+}
+
+func pruneGroups(groups []group, pins string, keep ...string) error {
 	var errs []error
-	for _, g := range []group{tables, state} {
+	for _, g := range groups {
 		dirs, err := g.dirs(pins)
 		errs = append(errs, err)
 		for _, dir := range dirs {
@@ -172,12 +180,16 @@ func linkPin(pins, device string) string {
 // OpenTables opens the pinned tables and flows for reading, for whoever looks
 // while no agent runs. The caller closes the maps.
 func OpenTables(pins string) (map[string]*ebpf.Map, error) {
-	spec, err := loadLb()
+	return openGroups(loadLb, []group{tables, state}, pins)
+}
+
+func openGroups(load func() (*ebpf.CollectionSpec, error), groups []group, pins string) (map[string]*ebpf.Map, error) {
+	spec, err := load()
 	if err != nil {
 		return nil, err
 	}
 	maps := make(map[string]*ebpf.Map)
-	for _, g := range []group{tables, state} {
+	for _, g := range groups {
 		schema, err := g.schema(spec)
 		if err != nil {
 			return nil, err

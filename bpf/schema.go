@@ -12,8 +12,9 @@ import (
 
 // group is a set of maps that are pinned together and share a schema.
 type group struct {
-	name string
-	maps []string
+	name  string
+	maps  []string
+	enums []string // that give indices of the maps their meaning
 }
 
 var (
@@ -21,8 +22,8 @@ var (
 		lbMapFrontends, lbMapRegions, lbMapSlots, lbMapChains, lbMapRanks, lbMapBackends, lbMapTunnels, lbMapMembers,
 		lbMapBackendIndices, lbMapServices,
 		lbMapBackendCounters, lbMapVerdicts, lbMapDevices, lbMapLearned, lbMapLearnedFilter,
-	}}
-	state = group{"state", []string{lbMapFlows, lbMapFragments, lbMapReplyPorts}}
+	}, []string{"verdict"}}
+	state = group{"state", []string{lbMapFlows, lbMapFragments, lbMapReplyPorts}, nil}
 )
 
 // schema digests the layout of the group's maps: types, sizes, and the names,
@@ -38,10 +39,10 @@ func (g group) schema(spec *ebpf.CollectionSpec) (string, error) {
 		writeType(h, m.Key)
 		writeType(h, m.Value)
 	}
-	if g.name == tables.name { // the meaning of an index of verdicts
-		t, err := spec.Types.AnyTypeByName("verdict")
+	for _, name := range g.enums {
+		t, err := spec.Types.AnyTypeByName(name)
 		if err != nil {
-			return "", fmt.Errorf("enum verdict: %w", err)
+			return "", fmt.Errorf("enum %s: %w", name, err)
 		}
 		writeType(h, t)
 	}
