@@ -22,6 +22,9 @@ func (t *Tables) adopt() error {
 	if err := t.adoptFrontends(); err != nil {
 		return fmt.Errorf("adopt frontends: %w", err)
 	}
+	if err := errors.Join(t.tunnels.adopt(), t.members.adopt()); err != nil {
+		return fmt.Errorf("adopt tunnels and members: %w", err)
+	}
 	if err := t.adoptBackends(byID); err != nil {
 		return fmt.Errorf("adopt backends: %w", err)
 	}
@@ -66,6 +69,23 @@ func (t *Tables) adoptRegions(byID map[uint32]*service) {
 			continue
 		}
 		s.region = r
+		s.nat.backends = raw.Flags&bpf.RegionNAT != 0
+		t.adoptRows(s)
+	}
+	t.chains.settle()
+}
+
+// adoptRows claims the elements of chains that the service's rows name.
+func (t *Tables) adoptRows(s *service) {
+	for row := s.region.base; row < s.region.base+s.region.rows; row++ {
+		word := t.slots.get(row)
+		if !isChained(word) {
+			continue
+		}
+		if err := t.chains.adopt(word &^ bpf.SlotChained); err != nil {
+			t.log.Warn("adopt: a row makes no sense", "service", s.name, "row", row-s.region.base, "err", err)
+			t.slots.set(row, noOwner)
+		}
 	}
 }
 
@@ -101,6 +121,7 @@ func (t *Tables) adoptBackends(byID map[uint32]*service) error {
 			continue
 		}
 		s.backends[addr] = &backend{index: index, raw: raw}
+		t.tunnels.claim(0, raw.Tunnel)
 	}
 	return errors.Join(it.Err(), deleteAll(t.m.backendIndices, stray), t.clearStray())
 }
@@ -108,25 +129,12 @@ func (t *Tables) adoptBackends(byID map[uint32]*service) error {
 // clearStray empties the elements of backends that no key names: flows may know
 // them by their number.
 func (t *Tables) clearStray() error {
-	keys, values := make([]uint32, batch), make([]bpf.Backend, batch)
-	for cursor := new(ebpf.MapBatchCursor); ; {
-		n, err := t.m.backends.BatchLookup(cursor, keys, values, nil)
-		last := errors.Is(err, ebpf.ErrKeyNotExist)
-		if err != nil && !last {
-			return err
-		}
-		for i, raw := range values[:n] {
-			if raw == (bpf.Backend{}) || t.indices.used[keys[i]] {
-				continue
-			}
-			if err := t.m.backends.Put(keys[i], bpf.Backend{}); err != nil {
-				return err
-			}
-		}
-		if last {
+	return walk(t.m.backends, func(i uint32, raw bpf.Backend) error {
+		if raw == (bpf.Backend{}) || t.indices.used[i] {
 			return nil
 		}
-	}
+		return t.m.backends.Put(i, bpf.Backend{})
+	})
 }
 
 func deleteAll[K any](m *ebpf.Map, keys []K) error {

@@ -29,18 +29,13 @@ func backendKey(addr netip.AddrPort, service uint32) bpf.BackendKey {
 	return bpf.BackendKey{Addr: bpf.AddrFrom(addr.Addr()), Port: bpf.Htons(addr.Port()), Service: service}
 }
 
-func rawBackend(addr netip.AddrPort, service uint32, hop NextHop) bpf.Backend {
+func rawBackend(addr netip.AddrPort, service uint32, hop NextHop, tunnel uint16) bpf.Backend {
 	b := bpf.Backend{
 		Addr:    bpf.AddrFrom(addr.Addr()),
 		Port:    bpf.Htons(addr.Port()),
 		Service: service,
-		Nexthop: bpf.Nexthop{
-			Ifindex: hop.Ifindex,
-			Vlan:    hop.VLAN,
-			Mtu:     hop.MTU,
-			DstMac:  hop.DstMAC,
-			SrcMac:  hop.SrcMAC,
-		},
+		Nexthop: rawNexthop(hop),
+		Tunnel:  tunnel,
 	}
 	if hop.Source.IsValid() {
 		b.Source = bpf.AddrFrom(hop.Source)
@@ -52,16 +47,26 @@ func backendAddr(b bpf.Backend) netip.AddrPort {
 	return netip.AddrPortFrom(b.Addr.Netip(), bpf.Htons(b.Port))
 }
 
-func nextHopOf(b bpf.Backend) NextHop {
-	hop := NextHop{
-		Ifindex: b.Nexthop.Ifindex,
-		VLAN:    b.Nexthop.Vlan,
-		MTU:     b.Nexthop.Mtu,
-		DstMAC:  b.Nexthop.DstMac,
-		SrcMAC:  b.Nexthop.SrcMac,
+func rawNexthop(hop NextHop) bpf.Nexthop {
+	return bpf.Nexthop{
+		Ifindex: hop.Ifindex,
+		Vlan:    hop.VLAN,
+		Mtu:     hop.MTU,
+		DstMac:  hop.DstMAC,
+		SrcMac:  hop.SrcMAC,
 	}
-	if b.Source != (bpf.Addr{}) {
-		hop.Source = b.Source.Netip()
+}
+
+func nextHopOf(raw bpf.Nexthop, source bpf.Addr) NextHop {
+	hop := NextHop{
+		Ifindex: raw.Ifindex,
+		VLAN:    raw.Vlan,
+		MTU:     raw.Mtu,
+		DstMAC:  raw.DstMac,
+		SrcMAC:  raw.SrcMac,
+	}
+	if source != (bpf.Addr{}) {
+		hop.Source = source.Netip()
 	}
 	return hop
 }
@@ -78,12 +83,15 @@ func serviceName(s bpf.Service) string {
 }
 
 // rawRegion is what regions has for a service whose table is in r.
-func rawRegion(s Service, r region, usable bool) (raw bpf.Region) {
+func rawRegion(s Service, r region, usable, nat bool) (raw bpf.Region) {
 	if r.rows != 0 {
 		raw.Table = r.base + uint32(bits.TrailingZeros32(r.rows))
 	}
 	if usable {
 		raw.Flags |= bpf.RegionUsable
+	}
+	if nat {
+		raw.Flags |= bpf.RegionNAT
 	}
 	if s.Affinity == AffinityClientIP {
 		raw.Flags |= bpf.RegionAffinity
@@ -97,6 +105,9 @@ func regionOf(raw bpf.Region) (region, bool) {
 	r := region{base: raw.Table - order, rows: 1 << order}
 	return r, r.rows >= bpf.RegionAlign && r.base%r.rows == 0
 }
+
+// isChained tells a row that names an element of chains from one that names a backend.
+func isChained(row uint32) bool { return row&bpf.SlotChained != 0 && row != noOwner }
 
 func affinity(f bpf.RegionFlags) Affinity {
 	if f&bpf.RegionAffinity != 0 {

@@ -23,14 +23,15 @@ const sweepSlack = 2
 // SweepStats says what a sweep did, in entries of flows.
 type SweepStats struct{ Scanned, Deleted int }
 
-// walkFlows calls each for all flows, in chunks whose slices are reused.
-func (v *View) walkFlows(ctx context.Context, each func([]bpf.Tuple, []bpf.Flow) error) error {
-	keys, values := make([]bpf.Tuple, batch), make([]bpf.Flow, batch)
+// walkBatches calls each for all entries of a map, in chunks whose slices are reused.
+func walkBatches[K, V any](ctx context.Context, m *ebpf.Map, each func([]K, []V) error) error {
+	n := min(int(m.MaxEntries()), batch)
+	keys, values := make([]K, n), make([]V, n)
 	for cursor := new(ebpf.MapBatchCursor); ; {
-		n, err := v.m.flows.BatchLookup(cursor, keys, values, nil)
+		n, err := m.BatchLookup(cursor, keys, values, nil)
 		last := errors.Is(err, ebpf.ErrKeyNotExist)
 		if err != nil && !last {
-			return fmt.Errorf("flows: %w", err)
+			return fmt.Errorf("read %s: %w", m, err)
 		}
 		if err := errors.Join(each(keys[:n], values[:n]), ctx.Err()); err != nil || last {
 			return err
@@ -38,10 +39,22 @@ func (v *View) walkFlows(ctx context.Context, each func([]bpf.Tuple, []bpf.Flow)
 	}
 }
 
+// walk calls each for all entries of a map.
+func walk[K, V any](m *ebpf.Map, each func(K, V) error) error {
+	return walkBatches(context.Background(), m, func(keys []K, values []V) error {
+		for i, key := range keys {
+			if err := each(key, values[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Flows counts the entries of the flow table.
 func (v *View) Flows() (FlowStats, error) {
 	stats := FlowStats{Capacity: v.m.flows.MaxEntries()}
-	err := v.walkFlows(context.Background(), func(keys []bpf.Tuple, _ []bpf.Flow) error {
+	err := walkBatches(context.Background(), v.m.flows, func(keys []bpf.Tuple, _ []bpf.Flow) error {
 		stats.Entries += uint32(len(keys))
 		return nil
 	})
@@ -56,10 +69,14 @@ func (t *Tables) Sweep(ctx context.Context) (stats SweepStats, err error) {
 	if err != nil {
 		return stats, err
 	}
-	err = t.walkFlows(ctx, func(keys []bpf.Tuple, values []bpf.Flow) error {
+	lingering, alive := t.lingering(), make(map[uint32]bool)
+	err = walkBatches(ctx, t.m.flows, func(keys []bpf.Tuple, values []bpf.Flow) error {
 		stats.Scanned += len(keys)
 		for i, f := range values {
 			if !t.idle(f, now) || !t.otherIdle(keys[i], f, now) {
+				if len(lingering) > 0 {
+					alive[t.serviceOf(keys[i])] = true
+				}
 				continue
 			}
 			deleted, err := t.deleteIdle(keys[i], f)
@@ -72,6 +89,9 @@ func (t *Tables) Sweep(ctx context.Context) (stats SweepStats, err error) {
 		}
 		return nil
 	})
+	for id, s := range lingering {
+		s.nat.ended = err == nil && !alive[id]
+	}
 	return stats, err
 }
 

@@ -28,7 +28,12 @@ func mapMemory[W uint32 | uint64](m *ebpf.Map, prot int) (*memory[W], error) {
 	return &memory[W]{mapped, words}, nil
 }
 
-func (m *memory[W]) close() error { return unix.Munmap(m.mapped) }
+func (m *memory[W]) close() error {
+	if m == nil { // not mapped so far
+		return nil
+	}
+	return unix.Munmap(m.mapped)
+}
 
 // slots are the rows of all lookup tables.
 type slots struct{ *memory[uint32] }

@@ -6,8 +6,10 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/penstock-lb/penstock/bpf"
+	"github.com/penstock-lb/penstock/maps/chain"
 	"github.com/penstock-lb/penstock/maps/rendezvous"
 )
 
@@ -18,14 +20,16 @@ type service struct {
 	named    bool   // it is in the services map
 	region   region // zero rows: none yet
 	left     region // where the table was, until the new region is published
-	table    *rendezvous.Table
 	backends map[netip.AddrPort]*backend
-}
+	nat      translation
 
-// backend is one element of backends.
-type backend struct {
-	index uint32
-	raw   bpf.Backend // as in the kernel
+	table  *chain.Table     // nil: not known what the rows mean
+	direct bool             // it looks for displaced flows
+	fresh  bool             // the rows are not yet what the table says
+	given  []chain.Endpoint // what it was last given
+	sizes  []chain.Size     // what it was made with
+	former []chain.Size     // those that this process saw end
+	short  uint32           // rows that found no room for their chain
 }
 
 // validate refuses what no table can hold, before anything of it is applied.
@@ -66,13 +70,14 @@ func (s Service) normal() Service {
 	}
 	for i, b := range s.Backends {
 		s.Backends[i].Addr = netip.AddrPortFrom(b.Addr.Addr().Unmap(), b.Addr.Port())
+		s.Backends[i].Tunnel = b.Tunnel.Unmap()
 	}
 	return s
 }
 
 // upsert brings one service into the kernel. Where it fails, the frontends still
 // say what they said before.
-func (t *Tables) upsert(want Service, hops map[netip.Addr]NextHop) error {
+func (t *Tables) upsert(want Service, all Want) error {
 	s := t.services[want.Name]
 	if s == nil {
 		id, err := t.ids.take()
@@ -85,23 +90,29 @@ func (t *Tables) upsert(want Service, hops map[netip.Addr]NextHop) error {
 	if err := t.room(s, want.Backends); err != nil {
 		return err
 	}
-	usable := slices.ContainsFunc(want.Backends, func(b Backend) bool { return b.Weight > 0 })
-	if err := t.resize(s, len(want.Backends), usable); err != nil {
+	now := t.now()
+	if err := t.resize(s, want, now); err != nil {
 		return err
 	}
 	for _, b := range want.Backends {
-		if err := t.upsertBackend(s, b, hops[b.Addr.Addr()]); err != nil {
+		if err := t.upsertBackend(s, b, all); err != nil {
 			return fmt.Errorf("backend %s: %w", b.Addr, err)
 		}
 	}
-	t.fill(s, want.Backends)
 	if !s.named {
 		if err := t.m.services.Put(s.id, rawService(want.Name)); err != nil {
 			return fmt.Errorf("services: %w", err)
 		}
 		s.named = true
 	}
-	t.publish(s, want, usable)
+	s.nat.see(want.translated(), now, t.opts.Chain.Retention)
+	if want.usable() || s.left.rows != 0 {
+		t.fill(s, want, now)
+		t.publish(s, want)
+	} else { // nobody may be sent to the first of a row that has no primary
+		t.publish(s, want)
+		t.fill(s, want, now)
+	}
 	t.retire(s, want.Backends)
 	for _, f := range want.Frontends {
 		if err := t.upsertFrontend(f, s.id); err != nil {
@@ -129,92 +140,40 @@ func (t *Tables) room(s *service, want []Backend) error {
 	return nil
 }
 
-func (t *Tables) upsertBackend(s *service, want Backend, hop NextHop) error {
-	raw := rawBackend(want.Addr, s.id, hop)
-	b := s.backends[want.Addr]
-	if b != nil && raw.Source == (bpf.Addr{}) {
-		raw.Source = b.raw.Source // for now nobody knows the way; the node's address is still its own
-	}
-	if b == nil {
-		index, err := t.indices.take()
-		if err != nil {
-			return err
-		}
-		if err := t.m.counters.Put(index, make([]bpf.BackendCounter, t.cpus)); err != nil {
-			t.indices.put(index)
-			return fmt.Errorf("counters: %w", err)
-		}
-		b = &backend{index: index}
-		s.backends[want.Addr] = b
-	}
-	if b.raw == raw {
-		return nil
-	}
-	if err := t.m.backends.Put(b.index, raw); err != nil {
-		return fmt.Errorf("backends: %w", err)
-	}
-	if err := t.m.backendIndices.Put(backendKey(want.Addr, s.id), b.index); err != nil {
-		return fmt.Errorf("backend_indices: %w", err)
-	}
-	b.raw = raw
-	return nil
-}
-
 // resize gives the table a region of the right size. A service that never had a
-// usable backend has none. Packets use the old region until publish.
-func (t *Tables) resize(s *service, backends int, usable bool) error {
-	rows := max(rendezvous.RowsFor(backends, t.opts.Rows), bpf.RegionAlign)
-	if !usable || s.region.rows == rows {
+// backend with flows has none. Packets use the old region until publish.
+func (t *Tables) resize(s *service, want Service, now time.Time) error {
+	rows := max(rendezvous.RowsFor(len(want.Backends), t.opts.Rows), bpf.RegionAlign)
+	if !want.usable() && !want.direct() || s.region.rows == rows {
 		return nil
 	}
-	g, err := t.regions.take(rows)
-	if err != nil && len(t.freed.regions) > 0 {
-		t.reuse()
-		g, err = t.regions.take(rows)
-	}
+	g, err := t.take(rows)
 	if err != nil {
 		return err
 	}
 	if s.left.rows == 0 {
 		s.left = s.region
 	} else { // a Sync that failed has not published it
-		t.freed.regions = append(t.freed.regions, s.region)
+		t.leave(s.region)
+	}
+	s.former = slices.DeleteFunc(s.former, func(size chain.Size) bool {
+		return now.Sub(size.Until) >= t.opts.Chain.Retention
+	})
+	if s.left.rows != 0 {
+		s.former = append(s.former, chain.Size{Rows: s.left.rows, Until: now})
 	}
 	s.region, s.table = g, nil
 	return nil
 }
 
-// fill makes the rows name their owners. Where no backend is usable the rows stay,
-// and the frontend will say that they mean nothing; the table forgets them, for
-// the backends that they name may be gone by and by.
-func (t *Tables) fill(s *service, want []Backend) {
-	if s.region.rows == 0 {
-		return
-	}
-	if s.table == nil {
-		s.table = rendezvous.New(t.opts.Seed, s.region.rows)
-	}
-	endpoints := make([]rendezvous.Endpoint, 0, len(want))
-	for _, b := range want {
-		endpoints = append(endpoints, rendezvous.Endpoint{ID: b.Addr, Weight: b.Weight})
-	}
-	for _, row := range s.table.Set(endpoints) {
-		if owner, ok := s.table.Row(row); ok {
-			t.slots.set(s.region.base+row, s.backends[owner].index)
-		}
-	}
-}
-
 // publish makes the service's region what packets use, for all of its frontends
 // at once.
-func (t *Tables) publish(s *service, want Service, usable bool) {
-	if raw := rawRegion(want, s.region, usable); t.published.get(s.id) != raw {
+func (t *Tables) publish(s *service, want Service) {
+	if raw := rawRegion(want, s.region, want.usable(), s.nat.flag()); t.published.get(s.id) != raw {
 		t.published.set(s.id, raw)
 	}
-	if s.left.rows != 0 {
-		t.freed.regions = append(t.freed.regions, s.left)
-		s.left = region{}
-	}
+	t.leave(s.left)
+	s.left = region{}
 }
 
 // retire notes the backends that no row and no wish names any more.
@@ -226,7 +185,7 @@ func (t *Tables) retire(s *service, want []Backend) {
 	for addr, b := range s.backends {
 		if !keep[addr] {
 			delete(s.backends, addr)
-			t.gone = append(t.gone, goneBackend{backendKey(addr, s.id), b.index})
+			t.gone = append(t.gone, goneBackend{backendKey(addr, s.id), b})
 		}
 	}
 }
@@ -236,11 +195,8 @@ func (t *Tables) retire(s *service, want []Backend) {
 func (t *Tables) remove(s *service) error {
 	t.published.set(s.id, bpf.Region{})
 	t.retire(s, nil)
-	for _, r := range []region{s.left, s.region} {
-		if r.rows != 0 {
-			t.freed.regions = append(t.freed.regions, r)
-		}
-	}
+	t.leave(s.left)
+	t.leave(s.region)
 	delete(t.services, s.name)
 	t.freed.ids = append(t.freed.ids, s.id)
 	return ignoreMissing(t.m.services.Delete(s.id))

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock-lb/penstock/bpf"
+	"github.com/penstock-lb/penstock/maps/chain"
 )
 
 // grace is how long a program run may last that began before a change: many
@@ -24,6 +25,7 @@ type Options struct {
 	Rows     uint32   // of the smallest table, 2^k; larger ones follow from the number of backends
 	Seed     [16]byte // of the tables, the same in the whole cluster
 	Timeouts bpf.Timeouts
+	Chain    chain.Options // what the maps have no room for is cut off
 }
 
 // Tables keeps the maps as they are wanted. Its own methods are for one
@@ -33,11 +35,17 @@ type Tables struct {
 	log       *slog.Logger
 	opts      Options
 	cpus      int
+	now       func() time.Time
 	slots     slots
 	published regionTable
+	chains    *chains
+	ranks     ranks
+	filter    learnedFilter
 
 	ids, indices *indices
 	regions      *regions
+	tunnels      *tunnels
+	members      *members
 
 	// What is in the kernel.
 	services  map[string]*service
@@ -47,14 +55,15 @@ type Tables struct {
 
 	gone  []goneBackend // no row names them any more, but they are still there
 	freed struct {      // free, but not to be used before the next Sync
-		regions      []region
-		indices, ids []uint32
+		regions               []region
+		indices, ids, tunnels []uint32
+		at                    time.Time // when the last of it became free; zero during a Sync
 	}
-}
-
-type goneBackend struct {
-	key   bpf.BackendKey
-	index uint32
+	late []lateRow // their ranks are still what they were
+	buf  struct {  // of wanted
+		addrs         []netip.AddrPort
+		owners, extra []uint32
+	}
 }
 
 // Open takes over the maps of a loaded program with what is in them.
@@ -72,21 +81,20 @@ func Open(lb *bpf.LB, opts Options, log *slog.Logger) (*Tables, error) {
 		log:       log,
 		opts:      opts,
 		cpus:      cpus,
+		now:       time.Now,
 		services:  make(map[string]*service),
 		frontends: make(map[Frontend]uint32),
 		vips:      make(map[netip.Addr]bool),
 		ids:       newIndices("services are in use: raise datapath.maxFrontends", view.m.services.MaxEntries()),
 		indices:   newIndices("backends are in use: raise datapath.maxBackends", view.m.backends.MaxEntries()),
-		regions:   newRegions(view.m.slots.MaxEntries() * bpf.SlotsPerLine),
+		regions:   newRegions(min(view.m.slots.MaxEntries()*bpf.SlotsPerLine, view.m.ranks.MaxEntries())),
+		members:   newMembers(view.m.members),
 	}
 	if err := t.ids.reserve(0); err != nil { // which says that an entry is a VIP's own
 		return nil, errors.Join(err, view.Close())
 	}
-	if t.slots, err = mapSlots(view.m.slots, unix.PROT_READ|unix.PROT_WRITE); err != nil {
-		return nil, errors.Join(err, view.Close())
-	}
-	if t.published, err = mapRegions(view.m.regions, unix.PROT_READ|unix.PROT_WRITE); err != nil {
-		return nil, errors.Join(err, t.slots.close(), view.Close())
+	if err := t.mapAll(); err != nil {
+		return nil, errors.Join(err, t.Close())
 	}
 	if err := t.adopt(); err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -94,9 +102,34 @@ func Open(lb *bpf.LB, opts Options, log *slog.Logger) (*Tables, error) {
 	return t, nil
 }
 
+// mapAll maps what is written without system calls.
+func (t *Tables) mapAll() (err error) {
+	if t.tunnels, err = newTunnels(t.m.tunnels); err != nil {
+		return err
+	}
+	if t.slots, err = mapSlots(t.m.slots, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		return err
+	}
+	if t.published, err = mapRegions(t.m.regions, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		return err
+	}
+	if t.chains, err = mapChains(t.m.chains); err != nil {
+		return err
+	}
+	if t.ranks, err = mapRanks(t.m.ranks); err != nil {
+		return err
+	}
+	t.filter, err = mapLearnedFilter(t.m.learnedFilter)
+	return err
+}
+
 // Close lets go of the maps. They stay as they are.
 func (t *Tables) Close() error {
-	return errors.Join(t.slots.close(), t.published.close(), t.View.Close())
+	errs := []error{t.slots.close(), t.published.close(), t.ranks.close(), t.filter.close()}
+	if t.chains != nil {
+		errs = append(errs, t.chains.close())
+	}
+	return errors.Join(append(errs, t.View.Close())...)
 }
 
 // Sync makes the tables what is wanted. It is idempotent. A service that can't be
@@ -104,7 +137,12 @@ func (t *Tables) Close() error {
 // others, has a *ServiceError for it.
 func (t *Tables) Sync(ctx context.Context, want Want) error {
 	t.reuse()
+	t.freed.at = time.Time{}
+	defer func() { t.freed.at = time.Now() }()
+	want = want.normal()
 	services, errs := admit(want.Services)
+	// A node that has died, or a way that has changed, is of use to know first.
+	errs = append(errs, t.members.sync(want.Members), t.tunnels.refresh(want))
 	kept := refusedNames(errs)
 	wanted, owner := maps.Clone(kept), make(map[Frontend]string)
 	for _, s := range services {
@@ -117,17 +155,24 @@ func (t *Tables) Sync(ctx context.Context, want Want) error {
 		errs = append(errs, t.pruneFrontends(owner, kept, moved), t.pruneServices(wanted), t.clear(ctx))
 	}
 	prune(false) // makes room, and takes nothing from anybody
-	hops := normalHops(want.NextHops)
+	errs = append(errs, t.upsertAll(ctx, services, want)...)
+	t.putLate()
+	if ctx.Err() == nil {
+		prune(true)
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Tables) upsertAll(ctx context.Context, services []Service, want Want) (errs []error) {
 	for _, s := range services {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
+			return append(errs, err)
 		}
-		if err := t.upsert(s, hops); err != nil {
+		if err := t.upsert(s, want); err != nil {
 			errs = append(errs, &ServiceError{s.Name, err})
 		}
 	}
-	prune(true)
-	return errors.Join(errs...)
+	return errs
 }
 
 // admit returns the services that can be, and an error for each other one.
@@ -169,50 +214,35 @@ func refusedNames(errs []error) map[string]bool {
 	return names
 }
 
-func normalHops(hops map[netip.Addr]NextHop) map[netip.Addr]NextHop {
-	normal := make(map[netip.Addr]NextHop, len(hops))
-	for addr, hop := range hops {
-		normal[addr.Unmap()] = hop
-	}
-	return normal
+// normal returns what is wanted with plain IPv4 addresses for keys.
+func (w Want) normal() Want {
+	w.NextHops, w.Dead = plainKeys(w.NextHops), plainKeys(w.Dead)
+	return w
 }
 
-// clear empties the elements of backends that are gone, once no packet can have
-// read a row that names them.
-func (t *Tables) clear(ctx context.Context) error {
-	if len(t.gone) == 0 {
-		return nil
+func plainKeys[V any](m map[netip.Addr]V) map[netip.Addr]V {
+	plain := make(map[netip.Addr]V, len(m))
+	for addr, v := range m {
+		plain[addr.Unmap()] = v
 	}
-	select {
-	case <-time.After(grace):
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	var errs []error
-	left := t.gone[:0]
-	for _, b := range t.gone {
-		// In this order: flows may know the element by its number.
-		err := t.m.backends.Put(b.index, bpf.Backend{})
-		if err == nil {
-			err = ignoreMissing(t.m.backendIndices.Delete(b.key))
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("clear backend %d: %w", b.index, err))
-			left = append(left, b)
-			continue
-		}
-		t.freed.indices = append(t.freed.indices, b.index)
-	}
-	t.gone = left
-	return errors.Join(errs...)
+	return plain
 }
 
 // reuse gives back what became free in earlier Syncs.
 func (t *Tables) reuse() {
-	if len(t.freed.regions)+len(t.freed.indices)+len(t.freed.ids) == 0 {
+	f := &t.freed
+	if len(f.regions)+len(f.indices)+len(f.ids)+len(f.tunnels)+len(t.chains.freed) == 0 {
 		return
 	}
-	time.Sleep(grace)
+	wait := grace
+	if !f.at.IsZero() {
+		wait -= time.Since(f.at)
+	}
+	time.Sleep(wait)
+	t.chains.reuse()
+	for _, i := range f.tunnels {
+		t.tunnels.indices.put(i)
+	}
 	for _, g := range t.freed.regions {
 		t.regions.put(g)
 	}
@@ -222,7 +252,7 @@ func (t *Tables) reuse() {
 	for _, id := range t.freed.ids {
 		t.ids.put(id)
 	}
-	t.freed.regions, t.freed.indices, t.freed.ids = nil, nil, nil
+	f.regions, f.indices, f.ids, f.tunnels = nil, nil, nil, nil
 }
 
 func ignoreMissing(err error) error {

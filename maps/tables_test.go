@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,12 +41,12 @@ func open(tb fixture.TB, pins string, rows uint32) data {
 	tb.Helper()
 	lb, err := bpf.Load(bpf.Config{
 		Pins: pins, Ports: bpf.PortRange{First: 1024, Last: 29999}, Timeouts: timeouts, ICMPRate: 1000,
-		MaxFrontends: 256, MaxBackends: 64, MaxRows: rows, MaxFlows: 1024,
+		MaxFrontends: 256, MaxBackends: 64, MaxRows: rows, MaxFlows: 1024, MaxChains: maxChains,
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatalf("load: %v", err)
 	}
-	t, err := Open(lb, Options{Rows: 256, Timeouts: timeouts}, slog.New(slog.DiscardHandler))
+	t, err := Open(lb, Options{Rows: 256, Timeouts: timeouts, Chain: chainOptions}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatalf("open: %v", err)
 	}
@@ -150,11 +151,12 @@ func TestSync(t *testing.T) {
 
 // check compares the memory with the kernel, and the kernel with itself: every
 // row that a packet can reach names a backend of the frontend's own service.
-func check(tb fixture.TB, t *Tables) {
+func check(tb tester, t *Tables) {
 	tb.Helper()
 	var key bpf.FrontendKey
 	var fe bpf.Frontend
 	vips, frontends := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	backends := map[uint32]bpf.Backend{}
 	it := t.m.frontends.Iterate()
 	for it.Next(&key, &fe) {
 		f := frontendOf(key)
@@ -175,9 +177,17 @@ func check(tb fixture.TB, t *Tables) {
 			tb.Fatalf("frontend %s of service %d: region %+v", f, fe.Service, raw)
 		}
 		for row := r.base; row < r.base+r.rows; row++ {
-			var b bpf.Backend
-			if err := t.m.backends.Lookup(t.slots.get(row), &b); err != nil || b.Service != fe.Service || b.Port == 0 {
-				tb.Fatalf("frontend %s of service %d, row %d: backend %+v, %v", f, fe.Service, row, b, err)
+			for _, owner := range slices.Concat(t.owners(row), extraOf(t, row)) {
+				b, ok := backends[owner]
+				if !ok {
+					if err := t.m.backends.Lookup(owner, &b); err != nil {
+						tb.Fatalf("backend %d: %v", owner, err)
+					}
+					backends[owner] = b
+				}
+				if b.Service != fe.Service || b.Port == 0 {
+					tb.Fatalf("frontend %s of service %d, row %d: backend %+v", f, fe.Service, row, b)
+				}
 			}
 		}
 	}
@@ -329,8 +339,12 @@ func TestResizeTwice(t *testing.T) {
 	if err := d.Sync(t.Context(), Want{Services: []Service{want}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, backends := range []int{10, 60} {
-		if err := d.resize(d.services["a"], backends, true); err != nil {
+	for _, n := range []int{10, 60} {
+		other := svc("a", "10.0.0.1")
+		for i := range n {
+			other.Backends = append(other.Backends, svc("a", "10.0.0.1", fmt.Sprintf("10.1.0.%d:80", i+1)).Backends...)
+		}
+		if err := d.resize(d.services["a"], other, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package maps
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -10,11 +11,15 @@ import (
 )
 
 // Usage tells how full the tables are that have a size. The keys
-// datapath.maxRows, maxBackends and maxFrontends set the totals.
+// datapath.maxRows, maxBackends and maxFrontends, chains.max and chains.maxLearned
+// set the totals.
 type Usage struct {
 	Rows      Fill `json:"rows"` // of lookup tables
 	Backends  Fill `json:"backends"`
 	Frontends Fill `json:"frontends"` // a VIP has an entry of its own beside them
+	Chains    Fill `json:"chains"`    // different ones, each for any number of rows
+	Tunnels   Fill `json:"tunnels"`   // to ingress nodes
+	Learned   Fill `json:"learned"`   // flows that are known to be on a former owner; the oldest make room
 }
 
 // Fill is how much of a table is in use.
@@ -29,16 +34,39 @@ func (v *View) Usage() (Usage, error) {
 		Rows:      Fill{Total: v.m.slots.MaxEntries() * bpf.SlotsPerLine},
 		Backends:  Fill{Total: v.m.backends.MaxEntries()},
 		Frontends: Fill{Total: v.m.frontends.MaxEntries()},
+		Chains:    Fill{Total: v.m.chains.MaxEntries()},
+		Tunnels:   Fill{Total: v.m.tunnels.MaxEntries() - 1},
 	}
+	chained := make(map[uint32]bool)
 	for id := range v.m.regions.MaxEntries() {
 		if r, ok := regionOf(v.published.get(id)); ok {
 			u.Rows.Used += r.rows
+			for row := r.base; row < min(r.base+r.rows, u.Rows.Total); row++ {
+				if word := v.rows.get(row); isChained(word) {
+					chained[word] = true
+				}
+			}
 		}
 	}
-	var errs [2]error
+	u.Chains.Used = uint32(len(chained))
+	var errs [4]error
 	u.Backends.Used, errs[0] = count[bpf.BackendKey](v.m.backendIndices)
 	u.Frontends.Used, errs[1] = count[bpf.FrontendKey](v.m.frontends)
+	u.Learned, errs[2] = v.learned()
+	errs[3] = walk(v.m.tunnels, func(_ uint32, raw bpf.Tunnel) error {
+		u.Tunnels.Used += uint32(raw.Flags & bpf.TunnelUp)
+		return nil
+	})
 	return u, errors.Join(errs[:]...)
+}
+
+func (v *View) learned() (Fill, error) {
+	f := Fill{Total: v.m.learned.MaxEntries()}
+	err := walkBatches(context.Background(), v.m.learned, func(keys []uint64, _ []bpf.LearnedOwner) error {
+		f.Used += uint32(len(keys))
+		return nil
+	})
+	return f, err
 }
 
 func count[K any](m *ebpf.Map) (n uint32, err error) {
@@ -53,16 +81,20 @@ func count[K any](m *ebpf.Map) (n uint32, err error) {
 	return n, nil
 }
 
-// Usage is what the next Sync finds in use, without asking the kernel. What is
-// about to be free counts as in use.
+// Usage is what the next Sync finds in use, without asking the kernel but for what
+// the data path has learned. What is about to be free counts as in use.
 func (t *Tables) Usage() (Usage, error) {
 	free := uint32(0)
 	for k, bases := range t.regions.free {
 		free += uint32(len(bases)) << k
 	}
+	learned, err := t.learned()
 	return Usage{
 		Rows:      Fill{t.regions.total - free, t.regions.total},
 		Backends:  Fill{t.indices.limit - uint32(t.indices.free()), t.indices.limit},
 		Frontends: Fill{uint32(len(t.frontends) + len(t.vips)), t.m.frontends.MaxEntries()},
-	}, nil
+		Chains:    Fill{t.chains.used(), uint32(len(t.chains.refs))},
+		Tunnels:   Fill{uint32(len(t.tunnels.byAddr)), t.tunnels.indices.limit - 1},
+		Learned:   learned,
+	}, err
 }

@@ -18,7 +18,9 @@ import (
 // the kernel's state of the moment.
 type View struct {
 	m struct {
-		frontends, regions, slots, backends, backendIndices, services, counters, verdicts, flows *ebpf.Map
+		frontends, regions, slots, chains, ranks, backends, tunnels, members *ebpf.Map
+		backendIndices, services, counters, verdicts, flows                  *ebpf.Map
+		learned, learnedFilter                                               *ebpf.Map
 	}
 	rows      slots
 	published regionTable
@@ -32,6 +34,8 @@ type ServiceStatus struct {
 	Frontends []Frontend      `json:"frontends"`
 	Affinity  Affinity        `json:"affinity"`
 	Rows      uint32          `json:"rows"`
+	Chained   uint32          `json:"chained"` // of them, those whose flows may be on a former owner
+	Chains    []uint64        `json:"chains"`  // of them, by the number of owners, from 0
 	Backends  []BackendStatus `json:"backends"`
 }
 
@@ -40,11 +44,23 @@ type BackendStatus struct {
 	Index    uint32         `json:"index"`
 	Addr     netip.AddrPort `json:"addr"`
 	Rows     uint32         `json:"rows"` // of its service's table; 0 takes no new flow
-	NextHop  NextHop        `json:"nextHop"`
-	Packets  uint64         `json:"packets"` // towards the backend
-	Bytes    uint64         `json:"bytes"`   // of IP packet
+	Mode     Mode           `json:"mode"`
+	Tunnel   netip.Addr     `json:"tunnel,omitzero"` // the ingress node that its packets go to
+	Dead     bool           `json:"dead"`            // that node does not answer
+	NextHop  NextHop        `json:"nextHop"`         // to the backend, or to its ingress node
+	Packets  uint64         `json:"packets"`         // towards the backend
+	Bytes    uint64         `json:"bytes"`           // of IP packet
 	NewFlows uint64         `json:"newFlows"`
 }
+
+// Mode is how packets get to a backend.
+type Mode string
+
+// The modes.
+const (
+	DSR Mode = "dsr" // through a tunnel to its node; it answers the client itself
+	NAT Mode = "nat" // translated, and answers come back through this node
+)
 
 // VerdictCount is the counter of one verdict since the maps were made.
 type VerdictCount struct {
@@ -78,7 +94,8 @@ func newView(m func(name string) *ebpf.Map) (*View, error) {
 	v := &View{}
 	v.m.frontends, v.m.regions, v.m.slots, v.m.services = m("frontends"), m("regions"), m("slots"), m("services")
 	v.m.backends, v.m.backendIndices, v.m.counters = m("backends"), m("backend_indices"), m("backend_counters")
-	v.m.verdicts, v.m.flows = m("verdicts"), m("flows")
+	v.m.verdicts, v.m.flows, v.m.members, v.m.tunnels = m("verdicts"), m("flows"), m("members"), m("tunnels")
+	v.m.chains, v.m.ranks, v.m.learned, v.m.learnedFilter = m("chains"), m("ranks"), m("learned"), m("learned_filter")
 	var err error
 	if v.rows, err = mapSlots(v.m.slots, unix.PROT_READ); err != nil {
 		return nil, err
@@ -116,7 +133,10 @@ func (v *View) Services() ([]ServiceStatus, error) {
 	if err := v.frontends(byID); err != nil {
 		return nil, fmt.Errorf("frontends: %w", err)
 	}
-	share := v.tables(byID)
+	share, err := v.tables(byID)
+	if err != nil {
+		return nil, fmt.Errorf("chains: %w", err)
+	}
 	if err := v.backends(byID, share); err != nil {
 		return nil, fmt.Errorf("backends: %w", err)
 	}
@@ -143,8 +163,9 @@ func (v *View) frontends(byID map[uint32]*ServiceStatus) error {
 }
 
 // tables fills in what regions say and returns how many rows each backend has.
-func (v *View) tables(byID map[uint32]*ServiceStatus) map[uint32]uint32 {
-	share := make(map[uint32]uint32)
+func (v *View) tables(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, err error) {
+	share = make(map[uint32]uint32)
+	read := make(map[uint32]bpf.Chain)
 	for id, s := range byID {
 		if id >= uint32(len(v.published.words)) {
 			continue
@@ -157,10 +178,36 @@ func (v *View) tables(byID map[uint32]*ServiceStatus) map[uint32]uint32 {
 		}
 		s.Rows = r.rows
 		for row := range r.rows {
-			share[v.rows.get(r.base+row)]++
+			c, err := v.chain(v.rows.get(r.base+row), read)
+			if err != nil {
+				return nil, err
+			}
+			if c.Count > 1 {
+				s.Chained++
+			}
+			for uint32(len(s.Chains)) <= c.Count {
+				s.Chains = append(s.Chains, 0)
+			}
+			s.Chains[c.Count]++
+			share[c.Owners[0]]++
 		}
 	}
-	return share
+	return share, nil
+}
+
+// chain is what a row means. Elements of chains are read once each.
+func (v *View) chain(row uint32, read map[uint32]bpf.Chain) (c bpf.Chain, err error) {
+	if !isChained(row) {
+		return bpf.Chain{Count: 1, Owners: [bpf.ChainMax]uint32{row}}, nil
+	}
+	index := row &^ bpf.SlotChained
+	c, ok := read[index]
+	if !ok {
+		err = v.m.chains.Lookup(index, &c)
+		c.Count = min(c.Count, uint32(bpf.ChainMax))
+		read[index] = c
+	}
+	return c, err
 }
 
 func (v *View) backends(byID map[uint32]*ServiceStatus, share map[uint32]uint32) error {
@@ -180,7 +227,12 @@ func (v *View) backends(byID map[uint32]*ServiceStatus, share map[uint32]uint32)
 		if err := v.m.counters.Lookup(index, &perCPU); err != nil {
 			return err
 		}
-		b := BackendStatus{Index: index, Addr: backendAddr(raw), Rows: share[index], NextHop: nextHopOf(raw)}
+		b := BackendStatus{
+			Index: index, Addr: backendAddr(raw), Rows: share[index], Mode: NAT, NextHop: nextHopOf(raw.Nexthop, raw.Source),
+		}
+		if err := v.tunnel(&b, raw.Tunnel); err != nil {
+			return err
+		}
 		for _, c := range perCPU {
 			b.Packets += c.Packets
 			b.Bytes += c.Bytes
@@ -189,6 +241,20 @@ func (v *View) backends(byID map[uint32]*ServiceStatus, share map[uint32]uint32)
 		s.Backends = append(s.Backends, b)
 	}
 	return it.Err()
+}
+
+// tunnel fills in how packets get to the backend's node.
+func (v *View) tunnel(b *BackendStatus, index uint16) error {
+	var raw bpf.Tunnel
+	if index == 0 {
+		return nil
+	}
+	if err := v.m.tunnels.Lookup(uint32(index), &raw); err != nil {
+		return err
+	}
+	b.Mode, b.Tunnel, b.Dead = DSR, raw.Addr.Netip(), raw.Flags&bpf.TunnelDead != 0
+	b.NextHop = nextHopOf(raw.Nexthop, raw.Source)
+	return nil
 }
 
 // Verdicts lists all counters in the order of the program's enum.

@@ -1,0 +1,109 @@
+package maps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/penstock-lb/penstock/bpf"
+)
+
+// backend is one element of backends.
+type backend struct {
+	index uint32
+	raw   bpf.Backend // as in the kernel
+}
+
+// goneBackend is an element that no row names any more, but it is still there.
+type goneBackend struct {
+	key bpf.BackendKey
+	*backend
+}
+
+func (t *Tables) upsertBackend(s *service, want Backend, all Want) error {
+	var way uint16
+	if want.Tunnel.IsValid() {
+		tunnel, err := t.tunnels.put(want.Tunnel, all)
+		if err != nil {
+			return err
+		}
+		way = tunnel.index
+	}
+	raw := rawBackend(want.Addr, s.id, all.NextHops[want.Addr.Addr()], way)
+	b := s.backends[want.Addr]
+	if b != nil && raw.Source == (bpf.Addr{}) {
+		raw.Source = b.raw.Source // for now nobody knows the way; the node's address is still its own
+	}
+	if b == nil {
+		index, err := t.indices.take()
+		if err != nil {
+			return err
+		}
+		if err := t.m.counters.Put(index, make([]bpf.BackendCounter, t.cpus)); err != nil {
+			t.indices.put(index)
+			return fmt.Errorf("counters: %w", err)
+		}
+		b = &backend{index: index}
+		s.backends[want.Addr] = b
+	}
+	if b.raw == raw {
+		return nil
+	}
+	if err := t.m.backends.Put(b.index, raw); err != nil {
+		return fmt.Errorf("backends: %w", err)
+	}
+	t.tunnels.claim(b.raw.Tunnel, raw.Tunnel)
+	b.raw.Tunnel = raw.Tunnel
+	if err := t.m.backendIndices.Put(backendKey(want.Addr, s.id), b.index); err != nil {
+		return fmt.Errorf("backend_indices: %w", err)
+	}
+	b.raw = raw
+	return nil
+}
+
+// clear empties the elements of backends that are gone and of tunnels that nobody
+// uses, once no packet can have read what names them.
+func (t *Tables) clear(ctx context.Context) error {
+	idle := t.tunnels.idle()
+	if len(t.gone)+len(idle) == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(grace):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var errs []error
+	left := t.gone[:0]
+	for _, b := range t.gone {
+		if err := t.clearBackend(b); err != nil {
+			errs = append(errs, fmt.Errorf("clear backend %d: %w", b.index, err))
+			left = append(left, b)
+		}
+	}
+	t.gone = left
+	for _, idle := range idle {
+		if err := t.tunnels.remove(idle); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		t.freed.tunnels = append(t.freed.tunnels, uint32(idle.index))
+	}
+	return errors.Join(errs...)
+}
+
+// clearBackend empties the element before its key goes: flows may know it by its
+// number.
+func (t *Tables) clearBackend(b goneBackend) error {
+	if err := t.m.backends.Put(b.index, bpf.Backend{}); err != nil {
+		return err
+	}
+	t.tunnels.claim(b.raw.Tunnel, 0)
+	b.raw.Tunnel = 0
+	if err := ignoreMissing(t.m.backendIndices.Delete(b.key)); err != nil {
+		return err
+	}
+	t.freed.indices = append(t.freed.indices, b.index)
+	return nil
+}
