@@ -62,8 +62,8 @@ func (t *Tables) upsertBackend(s *service, want Backend, all Want) error {
 	return nil
 }
 
-// clear empties the elements of backends that are gone and of tunnels that nobody
-// uses, once no packet can have read what names them.
+// clear empties the elements of backends that are gone, and of tunnels that nobody
+// has used since the last time, once no packet can have read what names them.
 func (t *Tables) clear(ctx context.Context) error {
 	idle := t.tunnels.idle()
 	if len(t.gone)+len(idle) == 0 {
