@@ -57,29 +57,33 @@ static __always_inline int parse_outer(context *ctx, struct packet *p, struct re
 	if (proto == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = at(ctx, r->l3, sizeof(*ip));
 
-		if (!ip || ip->protocol != IPPROTO_UDP || ip->version != 4 || ip->ihl != 5 ||
+		if (!ip)
+			return 0;
+		p->len = bpf_ntohs(ip->tot_len);
+		if (ip->protocol != IPPROTO_UDP || ip->version != 4 || ip->ihl != 5 ||
 		    ip->frag_off & bpf_htons(IP_OFFSET))
 			return 0;
 		r->family = 4;
 		r->ecn = ip->tos & ECN_MASK;
 		r->fragmented = !!(ip->frag_off & bpf_htons(IP_MF));
-		r->len = bpf_ntohs(ip->tot_len);
 		r->udp += sizeof(*ip);
 		set_addr4(&p->tuple.src, ip->saddr);
 		set_addr4(&p->tuple.dst, ip->daddr);
 	} else {
 		struct ipv6hdr *ip = at(ctx, r->l3, sizeof(*ip));
 
-		if (!ip || ip->nexthdr != IPPROTO_UDP || ip->version != 6)
+		if (!ip)
+			return 0;
+		p->len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
+		if (ip->nexthdr != IPPROTO_UDP || ip->version != 6)
 			return 0;
 		r->family = 6;
 		r->ecn = ip->flow_lbl[0] >> 4 & ECN_MASK;
-		r->len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 		r->udp += sizeof(*ip);
 		set_addr6(&p->tuple.src, &ip->saddr);
 		set_addr6(&p->tuple.dst, &ip->daddr);
 	}
-	p->len = r->len;
+	r->len = p->len;
 	udp = at(ctx, r->udp, sizeof(*udp));
 	return udp && udp->dest == tunnel_port && tunnel_port;
 }
