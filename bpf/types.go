@@ -85,6 +85,9 @@ const TickShift = 30
 // FlowStates is the number of values that Flow.State can have.
 const FlowStates = int(lbFlowStateFLOW_STATES)
 
+// FlowEstablished is the state of an open TCP flow, here and on ingress nodes.
+const FlowEstablished = uint8(lbFlowStateFLOW_ESTABLISHED)
+
 // AddrFrom maps IPv4 into IPv6, as the maps have it.
 func AddrFrom(a netip.Addr) Addr { return Addr{Bytes: a.As16()} }
 

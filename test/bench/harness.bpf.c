@@ -9,23 +9,23 @@
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
 #define FRAME	  60
+#define TUNNEL	  48	     /* bytes that a tunnel adds, IPv4 in IPv4 */
 #define CLIENTS	  0x0a000000 /* 10.0.0.0/8 */
 #define PORT_BITS 12
 #define PORT_MIN  1024
 #define TABLE	  65536
 #define BACKENDS  128
 
-/* A frame in words, which is how it is copied. */
+/* A frame in words, which is how it is copied, as far as its length goes. */
 struct words {
-	__u64 w[FRAME / 8];
-	__u32 last;
-	__u32 pad;
+	__u64 w[(FRAME + TUNNEL) / 8 + 1];
 };
 
 struct frame {
@@ -57,30 +57,44 @@ static __always_inline int find(struct xdp_md *ctx, struct frame *f)
 	return (void *)(long)ctx->data + FRAME > (void *)(long)ctx->data_end ? -1 : 0;
 }
 
-SEC("xdp.frags")
-int harness(struct xdp_md *ctx)
+/* make turns whatever is there into the next packet, whose client is at outer bytes' distance. */
+static __always_inline int make(struct xdp_md *ctx, __u32 len, __u32 outer)
 {
-	int grown = (int)(ctx->data_end - ctx->data) - FRAME;
-	struct words *words;
+	int grown = (int)(ctx->data_end - ctx->data) - (int)len;
 	struct frame f;
-	__u64 flow;
+	__u64 flow, *to;
 
 	if (grown && bpf_xdp_adjust_head(ctx, grown))
 		return XDP_ABORTED;
-	if (find(ctx, &f))
+	to = (void *)(long)ctx->data;
+	if ((void *)to + len > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	words = (void *)f.eth;
 #pragma unroll
-	for (int i = 0; i < FRAME / 8; i++)
-		words->w[i] = template.w[i];
-	words->last = template.last;
+	for (int i = 0; i < len / 8; i++)
+		to[i] = template.w[i];
+	*(__u32 *)&to[len / 8] = template.w[len / 8];
 	flow = counter++ * stride & flow_mask;
 	if (vary) {
+		f.ip = (void *)to + outer + sizeof(*f.eth);
+		f.udp = (void *)(f.ip + 1);
 		f.ip->saddr = bpf_htonl(CLIENTS + (flow >> PORT_BITS));
 		f.udp->source = bpf_htons(PORT_MIN + (flow & ((1 << PORT_BITS) - 1)));
 	}
 	bpf_tail_call(ctx, &under_test, 0);
 	return XDP_ABORTED;
+}
+
+SEC("xdp.frags")
+int harness(struct xdp_md *ctx)
+{
+	return make(ctx, FRAME, 0);
+}
+
+/* The same packets as they come out of a tunnel. */
+SEC("xdp.frags")
+int harness_tunnel(struct xdp_md *ctx)
+{
+	return make(ctx, FRAME + TUNNEL, TUNNEL);
 }
 
 SEC("xdp.frags")
@@ -187,6 +201,65 @@ int floor_stateless(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
+/* What a Geneve tunnel with one option puts before an IPv4 packet. */
+struct outer {
+	struct iphdr ip;
+	struct udphdr udp;
+	__be32 geneve[5];
+};
+
+/* Stateless, through a tunnel: the packet stays as it is, behind new headers. */
+SEC("xdp.frags")
+int floor_encap(struct xdp_md *ctx)
+{
+	__u16 *word;
+	struct outer *o;
+	struct target *t;
+	__u64 sum = 0;
+	struct frame f;
+	__u16 source;
+
+	if (find(ctx, &f))
+		return XDP_ABORTED;
+	t = pick(&f);
+	if (!t)
+		return XDP_PASS;
+	source = hash_of(&f);
+	if (bpf_xdp_adjust_head(ctx, -TUNNEL))
+		return XDP_ABORTED;
+	f.eth = (void *)(long)ctx->data;
+	o = (void *)(f.eth + 1);
+	if ((void *)(o + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__builtin_memcpy(f.eth->h_dest, t->mac, ETH_ALEN);
+	__builtin_memcpy(f.eth->h_source, t->mac, ETH_ALEN);
+	f.eth->h_proto = bpf_htons(ETH_P_IP);
+	o->ip = (struct iphdr){
+		.version = 4,
+		.ihl = 5,
+		.tot_len = bpf_htons(FRAME + TUNNEL - sizeof(*f.eth)),
+		.ttl = 64,
+		.protocol = IPPROTO_UDP,
+		.saddr = t->addr,
+		.daddr = t->addr,
+	};
+	word = (void *)&o->ip;
+#pragma unroll
+	for (int i = 0; i < sizeof(o->ip) / 2; i++)
+		sum += word[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	o->ip.check = ~((sum & 0xffff) + (sum >> 16));
+	o->udp = (struct udphdr){.source = source,
+				 .dest = t->port,
+				 .len = bpf_htons(FRAME + TUNNEL - sizeof(*f.eth) - sizeof(o->ip))};
+	o->geneve[0] = bpf_htonl(0x03400800);
+	o->geneve[1] = 0;
+	o->geneve[2] = bpf_htonl(0xff508102);
+	o->geneve[3] = t->addr;
+	o->geneve[4] = t->port;
+	return XDP_TX;
+}
+
 struct five_tuple {
 	__be32 src, dst;
 	__be16 sport, dport;
@@ -241,6 +314,31 @@ int floor_nat(struct xdp_md *ctx)
 	f.udp->source = m->sport;
 	send_to(&f, &m->target);
 	return XDP_TX;
+}
+
+/*
+ * Out of the tunnel: the flow's entry in an LRU hash says where to, and the
+ * destination changes.
+ */
+SEC("xdp.frags")
+int floor_decap(struct xdp_md *ctx)
+{
+	struct five_tuple key;
+	struct mapping *m;
+	struct frame f;
+
+	if ((void *)(long)ctx->data + FRAME + TUNNEL > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	if (bpf_xdp_adjust_head(ctx, TUNNEL) || find(ctx, &f))
+		return XDP_ABORTED;
+	__builtin_memcpy(f.eth, template.w, sizeof(*f.eth));
+	key = (struct five_tuple){f.ip->saddr, f.ip->daddr, f.udp->source, f.udp->dest,
+				  f.ip->protocol};
+	m = bpf_map_lookup_elem(&mappings, &key);
+	if (!m)
+		return XDP_ABORTED;
+	send_to(&f, &m->target);
+	return XDP_PASS;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

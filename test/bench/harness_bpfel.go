@@ -47,10 +47,8 @@ type harnessVip struct {
 }
 
 type harnessWords struct {
-	_    structs.HostLayout
-	W    [7]uint64
-	Last uint32
-	Pad  uint32
+	_ structs.HostLayout
+	W [14]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -62,10 +60,13 @@ const (
 	harnessMapTargets         = "targets"
 	harnessMapUnderTest       = "under_test"
 	harnessMapVips            = "vips"
+	harnessProgFloorDecap     = "floor_decap"
+	harnessProgFloorEncap     = "floor_encap"
 	harnessProgFloorNat       = "floor_nat"
 	harnessProgFloorStateless = "floor_stateless"
 	harnessProgFloorTx        = "floor_tx"
 	harnessProgHarness        = "harness"
+	harnessProgHarnessTunnel  = "harness_tunnel"
 	harnessVarCounter         = "counter"
 	harnessVarFlowMask        = "flow_mask"
 	harnessVarStride          = "stride"
@@ -115,10 +116,13 @@ type harnessSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type harnessProgramSpecs struct {
+	FloorDecap     *ebpf.ProgramSpec `ebpf:"floor_decap"`
+	FloorEncap     *ebpf.ProgramSpec `ebpf:"floor_encap"`
 	FloorNat       *ebpf.ProgramSpec `ebpf:"floor_nat"`
 	FloorStateless *ebpf.ProgramSpec `ebpf:"floor_stateless"`
 	FloorTx        *ebpf.ProgramSpec `ebpf:"floor_tx"`
 	Harness        *ebpf.ProgramSpec `ebpf:"harness"`
+	HarnessTunnel  *ebpf.ProgramSpec `ebpf:"harness_tunnel"`
 }
 
 // harnessMapSpecs contains maps before they are loaded into the kernel.
@@ -195,18 +199,24 @@ type harnessVariables struct {
 //
 // It can be passed to loadHarnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type harnessPrograms struct {
+	FloorDecap     *ebpf.Program `ebpf:"floor_decap"`
+	FloorEncap     *ebpf.Program `ebpf:"floor_encap"`
 	FloorNat       *ebpf.Program `ebpf:"floor_nat"`
 	FloorStateless *ebpf.Program `ebpf:"floor_stateless"`
 	FloorTx        *ebpf.Program `ebpf:"floor_tx"`
 	Harness        *ebpf.Program `ebpf:"harness"`
+	HarnessTunnel  *ebpf.Program `ebpf:"harness_tunnel"`
 }
 
 func (p *harnessPrograms) Close() error {
 	return _HarnessClose(
+		p.FloorDecap,
+		p.FloorEncap,
 		p.FloorNat,
 		p.FloorStateless,
 		p.FloorTx,
 		p.Harness,
+		p.HarnessTunnel,
 	)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
+	"github.com/penstock-lb/penstock/maps/chain"
 	"github.com/penstock-lb/penstock/test/fixture"
 	"github.com/penstock-lb/penstock/test/packet"
 )
@@ -42,6 +43,10 @@ type rig struct {
 	harness harnessObjects
 	hits    *loaded // its flows stay
 	fresh   *loaded // its flows are new ones for ever
+	direct  *loaded // through tunnels, all rows stable
+	chained *loaded // through tunnels, all rows chained, no flow displaced
+	learned *loaded // through tunnels, all rows chained, displaced flows learned
+	ingress *bpf.Node
 	ifindex uint32
 	close   []func() error
 }
@@ -85,10 +90,13 @@ func newRig(pins string, flows int) (_ *rig, err error) {
 	}
 	r.close = append(r.close, r.harness.Close)
 	// Two entries a flow, and room for the LRU lists of each CPU.
-	if r.hits, err = r.load(filepath.Join(pins, "hits"), uint32(4*flows)); err != nil {
+	if r.hits, err = r.load(filepath.Join(pins, "hits"), uint32(4*flows), r.service(nil)); err != nil {
 		return nil, err
 	}
-	if r.fresh, err = r.load(filepath.Join(pins, "fresh"), uint32(flows)); err != nil {
+	if r.fresh, err = r.load(filepath.Join(pins, "fresh"), uint32(flows), r.service(nil)); err != nil {
+		return nil, err
+	}
+	if err := r.loadDirect(pins); err != nil {
 		return nil, err
 	}
 	return r, r.fillFloors()
@@ -102,31 +110,46 @@ func (r *rig) Close() error {
 	return errors.Join(errs...)
 }
 
-func (r *rig) load(pins string, flows uint32) (*loaded, error) {
+// service is one with all backends, each of which change may alter.
+func (r *rig) service(change func(*maps.Backend)) maps.Want {
+	service := maps.Service{Name: "bench", Frontends: []maps.Frontend{{VIP: vip.Addr(), Port: vip.Port(), Proto: maps.TCP}}}
+	hops := map[netip.Addr]maps.NextHop{}
+	for i := range backends {
+		backend := maps.Backend{Addr: netip.AddrPortFrom(pod(i), 8080), Weight: 1}
+		to := backend.Addr.Addr()
+		if change != nil {
+			change(&backend)
+		}
+		if backend.Tunnel.IsValid() {
+			to = backend.Tunnel
+		}
+		service.Backends = append(service.Backends, backend)
+		hops[to] = maps.NextHop{Ifindex: r.ifindex, SrcMAC: maps.MAC(packet.NodeMAC), DstMAC: podMAC, MTU: 1500, Source: node}
+	}
+	return maps.Want{Services: []maps.Service{service}, NextHops: hops}
+}
+
+func (r *rig) load(pins string, flows uint32, want maps.Want) (*loaded, error) {
 	log := slog.New(slog.DiscardHandler)
 	timeouts := bpf.Timeouts{SYN: time.Hour, Established: time.Hour, Closing: time.Hour, Closed: time.Hour, UDP: time.Hour}
 	lb, err := bpf.Load(bpf.Config{
 		Pins: pins, Ports: bpf.PortRange{First: 1024, Last: 29999}, Timeouts: timeouts, UnmatchedReject: true,
+		TunnelPort: tunnelPort, BounceRate: 1 << 30,
 		MaxFlows: max(flows, 1<<12), MaxRows: 1 << 17, MaxBackends: 1 << 10, MaxFrontends: 1 << 10,
 	}, log)
 	if err != nil {
 		return nil, err
 	}
 	r.close = append(r.close, lb.Close)
-	tables, err := maps.Open(lb, maps.Options{Rows: 1 << 16, Timeouts: timeouts}, log)
+	tables, err := maps.Open(lb, maps.Options{
+		Rows: 1 << 16, Timeouts: timeouts,
+		Chain: chain.Options{Retention: time.Hour, ExtraRanks: 3, Longest: 3},
+	}, log)
 	if err != nil {
 		return nil, err
 	}
 	r.close = append(r.close, tables.Close)
-	service := maps.Service{Name: "bench", Frontends: []maps.Frontend{{VIP: vip.Addr(), Port: vip.Port(), Proto: maps.TCP}}}
-	hops := map[netip.Addr]maps.NextHop{}
-	for i := range backends {
-		pod := pod(i)
-		service.Backends = append(service.Backends, maps.Backend{Addr: netip.AddrPortFrom(pod, 8080), Weight: 1})
-		hops[pod] = maps.NextHop{Ifindex: r.ifindex, SrcMAC: maps.MAC(packet.NodeMAC), DstMAC: podMAC, MTU: 1500, Source: node}
-	}
-	err = tables.Sync(context.Background(), maps.Want{Services: []maps.Service{service}, NextHops: hops})
-	return &loaded{lb, tables}, err
+	return &loaded{lb, tables}, tables.Sync(context.Background(), want)
 }
 
 func pod(i int) netip.Addr { return netip.AddrFrom4([4]byte{172, 17, 0, byte(i + 1)}) }
@@ -160,7 +183,7 @@ func networkOrder(a netip.Addr) uint32 {
 // xdpMD is struct xdp_md of linux/bpf.h.
 type xdpMD struct{ Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32 }
 
-// stream is what the harness makes.
+// stream is what the harness makes: frames of 60 bytes, or the like in tunnels.
 type stream struct {
 	frame []byte // the template
 	flows uint64 // a power of two; 1 leaves the template's source as it is, 0 is no end of them
@@ -170,7 +193,8 @@ type stream struct {
 // in nanoseconds, and the last frame and what became of it.
 func (r *rig) run(prog *ebpf.Program, s stream, stride uint64, n uint32) (ns float64, out []byte, action uint32, err error) {
 	var template harnessWords
-	words := append(slices.Clone(s.frame), 0, 0, 0, 0) // a frame of 60 bytes is no whole number of them
+	words := make([]byte, binary.Size(template))
+	copy(words, s.frame)
 	if _, err := binary.Decode(words, binary.NativeEndian, &template); err != nil {
 		return 0, nil, 0, err
 	}
@@ -192,8 +216,12 @@ func (r *rig) run(prog *ebpf.Program, s stream, stride uint64, n uint32) (ns flo
 		Data: s.frame, DataOut: make([]byte, 512), Repeat: n,
 		Context: xdpMD{DataEnd: uint32(len(s.frame)), IngressIfindex: r.ifindex},
 	}
+	harness := r.harness.Harness
+	if len(s.frame) > frameSize {
+		harness = r.harness.HarnessTunnel
+	}
 	start := cpuTime()
-	action, err = r.harness.Harness.Run(opts)
+	action, err = harness.Run(opts)
 	spent := cpuTime() - start
 	if err != nil {
 		return 0, nil, 0, err

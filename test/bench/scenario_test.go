@@ -34,12 +34,15 @@ type scenario struct {
 	tables  *maps.Tables // where to find verdict, nil for floors
 	verdict string
 	floor   string // name of the scenario that this one is compared to
+	asked   byte   // through a tunnel: the position of the owner that is asked
 }
 
 const (
 	baseline       = "harness + XDP_TX"
 	floorStateless = "floor: hash, row, backend, rewrite"
 	floorNAT       = "floor: LRU hit, NAT both ends"
+	floorEncap     = "floor: hash, row, backend, 48 bytes before"
+	floorDecap     = "floor: 48 bytes off, LRU hit, rewrite"
 )
 
 func frame(p packet.Packet) []byte {
@@ -79,7 +82,11 @@ func (r *rig) scenarios(flows uint64, hot, cold uint32) ([]scenario, error) {
 	if flows == 1<<20 {
 		label = "1M flows"
 	}
-	return []scenario{
+	direct, err := r.directScenarios(label, flows, hot, cold)
+	if err != nil {
+		return nil, err
+	}
+	return append([]scenario{
 		{name: baseline, prog: floors.FloorTx, stream: one, n: hot, action: xdpTX},
 		{name: floorStateless + ", 1 flow", prog: floors.FloorStateless, stream: one, n: hot, action: xdpTX},
 		{name: floorStateless + ", " + label, prog: floors.FloorStateless, stream: many, n: cold, action: xdpTX},
@@ -97,7 +104,7 @@ func (r *rig) scenarios(flows uint64, hot, cold uint32) ([]scenario, error) {
 			floor: floorNAT + ", 1 flow"},
 		{name: "lb: NAT new flow, ever-new", prog: fresh, stream: endless, n: cold, action: xdpTX, tables: r.fresh.tables, verdict: "forward",
 			floor: floorNAT + ", " + label},
-	}, nil
+	}, direct...), nil
 }
 
 // answer is the backend's answer to a frame without VLAN tag or IP options.
@@ -120,7 +127,7 @@ func (r *rig) measure(s scenario) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	ns, _, action, err := r.run(s.prog, s.stream, stride, s.n)
+	ns, out, action, err := r.run(s.prog, s.stream, stride, s.n)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", s.name, err)
 	}
@@ -131,6 +138,9 @@ func (r *rig) measure(s scenario) (float64, error) {
 	// A signal may end a run early, and it then begins anew.
 	if got := after - before; action != s.action || s.tables != nil && got < uint64(s.n)*99/100 {
 		return 0, fmt.Errorf("%s: action %d, want %d; %d of %d packets had verdict %s", s.name, action, s.action, got, s.n, s.verdict)
+	}
+	if s.verdict == "encap" && out[tailHop] != s.asked {
+		return 0, fmt.Errorf("%s: owner %d was asked, not %d", s.name, out[tailHop], s.asked)
 	}
 	return ns, nil
 }
