@@ -22,71 +22,87 @@ type tally struct {
 // and what is to be said about them. Reasons other than TerminatingOnly mean that
 // none takes a new flow.
 func (b *builder) backends(sets []endpointSet, t *table, f Forwarding, source string) {
-	merged, listed := gather(sets, t.port, t.family)
-	c := tally{listed: listed, total: len(merged)}
-	ways := make(map[netip.AddrPort]way, len(merged))
-	for at, e := range merged {
-		w := b.ways.to(e.node, f, source)
-		ways[at] = w
-		if w.silent {
-			b.dead[w.tunnel] = true
+	found, listed := gather(sets, t.port, t.family)
+	c := tally{listed: listed, total: len(found)}
+	t.ways = make([]Backend, len(found))
+	for i := range found {
+		p := &found[i]
+		p.way = b.ways.to(p.node, f, source)
+		t.ways[i] = Backend{t.Name, p.at, p.node, p.mode, p.tunnel, p.reason, p.detail}
+		if p.silent {
+			b.dead[p.tunnel] = true
 		}
 		switch {
-		case w.mode == ModeNone:
+		case p.mode == ModeNone:
 			c.apart++
-		case w.silent && e.cond > unfit:
+		case p.silent && p.cond > unfit:
 			c.silent++
-		case !w.silent:
-			c.best = max(c.best, e.cond)
+		case !p.silent:
+			c.best = max(c.best, p.cond)
 		}
 	}
-	t.Backends = make([]maps.Backend, 0, len(merged))
-	for at, e := range merged {
-		w := ways[at]
-		t.ways = append(t.ways, Backend{t.Name, at, e.node, w.mode, w.tunnel, w.reason, w.detail})
-		if w.mode != ModeNone {
-			t.Backends = append(t.Backends, backend(at, e, w, c.best))
+	t.Backends = make([]maps.Backend, 0, len(found))
+	for i := range found {
+		if found[i].mode != ModeNone {
+			t.Backends = append(t.Backends, found[i].backend(c.best))
 		}
 	}
-	slices.SortFunc(t.Backends, func(a, b maps.Backend) int { return a.Addr.Compare(b.Addr) })
-	slices.SortFunc(t.ways, func(a, b Backend) int { return a.Addr.Compare(b.Addr) })
 	t.why = c.judge(t.port, t.family)
 }
 
-// gather joins the endpoints of all slices that have the port.
-func gather(sets []endpointSet, p port, f family) (merged map[netip.AddrPort]endpoint, listed int) {
-	merged = map[netip.AddrPort]endpoint{}
+// placed is an endpoint with its port and the way to it.
+type placed struct {
+	at netip.AddrPort
+	endpoint
+	way
+}
+
+// gather joins the endpoints of all slices that have the port, sorted by address.
+func gather(sets []endpointSet, p port, f family) (found []placed, listed int) {
+	for _, set := range sets {
+		if set.family == f {
+			listed += len(set.endpoints)
+		}
+	}
+	found = make([]placed, 0, listed)
 	for _, set := range sets {
 		if set.family != f {
 			continue
 		}
-		listed += len(set.endpoints)
 		for _, number := range portNumbers(set.ports, p) {
 			for _, e := range set.endpoints {
-				at := netip.AddrPortFrom(e.addr, number)
-				merged[at] = merge(merged[at], e)
+				found = append(found, placed{at: netip.AddrPortFrom(e.addr, number), endpoint: e})
 			}
 		}
 	}
-	return merged, listed
+	slices.SortFunc(found, func(a, b placed) int { return a.at.Compare(b.at) })
+	once := found[:0]
+	for _, e := range found {
+		if last := len(once) - 1; last >= 0 && once[last].at == e.at {
+			once[last].endpoint = merge(once[last].endpoint, e.endpoint)
+			continue
+		}
+		once = append(once, e)
+	}
+	return once, listed
 }
 
-// backend makes one of an endpoint. Those of the best condition take new flows;
-// since when one has, its pod knows only if that is because it is ready.
-func backend(at netip.AddrPort, e endpoint, w way, best condition) maps.Backend {
-	out := maps.Backend{Addr: at, Node: e.node, Weight: e.weight, Tunnel: w.tunnel, BornAt: e.born}
-	fit := best > unfit && e.cond == best
-	out.Draining = !fit || w.silent
+// backend makes one of p. Those of the best condition take new flows; since when
+// one has, its pod knows only if that is because it is ready.
+func (p *placed) backend(best condition) maps.Backend {
+	out := maps.Backend{Addr: p.at, Node: p.node, Weight: p.weight, Tunnel: p.tunnel, BornAt: p.born}
+	fit := best > unfit && p.cond == best
+	out.Draining = !fit || p.silent
 	switch {
-	case !out.Draining && e.cond == ready:
-		out.EligibleSince = e.eligible
+	case !out.Draining && p.cond == ready:
+		out.EligibleSince = p.eligible
 	case out.Draining && !fit:
-		out.LostAt = e.lost
-		if w.silent {
-			out.LostAt = earliest(e.lost, w.since)
+		out.LostAt = p.lost
+		if p.silent {
+			out.LostAt = earliest(p.lost, p.since)
 		}
 	case out.Draining:
-		out.LostAt = w.since
+		out.LostAt = p.since
 	}
 	return out
 }
@@ -112,7 +128,7 @@ func (c tally) judge(p port, f family) refusal {
 // merge gives one endpoint for two of the same address and port. It commutes.
 func merge(a, b endpoint) endpoint {
 	switch {
-	case !a.addr.IsValid() || a.cond < b.cond:
+	case a.cond < b.cond:
 		return b
 	case a.cond > b.cond:
 		return a

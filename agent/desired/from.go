@@ -201,23 +201,27 @@ func (b *builder) fill(d *draft) {
 
 func (b *builder) state(excluded bool) State {
 	var s State
+	var tables []table
+	backends := 0
 	at := map[netip.Addr][]table{}
 	for _, d := range b.drafts {
 		for _, t := range d.tables {
-			s.Services = append(s.Services, t.Service)
-			s.Backends = append(s.Backends, t.ways...)
+			tables = append(tables, t)
+			backends += len(t.ways)
 			for _, fe := range t.Frontends {
 				at[fe.VIP] = append(at[fe.VIP], t)
 			}
 		}
 	}
+	slices.SortFunc(tables, func(a, b table) int { return cmp.Compare(a.Name, b.Name) })
+	s.Backends = make([]Backend, 0, backends)
+	for _, t := range tables {
+		s.Services = append(s.Services, t.Service)
+		s.Backends = append(s.Backends, t.ways...)
+	}
 	for addr := range b.holders {
 		s.VIPs = append(s.VIPs, judgeVIP(addr, at[addr], excluded))
 	}
-	slices.SortFunc(s.Services, func(a, b maps.Service) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(s.Backends, func(a, b Backend) int {
-		return cmp.Or(cmp.Compare(a.Service, b.Service), a.Addr.Compare(b.Addr))
-	})
 	slices.SortFunc(s.VIPs, func(a, b VIP) int { return a.Addr.Compare(b.Addr) })
 	slices.SortFunc(b.reasons, func(a, b ServiceReason) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Subject, b.Subject),
