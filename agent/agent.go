@@ -32,12 +32,15 @@ type Deps struct {
 	Version    string
 	Source     Source
 	Resolver   Resolver
+	Prober     Prober
 	System     System
 	Configs    Configs
 	ConfigFile string         // empty for none
 	Level      *slog.LevelVar // of the log, set when log.level changes
 	RouterID   netip.Addr     // invalid where there is none
 
+	// History opens the memory of endpoints.
+	History func(*config.Config) History
 	// Load loads the program and opens its tables.
 	Load func(*config.Config) (Datapath, Tables, error)
 	// Speaker makes a speaker that does nothing before its first Sync. restarting
@@ -56,6 +59,8 @@ type Agent struct {
 	datapath     Datapath
 	reconciler   *reconciler
 	attachments  *attachments
+	history      History
+	due          *time.Timer // for what time alone changes
 	ledger       *ledger.Ledger
 	remarks      *ledger.Ledger // what is as it should be, such as Services of another class
 	backoff      ledger.Backoff
@@ -85,7 +90,7 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 		remarks:   ledger.New(log, slog.LevelDebug),
 		announced: map[string]verdict{},
 		status: api.Status{
-			Version: deps.Version, Node: cfg.Node, Since: now, State: api.Starting,
+			Version: deps.Version, Node: cfg.Node, Role: string(cfg.Role), Since: now, State: api.Starting,
 			Config:   api.ConfigStatus{File: deps.ConfigFile, Loaded: now},
 			Source:   api.SourceStatus{Name: cfg.Source.Directory},
 			Datapath: api.DatapathStatus{Pins: cfg.Datapath.BPFFS},
@@ -104,6 +109,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, work := errgroup.WithContext(work)
 	component(work, g, "source", a.deps.Source.Run)
 	component(work, g, "next hops", a.deps.Resolver.Run)
+	component(work, g, "probes", a.deps.Prober.Run)
 	component(work, g, "configuration", a.deps.Configs.Run)
 	g.Go(func() error {
 		defer cancel()
@@ -148,7 +154,7 @@ func (a *Agent) load() error {
 	if err := system.CheckPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
 		return err
 	}
-	program, err := programOf(a.cfg)
+	program, err := system.ProgramOf(a.cfg)
 	if err != nil {
 		return err
 	}
@@ -172,7 +178,8 @@ func (a *Agent) load() error {
 		a.log.Info("the data path has forwarded on without an agent", "interfaces", survived)
 	}
 	a.datapath = datapath
-	a.reconciler = newReconciler(tables, speaker, a.deps.Resolver)
+	a.history = a.deps.History(a.cfg)
+	a.reconciler = newReconciler(tables, speaker, a.deps.Resolver, a.isOwn)
 	a.attachments = &attachments{
 		datapath: datapath, system: a.deps.System, mode: modeOf(a.cfg), log: a.log,
 	}
@@ -193,7 +200,7 @@ func (a *Agent) close() error {
 	defer a.mu.Unlock()
 	tables := a.tables
 	a.tables = nil
-	return errors.Join(tables.Close(), a.datapath.Close())
+	return errors.Join(a.history.Close(), tables.Close(), a.datapath.Close())
 }
 
 // loop makes a pass whenever something may have changed, until stop or ctx ends.
@@ -202,6 +209,8 @@ func (a *Agent) loop(stop, ctx context.Context) {
 	defer resync.Stop()
 	a.retry = time.NewTimer(0)
 	defer a.retry.Stop()
+	a.due = time.NewTimer(time.Hour) // set by each pass
+	defer a.due.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -211,6 +220,8 @@ func (a *Agent) loop(stop, ctx context.Context) {
 		case <-a.deps.Source.Changed():
 			a.update(func(s *api.Status) { s.Source.Changed = time.Now() })
 		case <-a.deps.Resolver.Changed():
+		case <-a.deps.Prober.Changed():
+		case <-a.due.C:
 		case <-a.deps.Configs.Changed():
 			a.reload()
 		case <-resync.C:
@@ -225,6 +236,7 @@ func (a *Agent) loop(stop, ctx context.Context) {
 // fill in the status: a count of its own would lock every bucket once more.
 func (a *Agent) sweep(ctx context.Context) {
 	stats, err := a.reconciler.tables.Sweep(ctx)
+	err = errors.Join(err, a.reconciler.tables.RotateLearned())
 	a.log.Debug("flows swept", "scanned", stats.Scanned, "deleted", stats.Deleted, "err", err)
 	a.update(func(s *api.Status) {
 		s.Datapath.SweepError = text(err)

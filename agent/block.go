@@ -42,7 +42,10 @@ func (b block) bypassed(services []maps.Service, hops map[netip.Addr]maps.NextHo
 	at := map[place][]netip.Addr{}
 	for _, s := range services {
 		for _, be := range s.Backends {
-			if device := b.bypass(hops[be.Addr.Addr()]); be.Eligible() && device != "" {
+			if !be.Eligible() || be.Tunnel.IsValid() { // it answers the client by itself
+				continue
+			}
+			if device := b.bypass(hops[be.Addr.Addr()]); device != "" {
 				whole, _, _ := strings.Cut(s.Name, ":")
 				p := place{whole, device}
 				at[p] = append(at[p], be.Addr.Addr())
@@ -82,7 +85,7 @@ func (b block) unseen(vip netip.Addr, services map[string]maps.Service, hops map
 				continue
 			}
 			device := b.bypass(hops[be.Addr.Addr()])
-			if device == "" {
+			if device == "" || be.Tunnel.IsValid() {
 				return nil, false
 			}
 			devices = append(devices, device)

@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
@@ -28,6 +30,27 @@ type Resolver interface {
 	Changed() <-chan struct{}
 }
 
+// Prober finds out which ingress nodes answer.
+type Prober interface {
+	Run(ctx context.Context) error // until ctx ends
+	// Set makes nodes the ones that are asked, and tells whether there are any of
+	// which nothing is known yet.
+	Set(nodes []probe.Target) (fresh bool)
+	Await(ctx context.Context) // until something is known of each, or ctx ends
+	Result() probe.Result
+	Nodes() []probe.Node
+	Err() error // why some cannot be asked
+	Changed() <-chan struct{}
+}
+
+// History remembers what the source does not tell of endpoints. It is the loop's own.
+type History interface {
+	Observe(now time.Time, services []maps.Service) []maps.Service
+	Tunnels() map[netip.Addr]bool // to which endpoints had them
+	Save() error
+	Close() error
+}
+
 // Datapath is the loaded program.
 type Datapath interface {
 	Attach(device string, mode bpf.Mode) (bpf.Attachment, error)
@@ -45,7 +68,12 @@ type Tables interface {
 	Services() ([]maps.ServiceStatus, error)
 	Verdicts() ([]maps.VerdictCount, error)
 	Flows() (maps.FlowStats, error)
-	Usage() (maps.Usage, error) // for the loop alone
+	Usage() (maps.Usage, error) // for the loop alone, as the rest
+	// Warnings is what services in force do without since the last Sync.
+	Warnings() []*maps.ServiceError
+	// NextChange is when time alone changes what Sync would write; zero: never.
+	NextChange() time.Time
+	RotateLearned() error // at least once a minute
 	Close() error
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
@@ -56,8 +57,16 @@ type world struct {
 	block        chan struct{} // Tables.Sync waits for it, if set
 	brokenSource chan error    // what the source ends with
 
-	sourceChanged, hopsChanged chan struct{}
-	swept                      int
+	// Ingress nodes: those that are asked, and of those that ever answered since when
+	// they do not, zero while they do; nil: no answer comes, and nothing is judged.
+	asked   map[netip.Addr]probe.Target
+	answers map[netip.Addr]time.Time
+
+	wants      []maps.Want // that the tables were given
+	nextChange time.Time
+
+	sourceChanged, hopsChanged, nodesChanged chan struct{}
+	swept                                    int
 }
 
 func newWorld() *world {
@@ -65,7 +74,7 @@ func newWorld() *world {
 		own: map[netip.Addr]string{}, kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
 		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{}, session: bgp.Established,
 		fail: func(string) error { return nil }, refuse: func(string) error { return nil },
-		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1),
+		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1), nodesChanged: make(chan struct{}, 1),
 	}
 }
 
@@ -117,6 +126,7 @@ func (f fakeTables) Sync(_ context.Context, want maps.Want) error {
 		return err
 	}
 	f.mu.Lock()
+	f.wants = append(f.wants, want)
 	block := f.block
 	f.mu.Unlock()
 	if block != nil {
@@ -168,7 +178,73 @@ func (f fakeTables) Usage() (maps.Usage, error) {
 	defer f.mu.Unlock()
 	return maps.Usage{Backends: maps.Fill{Used: uint32(len(f.kernel)), Total: 64}}, nil
 }
+func (f fakeTables) Warnings() []*maps.ServiceError { return nil }
+func (f fakeTables) RotateLearned() error           { return nil }
+func (f fakeTables) NextChange() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.nextChange
+}
 func (f fakeTables) Close() error { return f.call("tables.Close") }
+
+type fakeProber struct{ *world }
+
+func (f fakeProber) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+func (f fakeProber) Set(nodes []probe.Target) (fresh bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	asked := map[netip.Addr]probe.Target{}
+	for _, n := range nodes {
+		asked[n.Addr] = n
+		if _, known := f.asked[n.Addr]; !known {
+			fresh = true
+		}
+	}
+	f.asked = asked
+	return fresh
+}
+
+func (f fakeProber) Await(ctx context.Context) {
+	f.mu.Lock()
+	answers := f.answers
+	f.mu.Unlock()
+	if answers == nil {
+		<-ctx.Done()
+	}
+}
+
+func (f fakeProber) Result() probe.Result {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := probe.Result{Answering: map[netip.Addr]bool{}, Dead: map[netip.Addr]time.Time{}}
+	for a := range f.asked {
+		if since, dead := f.answers[a]; dead && !since.IsZero() {
+			r.Dead[a] = since
+		} else if dead {
+			r.Answering[a] = true
+		}
+	}
+	return r
+}
+
+func (f fakeProber) Nodes() (nodes []probe.Node) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.asked {
+		nodes = append(nodes, probe.Node{Target: t, State: probe.Alive})
+	}
+	return nodes
+}
+func (f fakeProber) Err() error               { return nil }
+func (f fakeProber) Changed() <-chan struct{} { return f.nodesChanged }
+
+type fakeHistory struct{ *world }
+
+func (f fakeHistory) Observe(_ time.Time, s []maps.Service) []maps.Service { return s }
+func (f fakeHistory) Tunnels() map[netip.Addr]bool                         { return nil }
+func (f fakeHistory) Save() error                                          { return f.fail("history.Save") }
+func (f fakeHistory) Close() error                                         { return f.call("history.Close") }
 
 type fakeSpeaker struct{ *world }
 

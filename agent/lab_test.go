@@ -85,6 +85,7 @@ func (l *lab) start() {
 	}))
 	l.agent = New(l.cfg, Deps{
 		Version: "test", Source: fakeSource{l.world}, Resolver: fakeResolver{l.world}, System: fakeSystem{l.world},
+		Prober: fakeProber{l.world}, History: func(*config.Config) History { return fakeHistory{l.world} },
 		Configs: l.configs, Level: new(slog.LevelVar),
 		Load: func(*config.Config) (Datapath, Tables, error) {
 			if err := l.call("load"); err != nil {

@@ -36,7 +36,9 @@ type reconciler struct {
 	tables   Tables
 	speaker  Speaker
 	resolver Resolver
+	own      func(netip.Addr) bool // whether an address is this node's
 
+	last    maps.Want               // as the tables were asked for last
 	synced  bool                    // the tables were written at least once
 	written map[string]maps.Service // each service as the tables last took it, by name
 	failed  map[string]error        // services that the tables refused in the last pass
@@ -49,9 +51,9 @@ type reconciler struct {
 	told map[netip.Prefix]bgp.Path
 }
 
-func newReconciler(t Tables, s Speaker, r Resolver) *reconciler {
+func newReconciler(t Tables, s Speaker, r Resolver, own func(netip.Addr) bool) *reconciler {
 	return &reconciler{
-		tables: t, speaker: s, resolver: r,
+		tables: t, speaker: s, resolver: r, own: own,
 		written: map[string]maps.Service{},
 		failed:  map[string]error{},
 		told:    map[netip.Prefix]bgp.Path{},
@@ -76,7 +78,7 @@ type verdict struct {
 // written and before anything is announced, and returns what may not be announced.
 func (r *reconciler) apply(ctx context.Context, want desired.State, attach func() block) outcome {
 	stuck, withdrawErr := r.withdraw(ctx, want.VIPs)
-	syncErr := r.sync(ctx, r.hold(want.Services, stuck))
+	syncErr := r.sync(ctx, want, r.hold(want.Services, stuck))
 	if !r.synced {
 		return outcome{vips: judgeAll(want.VIPs, NotSynced), err: errors.Join(withdrawErr, syncErr)}
 	}
@@ -152,9 +154,10 @@ func (r *reconciler) carried(addr netip.Addr) bool {
 // was, and it goes on. To withdraw it would end flows that live, on all nodes at
 // once where the reason is a lack of room. Only when none of its old backends is
 // wanted any more there is nothing left to deliver to.
-func (r *reconciler) sync(ctx context.Context, want []maps.Service) error {
-	r.hops = r.resolver.Resolve(ctx, backendAddrs(want))
-	failed, err := split(r.tables.Sync(ctx, maps.Want{Services: want, NextHops: r.hops}))
+func (r *reconciler) sync(ctx context.Context, state desired.State, want []maps.Service) error {
+	r.hops = r.nextHops(ctx, state, want)
+	r.last = maps.Want{Services: want, NextHops: r.hops, Members: state.Members, Dead: state.Dead}
+	failed, err := split(r.tables.Sync(ctx, r.last))
 	r.failed = failed
 	if err != nil {
 		return fmt.Errorf("write tables: %w", err)
@@ -169,6 +172,23 @@ func (r *reconciler) sync(ctx context.Context, want []maps.Service) error {
 	}
 	r.written, r.stale, r.synced = next, stale, true
 	return nil
+}
+
+// nextHops finds the ways to backends and to their ingress nodes. Tunnel packets come
+// from the address that ingress nodes take them from, if it is this node's in truth;
+// otherwise from what the route says.
+func (r *reconciler) nextHops(ctx context.Context, state desired.State, services []maps.Service) map[netip.Addr]maps.NextHop {
+	hops := r.resolver.Resolve(ctx, addrs(services))
+	for _, s := range services {
+		for _, b := range s.Backends {
+			hop, known := hops[b.Tunnel]
+			if source := state.Source(b.Tunnel); known && r.own(source) {
+				hop.Source = source
+				hops[b.Tunnel] = hop
+			}
+		}
+	}
+	return hops
 }
 
 // overlap tells whether a usable backend of one service is one of the other's.
@@ -262,11 +282,16 @@ func sorted(paths map[netip.Prefix]bgp.Path) []bgp.Path {
 	})
 }
 
-func backendAddrs(services []maps.Service) []netip.Addr {
+// addrs are those of backends and of ingress nodes. A backend behind a tunnel may have
+// flows from before that are translated.
+func addrs(services []maps.Service) []netip.Addr {
 	seen := map[netip.Addr]bool{}
 	for _, s := range services {
 		for _, b := range s.Backends {
 			seen[b.Addr.Addr()] = true
+			if b.Tunnel.IsValid() {
+				seen[b.Tunnel] = true
+			}
 		}
 	}
 	return slices.SortedFunc(stdmaps.Keys(seen), netip.Addr.Compare)

@@ -60,7 +60,7 @@ func state(services ...string) desired.State {
 }
 
 func (w *world) reconciler() *reconciler {
-	return newReconciler(fakeTables{w}, fakeSpeaker{w}, fakeResolver{w})
+	return newReconciler(fakeTables{w}, fakeSpeaker{w}, fakeResolver{w}, func(netip.Addr) bool { return true })
 }
 
 func attachOK() block { return block{} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func (a *Agent) pass(ctx context.Context) {
 		a.update(func(s *api.Status) { s.Sync.Error, s.Sync.NextAttempt = err.Error(), a.schedule(true) })
 		return
 	}
-	want := desired.From(snapshot, site, began)
+	want := a.want(ctx, snapshot, site, began)
 	peersErr := a.syncPeers(ctx)
 	out := a.apply(ctx, want, func() block {
 		a.attachErr = a.attachments.ensure(a.cfg.Datapath.Interfaces, began)
@@ -45,12 +46,13 @@ func (a *Agent) pass(ctx context.Context) {
 	a.report(want, out, peersErr)
 	next := a.schedule(errors.Join(out.err, peersErr, a.attachErr) != nil || len(a.reconciler.failed) > 0)
 	a.publish(snapshot, want, out, errors.Join(out.err, peersErr), began, next)
+	a.remember(began)
 }
 
 // apply leaves the routers alone once they have been told to send elsewhere.
 func (a *Agent) apply(ctx context.Context, want desired.State, attach func() block) outcome {
 	if a.draining {
-		return outcome{vips: judgeAll(want.VIPs, Draining), err: a.reconciler.sync(ctx, want.Services)}
+		return outcome{vips: judgeAll(want.VIPs, Draining), err: a.reconciler.sync(ctx, want, want.Services)}
 	}
 	return a.reconciler.apply(ctx, want, attach)
 }
@@ -111,6 +113,12 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error) {
 			a.ledger.Note("step", what, err.Error())
 		}
 	}
+	for _, p := range want.Problems {
+		a.ledger.Note("object", p.Kind+" "+p.Name+" "+p.Field, p.String())
+	}
+	for _, w := range a.reconciler.tables.Warnings() {
+		a.ledger.Note("chains", w.Service, w.Err.Error())
+	}
 	for _, f := range a.forwarding {
 		a.ledger.Note("family", f.Family, f.Text)
 	}
@@ -160,7 +168,8 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 	for i, s := range want.Services {
 		services[i] = a.serviceStatus(s)
 	}
-	warnings := append(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status())...)
+	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want))
+	tunnels := a.tunnels(want)
 	usage, usageErr := a.reconciler.tables.Usage()
 	if usageErr != nil {
 		a.log.Debug("usage of the tables", "err", usageErr)
@@ -171,7 +180,8 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 			s.State = api.Running
 		}
 		s.Source.Synced = true
-		s.Source.Problems = nonNil(snapshot.Problems)
+		s.Source.Problems = slices.Concat(nonNil(snapshot.Problems), want.Problems)
+		s.Tunnels, s.Backends = tunnels, want.Backends
 		s.VIPs, s.Services, s.Reasons, s.Warnings = vips, services, nonNil(want.Reasons), warnings
 		s.Datapath.Interfaces = a.attachments.status()
 		s.Datapath.Forwarding, s.Datapath.Bypassed = a.forwarding, a.bypassed

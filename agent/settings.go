@@ -4,9 +4,11 @@ import (
 	"net/netip"
 
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
+	"github.com/penstock-lb/penstock/maps/chain"
 )
 
 // bpfConfig is what the program is loaded with.
@@ -23,7 +25,10 @@ func bpfConfig(c *config.Config) bpf.Config {
 		UnmatchedReject: d.Unmatched == "reject",
 		ICMPRate:        d.ICMPRate,
 		Timeouts:        timeouts(c),
+		TunnelPort:      c.Tunnel.Port,
+		BounceRate:      c.Tunnel.BounceRate,
 		MaxFlows:        n.MaxFlows, MaxFrontends: d.MaxFrontends, MaxBackends: d.MaxBackends, MaxRows: d.MaxRows,
+		MaxChains: c.Chains.Max, MaxLearned: c.Chains.MaxLearned,
 	}
 }
 
@@ -34,7 +39,22 @@ func timeouts(c *config.Config) bpf.Timeouts {
 
 // mapsOptions is what the tables are opened with.
 func mapsOptions(c *config.Config) maps.Options {
-	return maps.Options{Rows: c.Datapath.Rows, Seed: c.Datapath.SeedBytes(), Timeouts: timeouts(c)}
+	return maps.Options{
+		Rows: c.Datapath.Rows, Seed: c.Datapath.SeedBytes(), Timeouts: timeouts(c),
+		Chain: chain.Options{
+			Retention: c.Chains.Retention, Slack: c.Chains.Slack,
+			Longest: int(c.Chains.Longest), ExtraRanks: int(c.Chains.ExtraRanks),
+		},
+	}
+}
+
+// probeOptions is what ingress nodes are asked with.
+func probeOptions(c *config.Config) probe.Options {
+	t := c.Tunnel
+	return probe.Options{
+		Port: t.Port, Interval: t.ProbeInterval, Failures: int(t.ProbeFailures), Recoveries: int(t.ProbeRecoveries),
+		FailOpen: int(t.FailOpen),
+	}
 }
 
 // bgpConfig is what the speaker starts with. restarting says that the data plane

@@ -73,6 +73,10 @@ func (a *Agent) drain(ctx context.Context) {
 			a.pass(ctx)
 		case <-a.deps.Resolver.Changed():
 			a.pass(ctx)
+		case <-a.deps.Prober.Changed():
+			a.pass(ctx)
+		case <-a.due.C:
+			a.pass(ctx)
 		case <-a.retry.C:
 			a.pass(ctx)
 		}
@@ -92,7 +96,7 @@ func (a *Agent) forwarded() uint64 {
 func carriedPackets(verdicts []maps.VerdictCount) uint64 {
 	var sum uint64
 	for _, v := range verdicts {
-		if v.Action == "forward" || v.Action == "reply" {
+		if v.Action == "forward" || v.Action == "encap" || v.Action == "reply" {
 			sum += v.Packets
 		}
 	}

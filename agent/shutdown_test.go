@@ -43,7 +43,7 @@ func TestShutdown(t *testing.T) {
 		if d := time.Since(began); d < 2900*time.Millisecond || d > 3500*time.Millisecond {
 			t.Errorf("drained for %s, want about 3 s", d)
 		}
-		l.is("end", "tables.Close", "datapath.Close")
+		l.is("end", "history.Close", "tables.Close", "datapath.Close")
 	})
 	run(t, "drain ends at the timeout", func(t *testing.T, l *lab) {
 		l.cfg.DrainTimeout = 5 * time.Second
@@ -78,7 +78,7 @@ func TestShutdown(t *testing.T) {
 		l.took()
 		began := time.Now()
 		l.stop()
-		l.is("restart", "speaker.Stop(restart)", "tables.Close", "datapath.Close")
+		l.is("restart", "speaker.Stop(restart)", "history.Close", "tables.Close", "datapath.Close")
 		if d := time.Since(began); d != 0 {
 			t.Errorf("took %s", d)
 		}
@@ -93,7 +93,7 @@ func TestShutdown(t *testing.T) {
 		if err := <-l.ended; !errors.Is(err, errInjected) || !strings.Contains(err.Error(), "source") {
 			t.Errorf("got %v", err)
 		}
-		l.is("failed", "tables.Close", "datapath.Close")
+		l.is("failed", "history.Close", "tables.Close", "datapath.Close")
 	})
 }
 

@@ -20,7 +20,12 @@ func (a *Agent) site() (desired.Site, error) {
 		own = a.own
 	}
 	a.own = own
-	return desired.Site{Node: a.booted.Node, Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs}, nil
+	seen := a.deps.Prober.Result()
+	return desired.Site{
+		Node: a.booted.Node, Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
+		Forwarding: desired.Forwarding(a.cfg.Forwarding),
+		Answering:  seen.Answering, Dead: seen.Dead, Sticky: a.history.Tunnels(),
+	}, nil
 }
 
 // peerAddresses tells what addresses are to BGP.

@@ -27,6 +27,7 @@ func (a *Agent) Status() api.Status {
 	s.Source.Problems, s.Datapath.Interfaces = nonNil(s.Source.Problems), nonNil(s.Datapath.Interfaces)
 	s.Warnings = slices.Clone(s.Warnings)
 	s.BGP.Peers = a.Peers()
+	s.Tunnels = a.probed(s.Tunnels)
 	if len(s.BGP.Peers) > 0 {
 		s.VIPs = untold(s.VIPs, a.Routes())
 	}

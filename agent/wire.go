@@ -8,8 +8,10 @@ import (
 	"net/netip"
 
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/history"
 	"github.com/penstock-lb/penstock/agent/manifests"
 	"github.com/penstock-lb/penstock/agent/nexthop"
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
@@ -24,6 +26,10 @@ func Real(cfg *config.Config, log *slog.Logger) Deps {
 	return Deps{
 		Source:   manifests.New(cfg.Source.Directory, part("manifests")),
 		Resolver: nexthop.New(part("nexthop")),
+		Prober:   probe.New(probeOptions(cfg), part("probe")),
+		History: func(c *config.Config) History {
+			return history.Open(c.Source.History, history.Options{Retention: c.Chains.Retention, Rows: c.Datapath.Rows}, part("history"))
+		},
 		System:   system.Kernel{},
 		RouterID: id,
 		Load: func(c *config.Config) (Datapath, Tables, error) {

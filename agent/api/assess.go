@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 )
 
@@ -36,6 +37,9 @@ func (s *Status) notReady() []string {
 	}
 	if s.attached() == 0 {
 		missing = append(missing, "no interface attached")
+	}
+	if s.Ingress != nil && s.Source.Synced {
+		missing = append(missing, s.Ingress.Obstacles()...)
 	}
 	if len(s.BGP.Peers) > 0 && s.sessions() == 0 {
 		missing = append(missing, "no BGP session up")
@@ -81,6 +85,7 @@ func (s *Status) degraded() []string {
 	for _, b := range s.Datapath.Bypassed {
 		add("%s", b.Text)
 	}
+	bad = append(bad, s.tunnels()...)
 	for _, p := range s.BGP.Peers {
 		if !SessionUp(p) {
 			add("BGP peer %s is %s", p.Name, p.State)
@@ -105,13 +110,40 @@ func (s *Status) warnings() []string {
 	var notes []string
 	for _, i := range s.Datapath.Interfaces {
 		if i.Fallback != "" {
-			notes = append(notes, fmt.Sprintf("interface %s runs in generic mode, which is slow: %s", i.Name, i.Fallback))
+			mode := "generic mode"
+			if s.Ingress != nil {
+				mode = i.Mode
+			}
+			notes = append(notes, fmt.Sprintf("interface %s runs in %s, which is slow: %s", i.Name, mode, i.Fallback))
 		}
 	}
 	if len(s.Config.Restart) > 0 {
 		notes = append(notes, "restart the agent to apply "+strings.Join(s.Config.Restart, ", "))
 	}
 	return notes
+}
+
+// tunnels says what is wrong with tunnels, at either end. A node that never answered is a
+// matter of its own agent, and listed with its reason.
+func (s *Status) tunnels() (bad []string) {
+	if s.Ingress != nil && s.Source.Synced {
+		bad = append(bad, s.Ingress.Obstacles()...)
+	}
+	if s.Tunnels == nil {
+		return bad
+	}
+	if s.Tunnels.Error != "" {
+		bad = append(bad, "ingress nodes cannot be probed: "+s.Tunnels.Error)
+	}
+	if s.Tunnels.Open {
+		bad = append(bad, "more ingress nodes are dead than tunnel.failOpen allows: all count as alive, as the fault is likely to be here")
+	}
+	for _, n := range s.Tunnels.Nodes {
+		if n.State == probe.Dead {
+			bad = append(bad, fmt.Sprintf("ingress node %s at %s is dead: %s", n.Name, n.Addr, n.Reason))
+		}
+	}
+	return bad
 }
 
 // refused says which services the tables did not take: the first one's error

@@ -23,6 +23,7 @@ const (
 type Status struct {
 	Version string    `json:"version"`
 	Node    string    `json:"node"`
+	Role    string    `json:"role"`           // lb or backend; empty where no agent runs
 	Since   time.Time `json:"since,omitzero"` // when the agent started
 	State   State     `json:"state"`
 
@@ -34,6 +35,10 @@ type Status struct {
 	Services []ServiceStatus         `json:"services"`
 	Reasons  []desired.ServiceReason `json:"reasons"` // why parts of Services are not in force
 	Sync     SyncStatus              `json:"sync"`
+
+	Tunnels  *TunnelStatus     `json:"tunnels,omitempty"` // of an LB node
+	Ingress  *IngressStatus    `json:"ingress,omitempty"` // of an ingress node
+	Backends []desired.Backend `json:"-"`                 // how packets reach each; /v1/backends has them
 
 	// NotReady says what keeps the agent from being ready, Degraded what is
 	// wrong with it, and Warnings what works but not as well as it could.
@@ -91,7 +96,8 @@ type ProgramStatus struct {
 type InterfaceStatus struct {
 	Name     string    `json:"name"`
 	Attached bool      `json:"attached"`
-	Mode     string    `json:"mode,omitempty"`     // native or generic, once attached
+	Mode     string    `json:"mode,omitempty"`     // where the program runs, once attached: native or generic; bpf.Hook on an ingress node
+	Egress   string    `json:"egress,omitempty"`   // where replies are caught on an ingress node: tcx or clsact
 	Fallback string    `json:"fallback,omitempty"` // why not native
 	Error    string    `json:"error,omitempty"`
 	Since    time.Time `json:"since,omitzero"`

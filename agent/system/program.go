@@ -1,4 +1,4 @@
-package agent
+package system
 
 import (
 	"crypto/sha256"
@@ -13,8 +13,8 @@ import (
 	"github.com/penstock-lb/penstock/bpf"
 )
 
-// programOf tells which program a configuration loads, read before it is.
-func programOf(c *config.Config) (api.ProgramStatus, error) {
+// ProgramOf tells which program a configuration loads, read before it is.
+func ProgramOf(c *config.Config) (api.ProgramStatus, error) {
 	own, err := digest(bpf.Sources)
 	if err != nil {
 		return api.ProgramStatus{}, err

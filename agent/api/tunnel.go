@@ -1,0 +1,51 @@
+package api
+
+import (
+	"net/netip"
+
+	"github.com/penstock-lb/penstock/agent/probe"
+)
+
+// TunnelStatus says how an LB node's tunnels to ingress nodes are.
+type TunnelStatus struct {
+	Port  uint16        `json:"port"`
+	Nodes []IngressNode `json:"nodes"`
+	Open  bool          `json:"failOpen"`        // so many nodes are dead that all count as alive
+	Error string        `json:"error,omitempty"` // why some cannot be asked at all
+}
+
+// IngressNode is a node as its answers to probes show it, with the way to it.
+type IngressNode struct {
+	probe.Node
+	MTU uint16 `json:"mtu"` // of the path to it in bytes of IP packet, tunnel included; 0 if unknown
+}
+
+// IngressStatus says what an ingress node takes out of tunnels.
+type IngressStatus struct {
+	Port    uint16       `json:"port"`
+	MTU     uint32       `json:"mtu"`     // of a packet from an LB node, tunnel included, in bytes; 0: unknown
+	MTUFrom string       `json:"mtuFrom"` // what says so: backend.mtu, or the uplink with the least
+	LBs     []netip.Addr `json:"lbs"`     // tunnel packets are taken from these, and no others
+	Own     []netip.Addr `json:"own"`     // and to these
+	Pods    []PodStatus  `json:"pods"`
+}
+
+// PodStatus is an address on this node that flows may be delivered to.
+type PodStatus struct {
+	Addr netip.Addr `json:"addr"`
+	// Netns is the ID of its network namespace, -1 for the node's own, -2 where it is not
+	// known: then a flow whose entry is lost can't be told from a foreign one by its socket.
+	Netns int32 `json:"netns"`
+}
+
+// Obstacles say why no tunnel packet is taken at all.
+func (s *IngressStatus) Obstacles() (why []string) {
+	if len(s.Own) == 0 {
+		why = append(why, "this node's Node object has no annotation penstock.dev/role: backend, or no address of tunnels: "+
+			"no tunnel packet is taken; annotate it, and see that node in the configuration names it")
+	}
+	if len(s.LBs) == 0 {
+		why = append(why, "no LB node is known, so no tunnel packet is taken: annotate their Node objects with penstock.dev/role: lb")
+	}
+	return why
+}
