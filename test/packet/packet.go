@@ -28,6 +28,7 @@ type Packet struct {
 	Src, Dst     netip.Addr // of one family, which is the packet's
 	TTL          uint8      // or hop limit
 	TOS          uint8      // or traffic class
+	Label        uint32     // flow label of IPv6
 	ID           uint32     // identification of fragments; IPv4 uses the lower 16 bits
 	DontFragment bool       // IPv4
 	Options      []byte     // IPv4, a multiple of 4 bytes
@@ -167,7 +168,7 @@ func (p Packet) header4(proto layers.IPProtocol) *layers.IPv4 {
 }
 
 func (p Packet) header6(next layers.IPProtocol) *layers.IPv6 {
-	return &layers.IPv6{Version: 6, TrafficClass: p.TOS, HopLimit: p.TTL, NextHeader: next,
+	return &layers.IPv6{Version: 6, TrafficClass: p.TOS, FlowLabel: p.Label, HopLimit: p.TTL, NextHeader: next,
 		SrcIP: p.Src.AsSlice(), DstIP: p.Dst.AsSlice()}
 }
 
