@@ -70,10 +70,13 @@ type VerdictCount struct {
 	Bytes   uint64 `json:"bytes"` // of IP packet; of frame where it is not IP
 }
 
-// FlowStats tells how full the flow table is. A flow has two entries.
+// FlowStats tells how full the flow tables are. On an LB node a flow has two entries.
+// On an ingress node it has one, at first among the young, which can be evicted.
 type FlowStats struct {
-	Entries  uint32 `json:"entries"`
-	Capacity uint32 `json:"capacity"`
+	Entries       uint32 `json:"entries"`
+	Capacity      uint32 `json:"capacity"`
+	Young         uint32 `json:"young,omitzero"`
+	YoungCapacity uint32 `json:"youngCapacity,omitzero"`
 }
 
 // OpenView opens the pinned tables for reading, with or without an agent.
@@ -258,7 +261,9 @@ func (v *View) tunnel(b *BackendStatus, index uint16) error {
 }
 
 // Verdicts lists all counters in the order of the program's enum.
-func (v *View) Verdicts() ([]VerdictCount, error) {
+func (v *View) Verdicts() ([]VerdictCount, error) { return readVerdicts(v.m.verdicts) }
+
+func readVerdicts(m *ebpf.Map) ([]VerdictCount, error) {
 	names, err := bpf.Verdicts()
 	if err != nil {
 		return nil, err
@@ -266,7 +271,7 @@ func (v *View) Verdicts() ([]VerdictCount, error) {
 	list := make([]VerdictCount, len(names))
 	var perCPU []bpf.Counter
 	for i, n := range names {
-		if err := v.m.verdicts.Lookup(uint32(i), &perCPU); err != nil {
+		if err := m.Lookup(uint32(i), &perCPU); err != nil {
 			return nil, fmt.Errorf("verdict %s: %w", n.Name, err)
 		}
 		list[i] = VerdictCount{Name: n.Name, Action: n.Action}
