@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/penstock-lb/penstock/agent/probe"
+	"github.com/penstock-lb/penstock/maps"
 )
 
 // TunnelStatus says how an LB node's tunnels to ingress nodes are.
@@ -22,20 +23,13 @@ type IngressNode struct {
 
 // IngressStatus says what an ingress node takes out of tunnels.
 type IngressStatus struct {
-	Port    uint16       `json:"port"`
-	MTU     uint32       `json:"mtu"`     // of a packet from an LB node, tunnel included, in bytes; 0: unknown
-	MTUFrom string       `json:"mtuFrom"` // what says so: backend.mtu, or the uplink with the least
-	LBs     []netip.Addr `json:"lbs"`     // tunnel packets are taken from these, and no others
-	Own     []netip.Addr `json:"own"`     // and to these
-	Pods    []PodStatus  `json:"pods"`
-}
-
-// PodStatus is an address on this node that flows may be delivered to.
-type PodStatus struct {
-	Addr netip.Addr `json:"addr"`
-	// Netns is the ID of its network namespace, -1 for the node's own, -2 where it is not
-	// known: then a flow whose entry is lost can't be told from a foreign one by its socket.
-	Netns int32 `json:"netns"`
+	Port    uint16          `json:"port"`
+	MTU     uint32          `json:"mtu"`     // of a packet from an LB node, tunnel included, in bytes; 0: unknown
+	MTUFrom string          `json:"mtuFrom"` // what says so: backend.mtu, or the uplink with the least
+	LBs     []netip.Addr    `json:"lbs"`     // tunnel packets are taken from these, and no others
+	Own     []netip.Addr    `json:"own"`     // and to these
+	Pods    []maps.Pod      `json:"pods"`    // flows may be delivered to these
+	Events  maps.NodeEvents `json:"events"`
 }
 
 // Obstacles say why no tunnel packet is taken at all.

@@ -15,14 +15,17 @@ import (
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/metrics"
+	"github.com/penstock-lb/penstock/agent/node"
 )
 
 func (c *cli) agentCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent",
-		Short: "Run the agent of a load balancer node",
+		Short: "Run the agent of a load balancer node, or of an ingress node",
 		Long: `Run the agent: it reads Kubernetes objects, writes the tables of the XDP program,
-attaches it, and announces to the BGP peers what it can deliver. Every key of the
+attaches it, and announces to the BGP peers what it can deliver. With 'role: backend'
+it is an ingress node's: its programs take packets of LB nodes out of their tunnels,
+hand them to the pods, and give replies the VIP's address. Every key of the
 configuration but the peers and the seed is a flag as well, and a PENSTOCK_ variable.
 --interface, --socket and --bpffs are short for --datapath-interfaces, --api-socket
 and --datapath-bpffs.
@@ -30,11 +33,14 @@ and --datapath-bpffs.
 SIGTERM drains: routes are withdrawn, and the agent waits until traffic has ceased.
 With 'shutdown: restart' it leaves the routes to BGP graceful restart. Either way
 the program stays attached and goes on forwarding; 'penstock cleanup' removes it.
+An ingress node's agent ends at once: Kubernetes drains pods, and flows go on.
+
 A second signal (Ctrl-C again) ends the agent at once, without waiting for traffic to
 cease: the routers notice by the closed sessions, and those with graceful restart keep
 the routes for bgp.gracefulRestart.restartTime.
 A change of the file is applied by itself; what needs a restart is logged.`,
 		Example: `  penstock agent
+  penstock agent --role backend               # on an ingress node
   penstock agent --config lab.yaml --interface eth1 --log-level debug
   penstock agent --compile                    # with the node's own clang
   PENSTOCK_SHUTDOWN=restart penstock agent`,
@@ -58,22 +64,37 @@ A change of the file is applied by itself; what needs a restart is logged.`,
 		if path != "" {
 			configs = config.NewWatcher(path, cmd.Flags(), cfg, log)
 		}
-		deps := agent.Real(cfg, log)
-		deps.Version, deps.Configs, deps.ConfigFile, deps.Level = version, configs, path, level
-		return runAgent(cmd.Context(), cfg, deps, log)
+		return runAgent(cmd.Context(), cfg, forRole(cfg, configs, path, level, log), log)
 	}
 	return cmd
 }
 
+// control is an agent of either role.
+type control interface {
+	api.Agent
+	Run(ctx context.Context) error
+}
+
+// forRole makes the agent that the configuration asks for.
+func forRole(cfg *config.Config, configs agent.Configs, path string, level *slog.LevelVar, log *slog.Logger) control {
+	if cfg.Role == config.RoleBackend {
+		deps := node.Real(cfg, log)
+		deps.Version, deps.Configs, deps.ConfigFile, deps.Level = version, configs, path, level
+		return node.New(cfg, deps, log)
+	}
+	deps := agent.Real(cfg, log)
+	deps.Version, deps.Configs, deps.ConfigFile, deps.Level = version, configs, path, level
+	return agent.New(cfg, deps, log)
+}
+
 // runAgent binds the sockets before anything else, so that a second agent ends
 // before it touches the first one's tables.
-func runAgent(ctx context.Context, cfg *config.Config, deps agent.Deps, log *slog.Logger) error {
+func runAgent(ctx context.Context, cfg *config.Config, a control, log *slog.Logger) error {
 	signal.Ignore(syscall.SIGHUP) // files are followed by themselves
-	log.Info("penstock agent", "version", version, "node", cfg.Node)
+	log.Info("penstock agent", "version", version, "node", cfg.Node, "role", cfg.Role)
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}
-	a := agent.New(cfg, deps, log)
 	server, err := api.Listen(api.Options{
 		Socket: cfg.API.Socket, Loopback: cfg.API.Address, Metrics: cfg.Metrics.Address,
 	}, a, metrics.Handler(a), log)

@@ -1,0 +1,139 @@
+package node
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/system"
+)
+
+// update changes the published status. Slices in it are replaced, never written to,
+// because readers share them.
+func (a *Agent) update(change func(*api.Status)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change(&a.status)
+}
+
+// Status returns what the last pass published.
+func (a *Agent) Status() api.Status {
+	a.mu.RLock()
+	s := a.status
+	a.mu.RUnlock()
+	s.VIPs, s.Services, s.Reasons = []api.VIPStatus{}, []api.ServiceStatus{}, []desired.ServiceReason{}
+	s.Source.Problems, s.Datapath.Interfaces = nonNil(s.Source.Problems), nonNil(s.Datapath.Interfaces)
+	s.BGP.Peers = a.Peers()
+	s.Warnings = slices.Clone(s.Warnings)
+	if events, err := a.events(); err == nil {
+		ingress := *s.Ingress
+		ingress.Events, s.Ingress = events, &ingress
+	}
+	s.Assess()
+	return s
+}
+
+// report logs what is new since the last pass. The source logs its own problems.
+func (a *Agent) report(out outcome) {
+	for _, p := range out.Problems {
+		a.ledger.Note("object", p.Kind+" "+p.Name+" "+p.Field, p.String())
+	}
+	for what, err := range map[string]error{"addresses": out.own, "sync": out.sync, "attach": out.attach} {
+		if err != nil {
+			a.ledger.Note("step", what, err.Error())
+		}
+	}
+	for _, f := range out.forwarding {
+		a.ledger.Note("family", f.Family, f.Text)
+	}
+	for _, text := range out.ingress.Obstacles() {
+		a.ledger.Note("step", "tunnels", text)
+	}
+	a.ledger.Settle()
+}
+
+// publish makes a pass visible to readers.
+func (a *Agent) publish(snapshot desired.Snapshot, out outcome, began, next time.Time) {
+	warnings := a.cfg.Warnings()
+	if len(a.uplinks.attached()) > 1 { // a client's packet may come by another one than its reply leaves by
+		warnings = append(warnings, system.Warnings(a.deps.System, a.uplinks.status())...)
+	}
+	flows, flowsErr := a.tables.Flows()
+	err := text(errors.Join(out.own, out.sync))
+	a.update(func(s *api.Status) {
+		if s.State == api.Starting && a.synced {
+			s.State = api.Running
+		}
+		s.Source.Synced = true
+		s.Source.Problems = slices.Concat(snapshot.Problems, out.Problems)
+		s.Warnings = warnings
+		s.Ingress = &out.ingress
+		s.Datapath.Interfaces, s.Datapath.Forwarding = a.uplinks.status(), out.forwarding
+		if flowsErr == nil && s.Datapath.SweptAt.IsZero() {
+			s.Datapath.Flows, s.Datapath.SweptAt = flows, began
+		}
+		s.Sync.Synced = a.synced
+		s.Sync.At = began
+		s.Sync.Duration = time.Since(began).Seconds()
+		s.Sync.TotalDuration += s.Sync.Duration
+		s.Sync.Passes++
+		if err != "" {
+			s.Sync.Errors++
+		}
+		s.Sync.Error, s.Sync.NextAttempt = err, next
+	})
+}
+
+// reload takes over what changed in the configuration and applies live. What needs a
+// restart is named and left as it was; the next pass does the rest.
+func (a *Agent) reload() {
+	now := time.Now()
+	if err := a.deps.Configs.Err(); err != nil {
+		a.update(func(s *api.Status) {
+			s.Config.Error, s.Config.ErrorAt = err.Error(), now
+			s.Config.Failures++
+		})
+		return
+	}
+	next := a.deps.Configs.Config()
+	live := keys(config.Diff(a.cfg, next).Live)
+	restart := keys(config.Diff(a.booted, next).Restart)
+	a.cfg = next
+	a.deps.Level.Set(next.Log.Level)
+	if len(live) > 0 {
+		a.log.Info("configuration reloaded", "applied", live)
+	}
+	if len(restart) > 0 {
+		a.log.Warn("restart the agent to apply the rest of the configuration", "keys", restart)
+	}
+	a.update(func(s *api.Status) {
+		s.Config.Loaded, s.Config.Error, s.Config.ErrorAt = now, "", time.Time{}
+		s.Config.Restart = restart
+		s.Config.Reloads++
+	})
+}
+
+func keys(changes []config.Change) []string {
+	out := make([]string, len(changes))
+	for i, c := range changes {
+		out[i] = c.Key
+	}
+	return out
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func nonNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
