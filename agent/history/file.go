@@ -21,9 +21,8 @@ const (
 	maxFile = 512 << 20
 	// fresh is how old the time of the last look in the file may get.
 	fresh = 30 * time.Second
-	// large files, by the time that it takes to write one, are written in at most a
-	// twentieth of the time.
-	large, share = 50 * time.Millisecond, 20
+	// Files from large on, in bytes, are written in at most a twentieth of the time.
+	large, share = 8 << 20, 20
 )
 
 // The file, in JSON. Times are in UTC, of this node's clock.
@@ -167,7 +166,7 @@ func (h *History) Save() error {
 	if h.file == "" || h.last.IsZero() || !h.dirty && h.last.Sub(h.saved) < fresh {
 		return nil
 	}
-	if h.cost > large && time.Since(h.wrote) < share*h.cost {
+	if h.size >= large && time.Since(h.wrote) < share*h.cost {
 		return nil
 	}
 	return h.write()
@@ -187,7 +186,7 @@ func (h *History) write() error {
 	if err == nil {
 		err = replace(h.file, data)
 	}
-	h.wrote = time.Now()
+	h.size, h.wrote = len(data), time.Now()
 	h.cost = h.wrote.Sub(began)
 	if err != nil {
 		return fmt.Errorf("write history of endpoints to %s: %w; correct source.history, or leave it empty", h.file, err)

@@ -121,9 +121,9 @@ func TestWhenSaved(t *testing.T) {
 		{33, []maps.Backend{backend(1)}, true, 32},
 		{34, []maps.Backend{backend(1)}, false, 34},
 	} {
-		h.cost = 0
+		h.cost, h.size = time.Hour, large-1
 		if look.large {
-			h.cost = time.Hour
+			h.size = large
 		}
 		h.Observe(at(look.second), web(look.backends...))
 		if got := written(); got != at(look.want) {

@@ -33,6 +33,7 @@ type History struct {
 	saved time.Time     // memory.last as in the file
 	wrote time.Time     // when that was written, by the clock
 	cost  time.Duration // of writing it
+	size  int           // in bytes
 
 	most int // endpoints, as maxEndpoints
 }
