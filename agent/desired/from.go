@@ -46,7 +46,7 @@ func From(s Snapshot, site Site, now time.Time) State {
 	out := b.state(excluded(s.Nodes, site.Node))
 	out.Members, out.Nodes, out.Sources = f.list(), f.ingress(), f.sources()
 	out.Dead = b.dead
-	out.Problems = f.without("lb", f.own != nil && f.own.lb, len(out.Nodes) > 0)
+	out.Problems = f.without("lb", "ingress nodes take no tunnel packets from it", f.own != nil && f.own.lb, len(out.Nodes) > 0)
 	return out
 }
 

@@ -230,16 +230,16 @@ func (f *fabric) ingress() (out []IngressNode) {
 	return out
 }
 
-// without says that this node has not the role that it needs, if others would need
-// it to.
-func (f *fabric) without(role string, has bool, needed bool) []Problem {
+// without adds to the problems that this node has not the role that it needs, if
+// others would need it to.
+func (f *fabric) without(role, consequence string, has, needed bool) []Problem {
 	if has || !needed {
 		return f.problems
 	}
-	what := "the Node object has not the role " + role
+	what := "the Node object of this node has not the role " + role
 	if !f.known[f.self] {
-		what = "there is no Node object of that name, this node's"
+		what = "this node has no Node object"
 	}
 	return append(slices.Clone(f.problems), Problem{Kind: "Node", Name: f.self, Field: annotation(RoleAnnotation),
-		Message: what + ", so that no tunnel packets are taken from it; create it with an InternalIP and the annotation " + RoleAnnotation + ": " + role})
+		Message: fmt.Sprintf("%s, so that %s; give it an InternalIP and the annotation %s: %s", what, consequence, RoleAnnotation, role)})
 }

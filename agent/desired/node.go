@@ -28,7 +28,7 @@ func (s NodeState) LBs() (n int) {
 // endpoints of any Service that are on it, ready or not: LB nodes choose.
 func ForNode(s Snapshot, site Site) NodeState {
 	f := newFabric(s.Nodes, site)
-	out := NodeState{Members: f.list(), Problems: f.without("backend", f.own != nil && f.own.backend, true)}
+	out := NodeState{Members: f.list(), Problems: f.without("backend", "LB nodes send it no tunnel packets", f.own != nil && f.own.backend, true)}
 	pods := byName(s.Pods)
 	for _, slice := range s.Slices {
 		for _, ep := range slice.Endpoints {

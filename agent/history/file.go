@@ -188,10 +188,25 @@ func (h *History) write() error {
 	}
 	h.size, h.wrote = len(data), time.Now()
 	h.cost = h.wrote.Sub(began)
+	if err == nil {
+		h.saved, h.dirty = h.last, false
+	}
+	return h.tell(err)
+}
+
+// tell logs an error of writing when it is another than the last one, and returns it.
+func (h *History) tell(err error) error {
+	switch {
+	case err == nil && h.bad != "":
+		h.log.Info("the history of endpoints can be written again", "file", h.file)
+		h.bad = ""
+	case err != nil && err.Error() != h.bad:
+		h.log.Warn("the history of endpoints cannot be written: a restart would forget it", "file", h.file, "err", err)
+		h.bad = err.Error()
+	}
 	if err != nil {
 		return fmt.Errorf("write history of endpoints to %s: %w; correct source.history, or leave it empty", h.file, err)
 	}
-	h.saved, h.dirty = h.last, false
 	return nil
 }
 

@@ -78,6 +78,15 @@ func TestFileThatCannotBe(t *testing.T) {
 	if err := h.Save(); err == nil || !strings.Contains(err.Error(), "correct source.history") || !strings.Contains(err.Error(), dir) {
 		t.Errorf("err = %v", err)
 	}
+	if err := h.Save(); err == nil || strings.Count(log.String(), "cannot be written") != 1 {
+		t.Errorf("err = %v, and one that is not new is logged again: %s", err, log.String())
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Save(); err != nil || !strings.Contains(log.String(), "can be written again") {
+		t.Errorf("err = %v, log: %s", err, log.String())
+	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(dir), ".*.new")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}

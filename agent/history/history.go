@@ -34,6 +34,7 @@ type History struct {
 	wrote time.Time     // when that was written, by the clock
 	cost  time.Duration // of writing it
 	size  int           // in bytes
+	bad   string        // why it could not be written, as last logged
 
 	most int // endpoints, as maxEndpoints
 }
