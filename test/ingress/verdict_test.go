@@ -91,6 +91,10 @@ func sentBack(r *rig, c cast) {
 		p.TTL, p.TOS = 9, 2
 		r.want("bounce", back, p, returned(p, to(c.pod, hop, bounce)))
 	}
+	// A pod that came or went is not known to all nodes at the same moment.
+	elsewhere := netip.AddrPortFrom(c.pod.Addr().Next(), 8080)
+	p := c.wrapped(to(elsewhere, 2, 0), stray.IP())
+	r.want("bounce", back, p, returned(p, to(elsewhere, 2, bounce)))
 	for _, pod := range []netip.AddrPort{inner4.pod, inner6.pod} {
 		o := to(pod, 0, probe)
 		for _, checksum := range []bool{true, false} {
@@ -116,7 +120,10 @@ func dropped(r *rig, c cast) {
 	r.want("drop_tunnel_source", drop, from(c.node), nil) // which is a member, but no LB node
 	r.want("drop_tunnel", drop, c.wrapped(to(c.pod, 0, bounce), syn.IP()), nil)
 	elsewhere := netip.AddrPortFrom(c.pod.Addr().Next(), 8080)
+	stray := packet.TCP(c.client, c.vip, packet.ACK, nil)
+	r.want("drop_not_local", drop, c.wrapped(to(elsewhere, 0, 0), syn.IP()), nil)
 	r.want("drop_not_local", drop, c.wrapped(to(elsewhere, 0, accept), syn.IP()), nil)
+	r.want("drop_not_local", drop, c.wrapped(to(elsewhere, 0, accept), stray.IP()), nil)
 	other := syn
 	other.Transport = packet.Raw(132)
 	r.want("drop_protocol", drop, c.wrapped(to(c.pod, 0, accept), other.IP()), nil)
