@@ -8,7 +8,8 @@
 // documents define one object, the first file by name has it.
 //
 // Fields that are not known are problems and otherwise ignored, as newer clusters
-// write newer fields, unless one is likely to be meant for source ranges. Beyond
+// write newer fields, unless one is likely to be meant for source ranges; in the spec
+// and status of Pods they are not even problems. Beyond
 // that documents are decoded strictly, and one that is wrong costs only itself. What
 // was good stays in force while it is being edited: of an object whose document
 // has become wrong, the last good version counts; where a document cannot even
