@@ -3,59 +3,65 @@
  * chain: finds the owner of a flow that may have been displaced. The owners of the
  * row's chain are asked one after the other, then those of the next ranks, and at
  * last the primary is told to accept. Each bounce goes one position on, so there are
- * at most CHAIN_MAX + RANKS_MAX of them, and one more where learned was wrong.
+ * at most OWNERS_MAX of them, and one more where learned was wrong.
  */
 #pragma once
 #include "learned.h"
 
-#define OWNERS_MAX (CHAIN_MAX + RANKS_MAX)
-#define NOBODY	   0xffffffff
+#define OWNERS_MAX (1 + CHAIN_MAX + RANKS_MAX)
+#define NOBODY	   0xffffffff /* no index of backends */
 
-/* can_be_asked: an owner that could have the flow. What is translated can't be asked. */
-static __always_inline int can_be_asked(__u32 index, __u32 service)
+/* answers: the backend could have the flow. What is translated here can't be asked. */
+static __always_inline int answers(const struct backend *b)
 {
-	struct backend *b = index == NOBODY ? NULL : backend_at(index);
-	struct tunnel *t = b && b->service == service ? tunnel_of(b) : NULL;
+	struct tunnel *t = b ? tunnel_of(b) : NULL;
 
 	return t && !(t->flags & TUNNEL_DEAD);
 }
 
-/* next_rank names an owner after the chain. */
-static __always_inline __u32 next_rank(__u32 row, __u32 position)
+static __always_inline int can_be_asked(__u32 index, __u32 service)
+{
+	struct backend *b = backend_at(index);
+
+	return b && b->service == service && answers(b);
+}
+
+/*
+ * owner_at names the owner at a position of the row: its primary, then the chain's
+ * (among them the primary again, or while the row changes the one of before), then
+ * the next ranks. There may be none.
+ */
+static __always_inline __u32 owner_at(__u32 primary, int chained, __u32 row, __u32 position)
 {
 	struct rank *r = bpf_map_lookup_elem(&ranks, &row);
-
-	if (!r || position >= RANKS_MAX)
-		return NOBODY;
-	barrier_var(position);
-	return r->owners[position % RANKS_MAX] - 1;
-}
-
-/* owner_at names the owner at a position of the row, whose word is given. */
-static __always_inline __u32 owner_at(__u32 word, __u32 row, __u32 position)
-{
-	__u32 key = word & ~SLOT_CHAINED;
 	struct chain *c;
+	__u32 key;
 
-	if (!(word & SLOT_CHAINED))
-		return position ? next_rank(row, position - 1) : word;
-	c = bpf_map_lookup_elem(&chains, &key);
-	if (!c)
+	if (!position)
+		return primary;
+	if (!r)
 		return NOBODY;
-	if (position >= c->count)
-		return next_rank(row, position - c->count);
-	if (position >= CHAIN_MAX)
-		return NOBODY;
+	position--;
+	key = r->chain;
+	c = chained ? bpf_map_lookup_elem(&chains, &key) : NULL;
+	if (c && position < c->count) {
+		barrier_var(position);
+		if (position >= CHAIN_MAX)
+			return NOBODY;
+		key = c->owners[position];
+		return key == primary ? NOBODY : key;
+	}
+	if (c)
+		position -= c->count;
 	barrier_var(position);
-	return position < CHAIN_MAX ? c->owners[position] : NOBODY;
+	return position < RANKS_MAX ? r->owners[position] - 1 : NOBODY;
 }
 
-/* search sets p->backend, which holds the row's word, and p->asked and p->accept. */
-static __noinline void search(struct packet *p, __u32 service, __u32 row)
+/* search sets p->backend, which is the row's primary, and p->asked and p->accept. */
+static __noinline void search(struct packet *p, __u32 service, __u32 row, int chained)
 {
-	__u32 next = p->bounced ? (__u8)(p->asked + 1) : 0, word = p->backend;
+	__u32 next = p->bounced ? (__u8)(p->asked + 1) : 0, primary = p->backend;
 
-	p->backend = owner_at(word, row, 0);
 	p->accept = 0;
 	if (is_new_syn(p)) {
 		forget(p); /* the tuple is used again */
@@ -66,7 +72,7 @@ static __noinline void search(struct packet *p, __u32 service, __u32 row)
 		return;
 	}
 	for (; next < OWNERS_MAX; next++) {
-		__u32 owner = owner_at(word, row, next);
+		__u32 owner = owner_at(primary, chained, row, next);
 
 		if (!can_be_asked(owner, service))
 			continue;
@@ -79,6 +85,7 @@ static __noinline void search(struct packet *p, __u32 service, __u32 row)
 		return;
 	}
 	forget(p);
+	p->backend = primary;
 	p->asked = OWNERS_MAX;
 	p->accept = 1;
 }

@@ -31,21 +31,43 @@ static __always_inline int is_client(const struct packet *p)
 }
 
 /*
- * place chooses the backend of a packet without a flow here. VERDICT_ENCAP: through a
- * tunnel to p->backend; VERDICT_FORWARD: it is to be translated.
+ * place chooses the backend of a packet without a flow here, NULL: v says why there is
+ * none. While none is usable the flows that there are go on, and no new one begins.
  */
-static __noinline enum verdict place(context *ctx, struct packet *p, __u32 service)
+static __always_inline struct backend *place(context *ctx, struct packet *p, __u32 service,
+					     struct region region, enum verdict *v)
 {
-	struct region region = lookup_region(service);
-	const struct backend *b;
+	int usable = region.flags & REGION_USABLE;
+	struct backend *b = NULL;
 
-	if (!(region.flags & REGION_USABLE))
-		return reject_unreachable(ctx, p, VERDICT_REJECT_NO_BACKEND,
-					  VERDICT_DROP_NO_BACKEND);
-	if (!is_client(p))
-		return VERDICT_DROP_SOURCE;
-	b = select_backend(p, &p->tuple, service, region);
+	*v = VERDICT_DROP_SOURCE;
+	if (usable && !is_client(p))
+		return NULL;
+	*v = VERDICT_DROP_TABLE;
+	if (usable || (region.table && !is_new_syn(p)))
+		b = select_backend(p, &p->tuple, service, region);
+	if (!usable && (!b || !b->tunnel || (p->accept && p->bounced))) {
+		*v = reject_unreachable(ctx, p, VERDICT_REJECT_NO_BACKEND, VERDICT_DROP_NO_BACKEND);
+		return NULL;
+	}
+	p->accept &= !!usable;
+	return b;
+}
+
+/*
+ * direct sends a packet to the node of its backend. VERDICT_FORWARD: the backend,
+ * p->backend, is one whose packets are translated.
+ */
+static __noinline enum verdict direct(context *ctx, struct packet *p, __u32 service)
+{
+	enum verdict v;
+	const struct backend *b = place(ctx, p, service, lookup_region(service), &v);
+
 	if (!b)
-		return VERDICT_DROP_TABLE;
-	return b->tunnel ? VERDICT_ENCAP : VERDICT_FORWARD;
+		return v;
+	if (!b->tunnel)
+		return VERDICT_FORWARD;
+	remember_fragment(p);
+	count_backend(p, is_new_syn(p));
+	return encap(ctx, p, b);
 }

@@ -139,14 +139,13 @@ static __always_inline enum verdict reject_encap(context *ctx, struct packet *p,
 }
 
 /*
- * encap sends the packet to the node of backend p->backend. A packet that does not fit
+ * encap sends the packet to the node of the backend. A packet that does not fit
  * is told so even if it may be fragmented: fragments of the tunnel would have to be
  * reassembled, and senders that may not fragment are the rule.
  */
-static __noinline enum verdict encap(context *ctx, struct packet *p)
+static __always_inline enum verdict encap(context *ctx, struct packet *p, const struct backend *b)
 {
-	struct backend *b = backend_at(p->backend);
-	struct tunnel *t = b ? tunnel_of(b) : NULL;
+	struct tunnel *t = tunnel_of(b);
 	__u32 len = p->len, overhead, ip;
 	__u8 inner = p->family, outer;
 	enum route r;
@@ -188,4 +187,12 @@ static __noinline enum verdict encap(context *ctx, struct packet *p)
 	if (transmit(ctx, p))
 		return VERDICT_ABORT;
 	return p->bounced ? VERDICT_ENCAP_NEXT : VERDICT_ENCAP;
+}
+
+/* encap_chosen sends it to that of p->backend. */
+static __noinline enum verdict encap_chosen(context *ctx, struct packet *p)
+{
+	struct backend *b = backend_at(p->backend);
+
+	return b ? encap(ctx, p, b) : VERDICT_DROP_TABLE;
 }

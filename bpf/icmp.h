@@ -132,11 +132,12 @@ static __noinline enum verdict place_error(context *ctx, struct packet *p)
 	struct quote q = {};
 	__u32 service;
 
-	if (!is_icmp_error(p) || parse_quote(ctx, p, &q) || !same_addr(&q.tuple.dst, &p->tuple.dst))
+	if (!is_icmp_error(p) || p->fragment != FRAGMENT_NONE || parse_quote(ctx, p, &q) ||
+	    !same_addr(&q.tuple.dst, &p->tuple.dst))
 		return VERDICT_DROP_ICMP;
 	service = lookup_service(&q.tuple);
 	region = lookup_region(service);
-	if (!(region.flags & REGION_USABLE))
+	if (!region.table)
 		return VERDICT_DROP_ICMP;
 	b = select_backend(p, &q.tuple, service, region);
 	return b && b->tunnel ? VERDICT_ENCAP : VERDICT_DROP_ICMP;

@@ -26,7 +26,7 @@ static __always_inline enum verdict run_icmp(context *ctx, struct packet *p)
 		return v;
 	v = place_error(ctx, p);
 	if (v == VERDICT_ENCAP)
-		v = encap(ctx, p);
+		v = encap_chosen(ctx, p);
 	return v == VERDICT_ENCAP ? VERDICT_ICMP_FORWARD : v;
 }
 

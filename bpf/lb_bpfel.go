@@ -49,6 +49,13 @@ type lbBudget struct {
 	Sent uint32
 }
 
+type lbCachedFrontend struct {
+	_          structs.HostLayout
+	Key        lbFrontendKey
+	Service    uint32
+	Generation uint32
+}
+
 type lbChain struct {
 	_      structs.HostLayout
 	Count  uint32
@@ -173,7 +180,8 @@ type lbPortRange struct {
 
 type lbRank struct {
 	_      structs.HostLayout
-	Owners [4]uint32
+	Owners [3]uint32
+	Chain  uint32
 }
 
 type lbRegion struct {
@@ -278,35 +286,37 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	lbMapBackendCounters = "backend_counters"
-	lbMapBackendIndices  = "backend_indices"
-	lbMapBackends        = "backends"
-	lbMapBounceBudgets   = "bounce_budgets"
-	lbMapChains          = "chains"
-	lbMapDevices         = "devices"
-	lbMapFlows           = "flows"
-	lbMapFragments       = "fragments"
-	lbMapFrontends       = "frontends"
-	lbMapIcmpSenders     = "icmp_senders"
-	lbMapLearned         = "learned"
-	lbMapLearnedFilter   = "learned_filter"
-	lbMapMembers         = "members"
-	lbMapRanks           = "ranks"
-	lbMapRegions         = "regions"
-	lbMapReplyPorts      = "reply_ports"
-	lbMapServices        = "services"
-	lbMapSlots           = "slots"
-	lbMapTunnels         = "tunnels"
-	lbMapVerdicts        = "verdicts"
-	lbProgLb             = "lb"
-	lbVarBounceRate      = "bounce_rate"
-	lbVarIcmpRate        = "icmp_rate"
-	lbVarPortCount       = "port_count"
-	lbVarPortMin         = "port_min"
-	lbVarSeed            = "seed"
-	lbVarTimeouts        = "timeouts"
-	lbVarTunnelPort      = "tunnel_port"
-	lbVarUnmatchedReject = "unmatched_reject"
+	lbMapBackendCounters    = "backend_counters"
+	lbMapBackendIndices     = "backend_indices"
+	lbMapBackends           = "backends"
+	lbMapBounceBudgets      = "bounce_budgets"
+	lbMapChains             = "chains"
+	lbMapDevices            = "devices"
+	lbMapFlows              = "flows"
+	lbMapFragments          = "fragments"
+	lbMapFrontendCache      = "frontend_cache"
+	lbMapFrontendGeneration = "frontend_generation"
+	lbMapFrontends          = "frontends"
+	lbMapIcmpSenders        = "icmp_senders"
+	lbMapLearned            = "learned"
+	lbMapLearnedFilter      = "learned_filter"
+	lbMapMembers            = "members"
+	lbMapRanks              = "ranks"
+	lbMapRegions            = "regions"
+	lbMapReplyPorts         = "reply_ports"
+	lbMapServices           = "services"
+	lbMapSlots              = "slots"
+	lbMapTunnels            = "tunnels"
+	lbMapVerdicts           = "verdicts"
+	lbProgLb                = "lb"
+	lbVarBounceRate         = "bounce_rate"
+	lbVarIcmpRate           = "icmp_rate"
+	lbVarPortCount          = "port_count"
+	lbVarPortMin            = "port_min"
+	lbVarSeed               = "seed"
+	lbVarTimeouts           = "timeouts"
+	lbVarTunnelPort         = "tunnel_port"
+	lbVarUnmatchedReject    = "unmatched_reject"
 )
 
 // loadLb returns the embedded CollectionSpec for lb.
@@ -358,26 +368,28 @@ type lbProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type lbMapSpecs struct {
-	BackendCounters *ebpf.MapSpec `ebpf:"backend_counters"`
-	BackendIndices  *ebpf.MapSpec `ebpf:"backend_indices"`
-	Backends        *ebpf.MapSpec `ebpf:"backends"`
-	BounceBudgets   *ebpf.MapSpec `ebpf:"bounce_budgets"`
-	Chains          *ebpf.MapSpec `ebpf:"chains"`
-	Devices         *ebpf.MapSpec `ebpf:"devices"`
-	Flows           *ebpf.MapSpec `ebpf:"flows"`
-	Fragments       *ebpf.MapSpec `ebpf:"fragments"`
-	Frontends       *ebpf.MapSpec `ebpf:"frontends"`
-	IcmpSenders     *ebpf.MapSpec `ebpf:"icmp_senders"`
-	Learned         *ebpf.MapSpec `ebpf:"learned"`
-	LearnedFilter   *ebpf.MapSpec `ebpf:"learned_filter"`
-	Members         *ebpf.MapSpec `ebpf:"members"`
-	Ranks           *ebpf.MapSpec `ebpf:"ranks"`
-	Regions         *ebpf.MapSpec `ebpf:"regions"`
-	ReplyPorts      *ebpf.MapSpec `ebpf:"reply_ports"`
-	Services        *ebpf.MapSpec `ebpf:"services"`
-	Slots           *ebpf.MapSpec `ebpf:"slots"`
-	Tunnels         *ebpf.MapSpec `ebpf:"tunnels"`
-	Verdicts        *ebpf.MapSpec `ebpf:"verdicts"`
+	BackendCounters    *ebpf.MapSpec `ebpf:"backend_counters"`
+	BackendIndices     *ebpf.MapSpec `ebpf:"backend_indices"`
+	Backends           *ebpf.MapSpec `ebpf:"backends"`
+	BounceBudgets      *ebpf.MapSpec `ebpf:"bounce_budgets"`
+	Chains             *ebpf.MapSpec `ebpf:"chains"`
+	Devices            *ebpf.MapSpec `ebpf:"devices"`
+	Flows              *ebpf.MapSpec `ebpf:"flows"`
+	Fragments          *ebpf.MapSpec `ebpf:"fragments"`
+	FrontendCache      *ebpf.MapSpec `ebpf:"frontend_cache"`
+	FrontendGeneration *ebpf.MapSpec `ebpf:"frontend_generation"`
+	Frontends          *ebpf.MapSpec `ebpf:"frontends"`
+	IcmpSenders        *ebpf.MapSpec `ebpf:"icmp_senders"`
+	Learned            *ebpf.MapSpec `ebpf:"learned"`
+	LearnedFilter      *ebpf.MapSpec `ebpf:"learned_filter"`
+	Members            *ebpf.MapSpec `ebpf:"members"`
+	Ranks              *ebpf.MapSpec `ebpf:"ranks"`
+	Regions            *ebpf.MapSpec `ebpf:"regions"`
+	ReplyPorts         *ebpf.MapSpec `ebpf:"reply_ports"`
+	Services           *ebpf.MapSpec `ebpf:"services"`
+	Slots              *ebpf.MapSpec `ebpf:"slots"`
+	Tunnels            *ebpf.MapSpec `ebpf:"tunnels"`
+	Verdicts           *ebpf.MapSpec `ebpf:"verdicts"`
 }
 
 // lbVariableSpecs contains global variables before they are loaded into the kernel.
@@ -414,26 +426,28 @@ func (o *lbObjects) Close() error {
 //
 // It can be passed to loadLbObjects or ebpf.CollectionSpec.LoadAndAssign.
 type lbMaps struct {
-	BackendCounters *ebpf.Map `ebpf:"backend_counters"`
-	BackendIndices  *ebpf.Map `ebpf:"backend_indices"`
-	Backends        *ebpf.Map `ebpf:"backends"`
-	BounceBudgets   *ebpf.Map `ebpf:"bounce_budgets"`
-	Chains          *ebpf.Map `ebpf:"chains"`
-	Devices         *ebpf.Map `ebpf:"devices"`
-	Flows           *ebpf.Map `ebpf:"flows"`
-	Fragments       *ebpf.Map `ebpf:"fragments"`
-	Frontends       *ebpf.Map `ebpf:"frontends"`
-	IcmpSenders     *ebpf.Map `ebpf:"icmp_senders"`
-	Learned         *ebpf.Map `ebpf:"learned"`
-	LearnedFilter   *ebpf.Map `ebpf:"learned_filter"`
-	Members         *ebpf.Map `ebpf:"members"`
-	Ranks           *ebpf.Map `ebpf:"ranks"`
-	Regions         *ebpf.Map `ebpf:"regions"`
-	ReplyPorts      *ebpf.Map `ebpf:"reply_ports"`
-	Services        *ebpf.Map `ebpf:"services"`
-	Slots           *ebpf.Map `ebpf:"slots"`
-	Tunnels         *ebpf.Map `ebpf:"tunnels"`
-	Verdicts        *ebpf.Map `ebpf:"verdicts"`
+	BackendCounters    *ebpf.Map `ebpf:"backend_counters"`
+	BackendIndices     *ebpf.Map `ebpf:"backend_indices"`
+	Backends           *ebpf.Map `ebpf:"backends"`
+	BounceBudgets      *ebpf.Map `ebpf:"bounce_budgets"`
+	Chains             *ebpf.Map `ebpf:"chains"`
+	Devices            *ebpf.Map `ebpf:"devices"`
+	Flows              *ebpf.Map `ebpf:"flows"`
+	Fragments          *ebpf.Map `ebpf:"fragments"`
+	FrontendCache      *ebpf.Map `ebpf:"frontend_cache"`
+	FrontendGeneration *ebpf.Map `ebpf:"frontend_generation"`
+	Frontends          *ebpf.Map `ebpf:"frontends"`
+	IcmpSenders        *ebpf.Map `ebpf:"icmp_senders"`
+	Learned            *ebpf.Map `ebpf:"learned"`
+	LearnedFilter      *ebpf.Map `ebpf:"learned_filter"`
+	Members            *ebpf.Map `ebpf:"members"`
+	Ranks              *ebpf.Map `ebpf:"ranks"`
+	Regions            *ebpf.Map `ebpf:"regions"`
+	ReplyPorts         *ebpf.Map `ebpf:"reply_ports"`
+	Services           *ebpf.Map `ebpf:"services"`
+	Slots              *ebpf.Map `ebpf:"slots"`
+	Tunnels            *ebpf.Map `ebpf:"tunnels"`
+	Verdicts           *ebpf.Map `ebpf:"verdicts"`
 }
 
 func (m *lbMaps) Close() error {
@@ -446,6 +460,8 @@ func (m *lbMaps) Close() error {
 		m.Devices,
 		m.Flows,
 		m.Fragments,
+		m.FrontendCache,
+		m.FrontendGeneration,
 		m.Frontends,
 		m.IcmpSenders,
 		m.Learned,

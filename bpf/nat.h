@@ -70,53 +70,61 @@ static __noinline enum verdict reply(context *ctx, struct packet *p)
 	return send(ctx, p, &copy, VERDICT_REPLY);
 }
 
-/* forward takes a request to the backend that translates it; VERDICT_ENCAP: there is none. */
-static __noinline enum verdict forward(context *ctx, struct packet *p, __u32 service)
+/* pass_on translates a packet to its flow's backend, p->backend. */
+static __always_inline enum verdict pass_on(context *ctx, struct packet *p, const struct flow *f,
+					    int new_flow)
 {
-	struct flow *known = p->bounced ? NULL : lookup_flow(p), f;
-	struct backend *b = NULL;
-	enum verdict v;
+	struct backend *b = backend_at(p->backend);
 
-	if (known && known->flags & FLOW_REPLY) /* the VIP is an address of the node's */
-		return VERDICT_PASS_NOT_VIP;
-	if (known) {
-		b = flow_backend(p, known, service);
-		if (!b)
-			delete_flow(&p->tuple, known);
-	}
-	if (b) {
-		f = *known;
-	} else {
-		known = NULL;
-		v = place(ctx, p, service);
-		if (v == VERDICT_FORWARD)
-			v = open_flow(p, &f);
-		if (v != VERDICT_FORWARD)
-			return v;
-		b = backend_at(p->backend);
-		if (!b)
-			return VERDICT_DROP_TABLE;
-	}
+	if (!b)
+		return VERDICT_DROP_TABLE;
 	if (p->ttl <= 1)
-		return reject_ttl(ctx, p, &f.src);
+		return reject_ttl(ctx, p, &f->src);
 	remember_fragment(p);
-	count_backend(p, !known);
+	count_backend(p, new_flow);
 	p->hop = b->nexthop;
-	return send(ctx, p, &f, VERDICT_FORWARD);
+	return send(ctx, p, f, VERDICT_FORWARD);
 }
 
-/* serve takes a request to its service. */
+/* begin translates the first packet of a flow to p->backend. */
+static __noinline enum verdict begin(context *ctx, struct packet *p)
+{
+	struct flow f;
+	enum verdict v = open_flow(p, &f);
+
+	return v == VERDICT_FORWARD ? pass_on(ctx, p, &f, 1) : v;
+}
+
+/* resume translates a packet of a flow that there is. VERDICT_ENCAP: there is none. */
+static __noinline enum verdict resume(context *ctx, struct packet *p, __u32 service)
+{
+	struct flow *known = lookup_flow(p), f;
+
+	if (!known)
+		return VERDICT_ENCAP;
+	if (known->flags & FLOW_REPLY) /* the VIP is an address of the node's */
+		return VERDICT_PASS_NOT_VIP;
+	if (!flow_backend(p, known, service)) {
+		delete_flow(&p->tuple, known);
+		return VERDICT_ENCAP;
+	}
+	f = *known;
+	return pass_on(ctx, p, &f, 0);
+}
+
+/*
+ * serve takes a request to its service. Where some of the flows are translated, a
+ * flow's entry comes before the row.
+ */
 static __always_inline enum verdict serve(context *ctx, struct packet *p, __u32 service)
 {
-	enum verdict v = VERDICT_FORWARD;
+	enum verdict v;
 
-	if (!(lookup_region(service).flags & REGION_NAT))
-		v = place(ctx, p, service);
-	if (v == VERDICT_FORWARD)
-		v = forward(ctx, p, service);
-	if (v != VERDICT_ENCAP)
-		return v;
-	remember_fragment(p);
-	count_backend(p, is_new_syn(p));
-	return encap(ctx, p);
+	if (lookup_region(service).flags & REGION_NAT && !p->bounced) {
+		v = resume(ctx, p, service);
+		if (v != VERDICT_ENCAP)
+			return v;
+	}
+	v = direct(ctx, p, service);
+	return v == VERDICT_FORWARD ? begin(ctx, p) : v;
 }

@@ -205,7 +205,7 @@ func openGroups(load func() (*ebpf.CollectionSpec, error), groups []group, pins 
 		}
 		for _, name := range g.maps {
 			// Shared memory needs a descriptor that could write, even for reading.
-			opts := &ebpf.LoadPinOptions{ReadOnly: name != lbMapSlots && name != lbMapRegions}
+			opts := &ebpf.LoadPinOptions{ReadOnly: name != lbMapSlots && name != lbMapRegions && name != lbMapRanks}
 			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), opts)
 			if err != nil {
 				closeMaps(maps)

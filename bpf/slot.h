@@ -26,9 +26,10 @@ static __always_inline struct backend *select_backend(struct packet *p, const st
 {
 	__u64 ports =
 		(__u64)bpf_ntohs(t->sport) << 48 | (__u64)bpf_ntohs(t->dport) << 32 | t->proto;
-	__u32 order = region.table % REGION_ALIGN, base = region.table - order, row, line;
+	__u32 order = region.table % REGION_ALIGN, base = region.table - order, row, line, word;
 	struct slot_line *slots_of;
 	struct backend *b;
+	int chained;
 
 	p->hash = flow_hash(t, p->family, ports);
 	row = (region.flags & REGION_AFFINITY ? flow_hash(t, p->family, 0) : p->hash) >> 32;
@@ -37,11 +38,15 @@ static __always_inline struct backend *select_backend(struct packet *p, const st
 	slots_of = bpf_map_lookup_elem(&slots, &line);
 	if (!slots_of)
 		return NULL;
-	p->backend = slots_of->rows[row % SLOTS_PER_LINE];
-	if (p->backend & SLOT_CHAINED || p->bounced)
-		search(p, service, row);
-	else
-		p->accept = t->proto == IPPROTO_UDP; /* which has no SYN */
+	word = slots_of->rows[row % SLOTS_PER_LINE];
+	p->backend = word & ~SLOT_CHAINED;
+	chained = word != p->backend;
 	b = backend_at(p->backend);
+	if (p->bounced || (chained && !(filtered(p->hash) && answers(b)))) {
+		search(p, service, row, chained);
+		b = backend_at(p->backend);
+	} else if (!chained) {
+		p->accept = t->proto == IPPROTO_UDP; /* which has no SYN */
+	}
 	return b && b->service == service ? b : NULL;
 }

@@ -5,6 +5,7 @@
  * again, further down its chain. Answers to probes are for the agent's socket.
  */
 #pragma once
+#include "chain.h"
 #include "geneve.h"
 #include "parse.h"
 #include "tick.h"
@@ -41,26 +42,30 @@ static __always_inline int over_budget(void)
 static __always_inline int parse_tail(context *ctx, const struct packet *p,
 				      struct tunnel_tail *tail)
 {
-	struct tunnel_headers *h = at(ctx, p->l4, sizeof(*h) + 4 * OPTION_LEN6);
-	__u32 len = OPTION_LEN4;
+	struct tunnel_headers *h = at(ctx, p->l4, sizeof(*h) + 4 * OPTION_LEN4);
+	__u32 len = OPTION_LEN4, payload = p->l3 + p->len - p->l4;
+	int probe;
 
-	if (!h)
-		h = at(ctx, p->l4, sizeof(*h) + 4 * OPTION_LEN4);
-	if (!h || h->flags != GENEVE_CRITICAL || h->option_class != bpf_htons(TUNNEL_CLASS) ||
-	    h->option_type != TUNNEL_TYPE)
+	if (!h || h->flags != GENEVE_CRITICAL || h->vni ||
+	    h->option_class != bpf_htons(TUNNEL_CLASS) || h->option_type != TUNNEL_TYPE ||
+	    h->udp.len != bpf_htons(payload))
 		return -1;
 	if (h->proto == bpf_htons(ETH_P_IPV6))
 		len = OPTION_LEN6;
 	else if (h->proto != bpf_htons(ETH_P_IP))
 		return -1;
-	if (h->option_len != len || h->opt_len != len + 1)
+	if (h->option_len != len || h->opt_len != len + 1 || sizeof(*h) + 4 * len > payload)
 		return -1;
-	if (p->l4 + sizeof(*h) + 4 * len > p->l3 + p->len)
+	/* None but a probe's answer, which the kernel verifies, has a checksum. */
+	probe = sizeof(*h) + 4 * len == payload;
+	if (h->udp.check && !probe)
 		return -1;
 	h = at(ctx, p->l4 + 4 * (len - OPTION_LEN4), sizeof(*h) + 4 * OPTION_LEN4);
 	if (!h)
 		return -1;
 	*tail = *(struct tunnel_tail *)((void *)(h + 1) + sizeof(__be32));
+	if (tail->flags != (probe ? TUNNEL_PROBE | TUNNEL_BOUNCE : TUNNEL_BOUNCE))
+		return -1;
 	return len;
 }
 
@@ -91,6 +96,7 @@ static __always_inline int strip(context *ctx, const struct packet *p, int len)
 static __noinline enum verdict unwrap(context *ctx, struct packet *p)
 {
 	struct tunnel_tail tail;
+	__u32 inner;
 	int len;
 
 	if (!is_member(&p->tuple.src, MEMBER_BACKEND))
@@ -98,17 +104,18 @@ static __noinline enum verdict unwrap(context *ctx, struct packet *p)
 	len = parse_tail(ctx, p, &tail);
 	if (len < 0)
 		return VERDICT_DROP_TUNNEL;
-	if (tail.flags == (TUNNEL_PROBE | TUNNEL_BOUNCE))
+	if (tail.flags & TUNNEL_PROBE)
 		return VERDICT_PASS_PROBE;
-	if (tail.flags != TUNNEL_BOUNCE ||
-	    (tail.hop >= CHAIN_MAX + RANKS_MAX && tail.hop != HOP_LEARNED))
+	if (tail.hop >= OWNERS_MAX && tail.hop != HOP_LEARNED)
 		return VERDICT_DROP_TUNNEL;
 	if (over_budget())
 		return VERDICT_DROP_BOUNCE_RATE;
+	inner = p->l3 + p->len - p->l4 - sizeof(struct tunnel_headers) - 4 * len;
 	if (strip(ctx, p, len))
 		return VERDICT_ABORT;
 	__builtin_memset(p, 0, sizeof(*p));
-	if (parse(ctx, p) || p->malformed)
+	if (parse(ctx, p) || p->malformed || p->len != inner ||
+	    is_new_syn(p)) /* any pod takes those */
 		return VERDICT_DROP_TUNNEL;
 	p->bounced = 1;
 	p->asked = tail.hop;

@@ -56,7 +56,7 @@ const (
 	MemberBackend = lbMemberFlagsMEMBER_BACKEND
 )
 
-// SlotChained, in a row, says that the rest is an index of chains.
+// SlotChained, in a row, says that it has a chain; the rest is its primary.
 const SlotChained = 1 << 31
 
 // ChainMax and RanksMax are how many owners an element of chains and of ranks has.

@@ -38,6 +38,19 @@ struct frontend {
 	__u32 service; /* 0 for a VIP's own entry */
 };
 
+/*
+ * frontend_cache: what this CPU found in frontends, of which hashing and comparing the
+ * long keys is most of the work. An element counts while frontend_generation is what
+ * it was when frontends was asked; the agent counts it on after each change.
+ */
+#define FRONTEND_CACHE_ORDER 8
+
+struct cached_frontend {
+	struct frontend_key key;
+	__u32 service;
+	__u32 generation;
+};
+
 enum region_flags {
 	REGION_USABLE = 1 << 0,	  /* there are rows, and they name usable backends */
 	REGION_AFFINITY = 1 << 1, /* rows by client address alone */
@@ -59,8 +72,8 @@ struct region {
 #define SLOTS_PER_LINE 16
 
 /*
- * slots: every service's table, a cache line an element. A row is its primary's index
- * or, with SLOT_CHAINED, that of an element of chains.
+ * slots: every service's table, a cache line an element. A row is its primary's index,
+ * with SLOT_CHAINED if its flows may also be on the owners of a chain.
  */
 #define SLOT_CHAINED (1U << 31)
 
@@ -87,11 +100,15 @@ struct chain {
 	__u32 owners[CHAIN_MAX];
 };
 
-/* ranks: by row, who is asked after its chain; the index of a backend plus 1, 0 for none. */
-#define RANKS_MAX 4
+/*
+ * ranks: by row, where its chain is, if it is chained, and who is asked after it: the
+ * index of a backend plus 1, 0 for none.
+ */
+#define RANKS_MAX 3
 
 struct rank {
 	__u32 owners[RANKS_MAX];
+	__u32 chain; /* index of chains */
 };
 
 /* backends: one endpoint of one service, one cache line. */

@@ -78,11 +78,11 @@ func (t *Tables) adoptRegions(byID map[uint32]*service) {
 // adoptRows claims the elements of chains that the service's rows name.
 func (t *Tables) adoptRows(s *service) {
 	for row := s.region.base; row < s.region.base+s.region.rows; row++ {
-		word := t.slots.get(row)
-		if !isChained(word) {
+		index, ok := t.chainOf(row)
+		if !ok {
 			continue
 		}
-		if err := t.chains.adopt(word &^ bpf.SlotChained); err != nil {
+		if err := t.chains.adopt(index); err != nil {
 			t.log.Warn("adopt: a row makes no sense", "service", s.name, "row", row-s.region.base, "err", err)
 			t.slots.set(row, noOwner)
 		}

@@ -125,16 +125,23 @@ func (c *chains) set(index uint32, content bpf.Chain) {
 	atomic.StoreUint32(&words[0], content.Count)
 }
 
-// ranks is by row whom to ask after its chain.
+// ranks is by row whom to ask after its chain, and where the chain is.
 type ranks struct{ *memory[uint32] }
 
-func mapRanks(m *ebpf.Map) (ranks, error) {
-	mem, err := mapMemory[uint32](m, unix.PROT_READ|unix.PROT_WRITE)
+func mapRanks(m *ebpf.Map, prot int) (ranks, error) {
+	mem, err := mapMemory[uint32](m, prot)
 	return ranks{mem}, err
 }
 
-// at is a row's element, where 0 is nobody.
-func (r ranks) at(row uint32) []uint32 { return r.words[int(row)*bpf.RanksMax:][:bpf.RanksMax] }
+// rankWords is the size of an element of ranks.
+const rankWords = bpf.RanksMax + 1
+
+// at is whom to ask, where 0 is nobody.
+func (r ranks) at(row uint32) []uint32 { return r.words[int(row)*rankWords:][:bpf.RanksMax] }
+
+// chain is the element of chains of a row that is chained. It means nothing for
+// others, of which packets may still be about that saw the row chained.
+func (r ranks) chain(row uint32) *uint32 { return &r.words[int(row)*rankWords+bpf.RanksMax] }
 
 // set makes the row's owners these backends.
 func (r ranks) set(row uint32, owners []uint32) {

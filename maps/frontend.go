@@ -40,13 +40,18 @@ func (t *Tables) putFrontend(key bpf.FrontendKey, service uint32) error {
 		time.Sleep(grace)
 		t.replaced = false
 	}
+	defer t.renewFrontends()
 	return t.m.frontends.Put(key, bpf.Frontend{Service: service})
 }
 
 func (t *Tables) deleteFrontend(key bpf.FrontendKey) error {
 	t.replaced = true
+	defer t.renewFrontends()
 	return ignoreMissing(t.m.frontends.Delete(key))
 }
+
+// renewFrontends makes the programs forget what they have found in frontends before.
+func (t *Tables) renewFrontends() { t.generation.add() }
 
 // pruneFrontends removes those that nobody wants any more. The second time, moved,
 // those too that still are another service's than their owner's, which did not

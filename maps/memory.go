@@ -67,3 +67,13 @@ func (t regionTable) get(service uint32) bpf.Region {
 	word := atomic.LoadUint64(&t.words[service])
 	return *(*bpf.Region)(unsafe.Pointer(&word))
 }
+
+// counterWord is an array of one number.
+type counterWord struct{ *memory[uint64] }
+
+func mapCounterWord(m *ebpf.Map) (counterWord, error) {
+	mem, err := mapMemory[uint64](m, unix.PROT_READ|unix.PROT_WRITE)
+	return counterWord{mem}, err
+}
+
+func (w counterWord) add() { atomic.AddUint64(&w.words[0], 1) }

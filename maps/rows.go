@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-lb/penstock/bpf"
@@ -119,6 +120,25 @@ func (t *Tables) putRow(s *service, row uint32) {
 	t.setRow(s, at, owners)
 }
 
+// unfilled is a service whose rows are to lose their primaries.
+type unfilled struct {
+	s    *service
+	want Service
+	now  time.Time
+}
+
+// fillLate takes them away, once no packet can have read that the service is usable.
+func (t *Tables) fillLate() {
+	if len(t.unfilled) == 0 {
+		return
+	}
+	time.Sleep(grace)
+	for _, u := range t.unfilled {
+		t.fill(u.s, u.want, u.now)
+	}
+	t.unfilled = t.unfilled[:0]
+}
+
 // lateRow is a row whose owners are not yet all at their places: see putRow.
 type lateRow struct {
 	s   *service
@@ -162,40 +182,52 @@ func (t *Tables) appendFallen(owners []uint32, at uint32, extra []uint32) []uint
 
 // owners is whom the row names now.
 func (t *Tables) owners(at uint32) []uint32 {
-	switch word := t.slots.get(at); {
-	case word == noOwner:
-		return nil
-	case isChained(word):
-		c := t.chains.get(word &^ bpf.SlotChained)
+	word := t.slots.get(at)
+	if index, ok := t.chainOf(at); ok {
+		c := t.chains.get(index)
 		return c.Owners[:c.Count]
-	default:
-		return []uint32{word}
 	}
+	if word == noOwner {
+		return nil
+	}
+	return []uint32{word}
 }
 
+// chainOf is the row's element of chains, if it has one.
+func (t *Tables) chainOf(at uint32) (uint32, bool) {
+	return atomic.LoadUint32(t.ranks.chain(at)), isChained(t.slots.get(at))
+}
+
+// setRow writes the chain before the row that says that there is one: a packet reads
+// them the other way round, and asks the primary that it read and then whoever is in
+// the chain, so that it misses none of those that the row had before and has now.
 func (t *Tables) setRow(s *service, at uint32, owners []uint32) {
-	was, word := t.slots.get(at), t.row(s, owners)
+	was, chained := t.chainOf(at)
+	word, index := t.row(s, owners)
+	if isChained(word) {
+		atomic.StoreUint32(t.ranks.chain(at), index)
+	}
 	t.slots.set(at, word)
-	if isChained(was) {
-		t.chains.release(was &^ bpf.SlotChained)
+	if chained {
+		t.chains.release(was)
 	}
 }
 
-// row is the word for these owners. Where chains has no room left, flows are placed
-// by the first one alone.
-func (t *Tables) row(s *service, owners []uint32) uint32 {
-	switch len(owners) {
-	case 0:
-		return noOwner
-	case 1:
-		return owners[0]
+// row is the word for these owners, and their element of chains. Where that has no
+// room left, flows are placed by the first one alone.
+func (t *Tables) row(s *service, owners []uint32) (word, index uint32) {
+	if len(owners) == 0 {
+		return noOwner, 0
+	}
+	if len(owners) == 1 {
+		return owners[0], 0
 	}
 	index, ok := t.chains.take(owners)
 	if !ok {
 		s.short++
-		return owners[0]
+		return owners[0], 0
 	}
-	return index | bpf.SlotChained
+	return owners[0] | bpf.SlotChained, index
 }
 
 // indices appends the elements of the backends.
@@ -232,8 +264,8 @@ func (t *Tables) leave(g region) {
 		return
 	}
 	for row := g.base; row < g.base+g.rows; row++ {
-		if word := t.slots.get(row); isChained(word) {
-			t.chains.release(word &^ bpf.SlotChained)
+		if index, ok := t.chainOf(row); ok {
+			t.chains.release(index)
 		}
 	}
 	t.freed.regions = append(t.freed.regions, g)

@@ -105,8 +105,8 @@ func checkChains(tb tester, t *Tables) {
 	refs := make(map[uint32]uint32)
 	for _, s := range t.services {
 		for row := s.region.base; row < s.region.base+s.region.rows; row++ {
-			if word := t.slots.get(row); isChained(word) {
-				refs[word&^bpf.SlotChained]++
+			if index, ok := t.chainOf(row); ok {
+				refs[index]++
 			}
 		}
 	}
@@ -129,16 +129,14 @@ func checkChains(tb tester, t *Tables) {
 // TestChurn drives services through random histories with restarts and compares
 // each row with what the pure table says.
 func TestChurn(t *testing.T) {
-	dir := pins(t)
-	d := open(t, dir, 1<<13)
-	defer func() { d.close(t) }()
+	d := open(t, pins(t), 1<<13)
+	defer d.close(t)
 	minute := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		for range rapid.IntRange(1, 6).Draw(rt, "steps") {
 			minute += rapid.SampledFrom([]int{0, 1, 10, 40, 100}).Draw(rt, "minutes")
 			if rapid.IntRange(0, 8).Draw(rt, "restart") == 0 {
-				d.close(t)
-				d = open(t, dir, 1<<13)
+				d.restart(t)
 			}
 			d.now = func() time.Time { return at(minute) }
 			var want []Service
@@ -237,9 +235,14 @@ func look(t *Tables, row uint32) (s sight) {
 	word := t.slots.get(row)
 	s.chain = [1 + bpf.ChainMax]uint32{1, word}
 	if isChained(word) {
-		words := t.chains.words[int(word&^bpf.SlotChained)*chainWords:][:chainWords]
+		index := atomic.LoadUint32(t.ranks.chain(row))
+		words := t.chains.words[int(index)*chainWords:][:chainWords]
 		for i := range words {
 			s.chain[i] = atomic.LoadUint32(&words[i])
+		}
+		if primary := word &^ bpf.SlotChained; !slices.Contains(s.owners(), primary) { // as while the row changes
+			s.chain[0]++
+			s.chain[s.chain[0]] = primary
 		}
 	}
 	for i := range s.extra {
@@ -285,5 +288,64 @@ func checkSight(tb tester, s, before, after sight) {
 		if before.has(owner) && after.has(owner) && !s.has(owner) {
 			tb.Fatalf("owner %d is not in %v, which was seen between %v and %v", owner, s, before, after)
 		}
+	}
+}
+
+// TestEndpoints says how backends are ranked.
+func TestEndpoints(t *testing.T) {
+	const sinceAlways = -1
+	eligible, timeless, drains := pod(1, 1, 5), pod(1, 1, 5), pod(1, 1, 5).drained(9)
+	timeless.BornAt, timeless.EligibleSince = time.Time{}, time.Time{}
+	eligible.Former = []chain.Former{{Weight: 7, Until: at(6)}}
+	never, wrong := eligible, eligible
+	never.Weight, never.Former = 0, nil
+	wrong.LostAt = at(7) // means nothing while it is eligible
+	nat := func(b Backend) Backend {
+		b.Tunnel = netip.Addr{}
+		return b
+	}
+	minute := func(m int) time.Time {
+		switch m {
+		case 0:
+			return time.Time{}
+		case sinceAlways:
+			return time.Unix(0, 0)
+		}
+		return at(m)
+	}
+	for _, test := range []struct {
+		name                 string
+		backend              Backend
+		ranked               bool
+		born, eligible, lost int
+		former               int
+	}{
+		{"eligible", eligible, true, 5, 5, 0, 1},
+		{"times unknown", timeless, true, 0, sinceAlways, 0, 0},
+		{"draining", drains, true, 5, 0, 9, 0},
+		{"without a weight", never, true, 5, 0, 0, 0},
+		{"lost and found", wrong, true, 5, 5, 0, 1},
+		{"translated", nat(eligible), true, 0, sinceAlways, 0, 0},
+		{"translated, draining", nat(drains), false, 0, 0, 0, 0},
+		{"translated, without a weight", nat(never), false, 0, 0, 0, 0},
+	} {
+		got := direct(1, test.backend).endpoints()
+		if len(got) != 0 != test.ranked {
+			t.Errorf("%s: %+v", test.name, got)
+		}
+		if len(got) == 0 {
+			continue
+		}
+		want := chain.Endpoint{
+			ID: test.backend.Addr, Weight: test.backend.Weight, Former: test.backend.Former[:test.former],
+			BornAt: minute(test.born), EligibleSince: minute(test.eligible), LostAt: minute(test.lost),
+		}
+		if !sameEndpoint(got[0], want) {
+			t.Errorf("%s: %+v, want %+v", test.name, got[0], want)
+		}
+	}
+	// Beside one with a tunnel, the times of all count.
+	if got := direct(1, eligible, nat(drains)).endpoints(); len(got) != 2 || got[1].LostAt != at(9) {
+		t.Errorf("of both kinds: %+v", got)
 	}
 }

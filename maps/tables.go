@@ -42,6 +42,8 @@ type Tables struct {
 	ranks     ranks
 	filter    learnedFilter
 
+	generation counterWord // of frontends
+
 	ids, indices *indices
 	regions      *regions
 	tunnels      *tunnels
@@ -59,8 +61,9 @@ type Tables struct {
 		indices, ids, tunnels []uint32
 		at                    time.Time // when the last of it became free; zero during a Sync
 	}
-	late []lateRow // their ranks are still what they were
-	buf  struct {  // of wanted
+	unfilled []unfilled
+	late     []lateRow // their ranks are still what they were
+	buf      struct {  // of wanted
 		addrs         []netip.AddrPort
 		owners, extra []uint32
 	}
@@ -116,16 +119,20 @@ func (t *Tables) mapAll() (err error) {
 	if t.chains, err = mapChains(t.m.chains); err != nil {
 		return err
 	}
-	if t.ranks, err = mapRanks(t.m.ranks); err != nil {
+	if t.ranks, err = mapRanks(t.m.ranks, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		return err
 	}
+	if t.generation, err = mapCounterWord(t.m.generation); err != nil {
+		return err
+	}
+	t.renewFrontends() // an agent before may have ended between a change and this
 	t.filter, err = mapLearnedFilter(t.m.learnedFilter)
 	return err
 }
 
 // Close lets go of the maps. They stay as they are.
 func (t *Tables) Close() error {
-	errs := []error{t.slots.close(), t.published.close(), t.ranks.close(), t.filter.close()}
+	errs := []error{t.slots.close(), t.published.close(), t.ranks.close(), t.generation.close(), t.filter.close()}
 	if t.chains != nil {
 		errs = append(errs, t.chains.close())
 	}
@@ -156,6 +163,7 @@ func (t *Tables) Sync(ctx context.Context, want Want) error {
 	}
 	prune(false) // makes room, and takes nothing from anybody
 	errs = append(errs, t.upsertAll(ctx, services, want)...)
+	t.fillLate()
 	t.putLate()
 	if ctx.Err() == nil {
 		prune(true)

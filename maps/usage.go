@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 
@@ -42,8 +43,8 @@ func (v *View) Usage() (Usage, error) {
 		if r, ok := regionOf(v.published.get(id)); ok {
 			u.Rows.Used += r.rows
 			for row := r.base; row < min(r.base+r.rows, u.Rows.Total); row++ {
-				if word := v.rows.get(row); isChained(word) {
-					chained[word] = true
+				if isChained(v.rows.get(row)) {
+					chained[atomic.LoadUint32(v.ranked.chain(row))] = true
 				}
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -18,12 +19,13 @@ import (
 // the kernel's state of the moment.
 type View struct {
 	m struct {
-		frontends, regions, slots, chains, ranks, backends, tunnels, members *ebpf.Map
-		backendIndices, services, counters, verdicts, flows                  *ebpf.Map
-		learned, learnedFilter                                               *ebpf.Map
+		frontends, generation, regions, slots, chains, ranks, backends, tunnels, members *ebpf.Map
+		backendIndices, services, counters, verdicts, flows                              *ebpf.Map
+		learned, learnedFilter                                                           *ebpf.Map
 	}
 	rows      slots
 	published regionTable
+	ranked    ranks
 	owned     []*ebpf.Map
 }
 
@@ -96,6 +98,7 @@ func OpenView(pins string) (*View, error) {
 func newView(m func(name string) *ebpf.Map) (*View, error) {
 	v := &View{}
 	v.m.frontends, v.m.regions, v.m.slots, v.m.services = m("frontends"), m("regions"), m("slots"), m("services")
+	v.m.generation = m("frontend_generation")
 	v.m.backends, v.m.backendIndices, v.m.counters = m("backends"), m("backend_indices"), m("backend_counters")
 	v.m.verdicts, v.m.flows, v.m.members, v.m.tunnels = m("verdicts"), m("flows"), m("members"), m("tunnels")
 	v.m.chains, v.m.ranks, v.m.learned, v.m.learnedFilter = m("chains"), m("ranks"), m("learned"), m("learned_filter")
@@ -106,12 +109,15 @@ func newView(m func(name string) *ebpf.Map) (*View, error) {
 	if v.published, err = mapRegions(v.m.regions, unix.PROT_READ); err != nil {
 		return nil, errors.Join(err, v.rows.close())
 	}
+	if v.ranked, err = mapRanks(v.m.ranks, unix.PROT_READ); err != nil {
+		return nil, errors.Join(err, v.published.close(), v.rows.close())
+	}
 	return v, nil
 }
 
 // Close lets go of the maps.
 func (v *View) Close() error {
-	err := errors.Join(v.rows.close(), v.published.close())
+	err := errors.Join(v.rows.close(), v.published.close(), v.ranked.close())
 	for _, m := range v.owned {
 		err = errors.Join(err, m.Close())
 	}
@@ -181,7 +187,7 @@ func (v *View) tables(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, 
 		}
 		s.Rows = r.rows
 		for row := range r.rows {
-			c, err := v.chain(v.rows.get(r.base+row), read)
+			c, err := v.chain(r.base+row, read)
 			if err != nil {
 				return nil, err
 			}
@@ -198,12 +204,13 @@ func (v *View) tables(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, 
 	return share, nil
 }
 
-// chain is what a row means. Elements of chains are read once each.
+// chain is whom a row names. Elements of chains are read once each.
 func (v *View) chain(row uint32, read map[uint32]bpf.Chain) (c bpf.Chain, err error) {
-	if !isChained(row) {
-		return bpf.Chain{Count: 1, Owners: [bpf.ChainMax]uint32{row}}, nil
+	word := v.rows.get(row)
+	if !isChained(word) {
+		return bpf.Chain{Count: 1, Owners: [bpf.ChainMax]uint32{word}}, nil
 	}
-	index := row &^ bpf.SlotChained
+	index := atomic.LoadUint32(v.ranked.chain(row))
 	c, ok := read[index]
 	if !ok {
 		err = v.m.chains.Lookup(index, &c)

@@ -172,7 +172,7 @@ var settings = []setting[Config]{
 		func(c *Config) value { return durationValue{&c.Chains.Retention} }},
 	{Key{"chains.slack", "", restart, "By how much LB nodes' views of the endpoints, and the clocks of all nodes, may differ. The same on all LB nodes"},
 		func(c *Config) value { return durationValue{&c.Chains.Slack} }},
-	{Key{"chains.extraRanks", "", restart, "How many endpoints are asked for a flow after its chain, at most 4. The same on all LB nodes"},
+	{Key{"chains.extraRanks", "", restart, "How many endpoints are asked for a flow after its chain, at most 3. The same on all LB nodes"},
 		func(c *Config) value { return uintValue[uint8]{&c.Chains.ExtraRanks} }},
 	{Key{"chains.longest", "", restart, "Most owners of a chain, at most 15. The same on all LB nodes"},
 		func(c *Config) value { return uintValue[uint8]{&c.Chains.Longest} }},

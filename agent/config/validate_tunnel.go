@@ -19,7 +19,7 @@ func (t *Tunnel) faults() (found faults) {
 func (c *Chains) faults() (found faults) {
 	within(&found, "chains.retention", c.Retention, 0, 30*24*time.Hour)
 	within(&found, "chains.slack", c.Slack, 0, time.Minute)
-	within(&found, "chains.extraRanks", c.ExtraRanks, 0, 4)
+	within(&found, "chains.extraRanks", c.ExtraRanks, 0, 3)
 	within(&found, "chains.longest", c.Longest, 1, 15)
 	within(&found, "chains.max", c.Max, 1, 1<<24)
 	within(&found, "chains.maxLearned", c.MaxLearned, 1, 1<<24)
