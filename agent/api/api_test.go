@@ -114,7 +114,7 @@ func TestClientReadsWhatTheAgentSays(t *testing.T) {
 	services, err = c.Services(ctx, "default/web:https/tcp/ipv4", "default/web2")
 	same("two services", services, []Service{all[0], all[2]}, err)
 	backends, err := c.Backends(ctx, "default/web")
-	same("backends", backends, []Backend{{"default/web:http/tcp/ipv4", 0.5, "lo", agent.services[0].Backends[0]}}, err)
+	same("backends", backends, []Backend{{Service: "default/web:http/tcp/ipv4", Share: 0.5, Device: "lo", BackendStatus: agent.services[0].Backends[0]}}, err)
 	verdicts, err := c.Verdicts(ctx)
 	same("verdicts", verdicts, agent.verdicts, err)
 	peers, err := c.Peers(ctx)

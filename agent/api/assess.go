@@ -110,11 +110,11 @@ func (s *Status) warnings() []string {
 	var notes []string
 	for _, i := range s.Datapath.Interfaces {
 		if i.Fallback != "" {
-			mode := "generic mode"
+			text := "generic mode, which is slow"
 			if s.Ingress != nil {
-				mode = i.Mode
+				text = i.Mode + ", which is slower than native XDP"
 			}
-			notes = append(notes, fmt.Sprintf("interface %s runs in %s, which is slow: %s", i.Name, mode, i.Fallback))
+			notes = append(notes, fmt.Sprintf("interface %s runs in %s: %s", i.Name, text, i.Fallback))
 		}
 	}
 	if len(s.Config.Restart) > 0 {

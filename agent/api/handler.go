@@ -30,7 +30,7 @@ func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
 	get(mux, "/v1/services", func(r *http.Request) (any, error) { return nonNil(selected(agent, r)) })
 	get(mux, "/v1/backends", func(r *http.Request) (any, error) {
 		services, err := selected(agent, r)
-		return Backends(services), err
+		return Backends(services, agent.Status().Backends), err
 	})
 	return mux
 }

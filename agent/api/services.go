@@ -2,6 +2,7 @@ package api
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -85,23 +86,57 @@ type Backend struct {
 	Share   float64 `json:"share"`            // of the service's table, 0 to 1
 	Device  string  `json:"device,omitempty"` // that NextHop.Ifindex means here
 	maps.BackendStatus
+
+	// What the agent says of it: the name of its node, how its packets are to go, and why
+	// so. Empty without an agent, and where it is no longer wanted. One with ModeNone
+	// is not in the tables.
+	Node   string         `json:"node,omitempty"`
+	Wanted desired.Mode   `json:"wanted,omitempty"`
+	Reason desired.Reason `json:"reason,omitempty"`
+	Detail string         `json:"detail,omitempty"`
 }
 
-// Backends lists the backends of services, in the services' order. Devices are
-// looked up in the network namespace of the process.
-func Backends(services []Service) []Backend {
+// Backends lists the backends of services, in the services' order, with what is said of
+// them. Devices are looked up in the network namespace of the process.
+func Backends(services []Service, said []desired.Backend) []Backend {
+	type key struct {
+		service string
+		addr    netip.AddrPort
+	}
+	about := make(map[key]desired.Backend, len(said))
+	without := map[string][]desired.Backend{} // by service
+	for _, d := range said {
+		about[key{d.Service, d.Addr}] = d
+		if d.Mode == desired.ModeNone {
+			without[d.Service] = append(without[d.Service], d)
+		}
+	}
 	all := []Backend{}
 	names := map[uint32]string{}
 	for _, s := range services {
+		listed := map[netip.AddrPort]bool{}
 		for _, b := range s.Backends {
 			backend := Backend{Service: s.Name, Device: device(names, b.NextHop.Ifindex), BackendStatus: b}
 			if s.Rows > 0 {
 				backend.Share = float64(b.Rows) / float64(s.Rows)
 			}
+			backend.say(about[key{s.Name, b.Addr}])
 			all = append(all, backend)
+			listed[b.Addr] = true
+		}
+		for _, d := range without[s.Name] {
+			if !listed[d.Addr] {
+				backend := Backend{Service: s.Name, BackendStatus: maps.BackendStatus{Addr: d.Addr, Mode: maps.Mode(d.Mode)}}
+				backend.say(d)
+				all = append(all, backend)
+			}
 		}
 	}
 	return all
+}
+
+func (b *Backend) say(d desired.Backend) {
+	b.Node, b.Wanted, b.Reason, b.Detail = d.Node, d.Mode, d.Reason, d.Detail
 }
 
 // device returns a device's name, which is empty if it is gone, and remembers it

@@ -43,3 +43,15 @@ func (s *IngressStatus) Obstacles() (why []string) {
 	}
 	return why
 }
+
+// Take sorts members into those that packets come from and those they come to.
+func (s *IngressStatus) Take(members []maps.Member) {
+	for _, m := range members {
+		if m.LB && !m.Self {
+			s.LBs = append(s.LBs, m.Addr)
+		}
+		if m.Self {
+			s.Own = append(s.Own, m.Addr)
+		}
+	}
+}

@@ -52,6 +52,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	e.datapath(status)
 	e.bgp(status)
 	e.vips(status)
+	e.tunnels(status.Tunnels)
+	e.ingress(status)
 	failed := 0
 	if status.Datapath.Loaded {
 		if verdicts, err := c.agent.Verdicts(); err == nil {

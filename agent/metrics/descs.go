@@ -12,7 +12,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	buildInfo    = desc("build_info", "Version of the agent; always 1.", "version", "node")
+	buildInfo    = desc("build_info", "Version of the agent; always 1.", "version", "node", "role")
 	startTime    = desc("start_time_seconds", "When the agent started, Unix time.")
 	state        = desc("state", "1 for the state that the agent is in.", "state")
 	ready        = desc("ready", "Whether the agent is ready.")
@@ -31,12 +31,31 @@ var (
 	flowsCapacity = desc("flows_capacity", "Entries that fit the flow table.")
 
 	programInfo   = desc("program_info", "Where the loaded program comes from; always 1. Origin is binary or compiled, changed says that its sources are others than the binary's.", "origin", "sources", "digest", "changed")
-	tableUsed     = desc("table_used", "Entries of a table that are in use: rows, backends or frontends.", "table")
+	tableUsed     = desc("table_used", "Entries of a table that are in use: rows, backends, frontends, chains, tunnels or learned.", "table")
 	tableCapacity = desc("table_capacity", "Entries that fit the table.", "table")
 
 	interfaceAttached = desc("interface_attached", "Whether the program runs on a configured interface.", "interface", "mode")
 	interfaceFallback = desc("interface_fallback", "Whether an interface runs in generic mode because its driver refused.", "interface")
 	datapathSurvived  = desc("datapath_survived", "Whether the agent found the data path running when it started.")
+
+	tunnelUp      = desc("tunnel_up", "Whether an ingress node answers probes.", "node", "address")
+	tunnelRTT     = desc("tunnel_rtt_seconds", "Smoothed time that an ingress node's answers to probes take.", "node", "address")
+	tunnelDeaths  = desc("tunnel_deaths_total", "How often an ingress node stopped answering.", "node", "address")
+	tunnelProbes  = desc("tunnel_probes_total", "Probes sent to an ingress node.", "node", "address")
+	tunnelAnswers = desc("tunnel_answers_total", "Probes that an ingress node answered.", "node", "address")
+	tunnelMTU     = desc("tunnel_path_mtu_bytes", "MTU of the path to an ingress node, tunnel included.", "node", "address")
+	tunnelOpen    = desc("tunnel_fail_open", "Whether so many ingress nodes are dead that all count as alive.")
+
+	chainRows   = desc("chain_rows", "Rows of a service's table by how many owners their flows can have.", "service", "length")
+	backendMode = desc("backend_mode", "How packets reach a backend, dsr or nat; always 1.", "service", "backend", "mode")
+
+	nodeFlows         = desc("node_flows", "Flows of an ingress node by table: established, or young, which can be evicted.", "table")
+	nodeFlowsCapacity = desc("node_flows_capacity", "Flows that fit the table.", "table")
+	nodeFlowEvents    = desc("node_flow_events_total", "What happened to flows on an ingress node: collision, witness, full or clamp.", "event")
+	nodePods          = desc("node_pods", "Addresses on an ingress node that flows may be delivered to.")
+	nodePodsUnplaced  = desc("node_pods_unplaced", "Of those, the ones whose network namespace is not known.")
+	nodeLBs           = desc("node_lb_addresses", "Addresses of LB nodes that an ingress node takes tunnel packets from.")
+	nodeMTU           = desc("node_mtu_bytes", "Largest tunnel packet that an ingress node has LB nodes send.")
 
 	bypassed = desc("bypassed_backends", "Usable backends reached by a device without a program, so that their replies are not translated.", "service", "interface")
 

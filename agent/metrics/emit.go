@@ -37,7 +37,7 @@ func (e emitter) timestamp(d *prometheus.Desc, t time.Time) {
 }
 
 func (e emitter) build(s api.Status) {
-	e.gauge(buildInfo, 1, s.Version, s.Node)
+	e.gauge(buildInfo, 1, s.Version, s.Node, s.Role)
 	e.timestamp(startTime, s.Since)
 	for _, is := range []api.State{api.Starting, api.Running, api.Draining, api.Stopped} {
 		e.truth(state, s.State == is, string(is))
@@ -58,7 +58,7 @@ func (e emitter) loop(s api.Status) {
 
 func (e emitter) datapath(s api.Status) {
 	e.truth(datapathSurvived, s.Datapath.Survived)
-	if s.Datapath.Loaded {
+	if s.Datapath.Loaded && s.Ingress == nil {
 		e.gauge(flows, float64(s.Datapath.Flows.Entries))
 		e.gauge(flowsCapacity, float64(s.Datapath.Flows.Capacity))
 	}
@@ -68,8 +68,12 @@ func (e emitter) datapath(s api.Status) {
 			origin = "compiled"
 		}
 		e.gauge(programInfo, 1, origin, p.Sources, p.Digest, strconv.FormatBool(p.Changed))
-		u := s.Datapath.Usage
-		for table, fill := range map[string]maps.Fill{"rows": u.Rows, "backends": u.Backends, "frontends": u.Frontends} {
+	}
+	if u := s.Datapath.Usage; s.Datapath.Loaded && s.Ingress == nil {
+		for table, fill := range map[string]maps.Fill{
+			"rows": u.Rows, "backends": u.Backends, "frontends": u.Frontends,
+			"chains": u.Chains, "tunnels": u.Tunnels, "learned": u.Learned,
+		} {
 			e.gauge(tableUsed, float64(fill.Used), table)
 			e.gauge(tableCapacity, float64(fill.Total), table)
 		}
@@ -124,6 +128,12 @@ func (e emitter) backends(list []maps.ServiceStatus) {
 			e.counter(backendBytes, b.Bytes, s.Name, backend)
 			e.counter(backendFlows, b.NewFlows, s.Name, backend)
 			e.gauge(backendRows, float64(b.Rows), s.Name, backend)
+			e.gauge(backendMode, 1, s.Name, backend, string(b.Mode))
+		}
+		for length, rows := range s.Chains {
+			if length > 0 {
+				e.gauge(chainRows, float64(rows), s.Name, strconv.Itoa(length))
+			}
 		}
 	}
 }

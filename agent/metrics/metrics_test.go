@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -33,9 +34,14 @@ func (f fakeAgent) Verdicts() ([]maps.VerdictCount, error)  { return f.verdicts,
 // full is an agent that has every metric.
 func full() fakeAgent {
 	at := time.Unix(1_700_000_000, 0)
+	alive := api.IngressNode{MTU: 1500, Node: probe.Node{State: probe.Alive, RTT: 0.25, Sent: 9, Answered: 8, Deaths: 1}}
+	alive.Name, alive.Addr = "ing-1", netip.MustParseAddr("10.3.1.2")
+	silent := api.IngressNode{Node: probe.Node{State: probe.Silent}}
+	silent.Name, silent.Addr = "ing-2", netip.MustParseAddr("fd00::2")
 	return fakeAgent{
 		status: api.Status{
-			Version: "v1.2.3", Node: "lb-1", Since: at, State: api.Running,
+			Tunnels: &api.TunnelStatus{Nodes: []api.IngressNode{alive, silent}},
+			Version: "v1.2.3", Node: "lb-1", Role: "lb", Since: at, State: api.Running,
 			Config: api.ConfigStatus{Loaded: at, Restart: []string{"nat.ports"}},
 			Source: api.SourceStatus{Synced: true, Problems: make([]desired.Problem, 3)},
 			Datapath: api.DatapathStatus{
@@ -63,8 +69,8 @@ func full() fakeAgent {
 			Reasons:  make([]desired.ServiceReason, 4),
 			Sync:     api.SyncStatus{Synced: true, At: at, Passes: 10, TotalDuration: 0.5, Errors: 1},
 		},
-		services: []maps.ServiceStatus{{Name: "default/web:http/tcp/ipv4", Rows: 1024, Backends: []maps.BackendStatus{
-			{Addr: netip.MustParseAddrPort("10.1.0.2:8080"), Rows: 1024, Packets: 7, Bytes: 700, NewFlows: 3},
+		services: []maps.ServiceStatus{{Name: "default/web:http/tcp/ipv4", Rows: 1024, Chains: []uint64{0, 1000, 24}, Backends: []maps.BackendStatus{
+			{Addr: netip.MustParseAddrPort("10.1.0.2:8080"), Rows: 1024, Mode: maps.DSR, Packets: 7, Bytes: 700, NewFlows: 3},
 		}}},
 		verdicts: []maps.VerdictCount{{Name: "drop_malformed", Action: "drop", Packets: 4, Bytes: 240}},
 	}
@@ -85,7 +91,16 @@ penstock_bgp_paths_received{family="ipv4",peer="tor-1"} 1
 penstock_bgp_session_flaps_total{peer="tor-1"} 2
 penstock_bgp_session_up{peer="tor-1"} 1
 penstock_bgp_session_up{peer="tor-2"} 0
-penstock_build_info{node="lb-1",version="v1.2.3"} 1
+penstock_backend_mode{backend="10.1.0.2:8080",mode="dsr",service="default/web:http/tcp/ipv4"} 1
+penstock_build_info{node="lb-1",role="lb",version="v1.2.3"} 1
+penstock_chain_rows{length="1",service="default/web:http/tcp/ipv4"} 1000
+penstock_chain_rows{length="2",service="default/web:http/tcp/ipv4"} 24
+penstock_tunnel_up{address="10.3.1.2",node="ing-1"} 1
+penstock_tunnel_up{address="fd00::2",node="ing-2"} 0
+penstock_tunnel_rtt_seconds{address="10.3.1.2",node="ing-1"} 0.25
+penstock_tunnel_deaths_total{address="10.3.1.2",node="ing-1"} 1
+penstock_tunnel_answers_total{address="10.3.1.2",node="ing-1"} 8
+penstock_tunnel_fail_open 0
 penstock_config_reload_success 1
 penstock_config_reload_timestamp_seconds 1.7e+09
 penstock_config_restart_keys 1
@@ -117,6 +132,31 @@ penstock_vip_announced{reason="Announceable",vip="192.0.2.1"} 1
 penstock_vip_announced{reason="NoUsableEndpoints",vip="2001:db8::1"} 0
 `
 
+// ingress is an ingress node's agent that has every metric of that role.
+func ingress() fakeAgent {
+	a := full()
+	a.status.Tunnels, a.services = nil, nil
+	a.status.Role = "backend"
+	a.status.Datapath.Flows = maps.FlowStats{Entries: 12, Capacity: 1024, Young: 3, YoungCapacity: 64}
+	a.status.Ingress = &api.IngressStatus{
+		MTU: 1500, LBs: make([]netip.Addr, 2), Pods: []maps.Pod{{Netns: 1}, {Netns: -2}}, Events: maps.NodeEvents{Collisions: 4, Witnessed: 5},
+	}
+	return a
+}
+
+const wantedOfIngress = `
+penstock_node_flows{table="established"} 12
+penstock_node_flows{table="young"} 3
+penstock_node_flows_capacity{table="young"} 64
+penstock_node_flow_events_total{event="collision"} 4
+penstock_node_flow_events_total{event="witness"} 5
+penstock_node_pods 2
+penstock_node_pods_unplaced 1
+penstock_node_lb_addresses 2
+penstock_node_mtu_bytes 1500
+penstock_verdict_packets_total{action="drop",verdict="drop_malformed"} 4
+`
+
 func scrape(t *testing.T, agent Agent) string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -135,27 +175,42 @@ func TestScrape(t *testing.T) {
 			t.Errorf("no %s", line)
 		}
 	}
+	node := scrape(t, ingress())
+	for line := range strings.Lines(wantedOfIngress) {
+		if line != "\n" && !strings.Contains(node, "\n"+line) {
+			t.Errorf("an ingress node has no %s", line)
+		}
+	}
+	if strings.Contains(node, "penstock_table_used{") || strings.Contains(text, "penstock_node_") {
+		t.Error("a role has the other's metrics")
+	}
 	if !strings.Contains(text, "go_goroutines") || !strings.Contains(text, "process_start_time_seconds") {
 		t.Error("metrics of Go or of the process are missing")
 	}
 }
 
 func TestEveryMetricIsEmittedAndClean(t *testing.T) {
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(New(full()))
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
+	emitted := map[string]bool{}
+	for _, agent := range []fakeAgent{full(), ingress()} {
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(New(agent))
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			emitted[f.GetName()] = true
+		}
+		problems, err := testutil.GatherAndLint(registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
 	}
-	if len(families) != len(descs) {
-		t.Errorf("%d metrics are described, %d emitted", len(descs), len(families))
-	}
-	problems, err := testutil.GatherAndLint(registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range problems {
-		t.Errorf("%s: %s", p.Metric, p.Text)
+	if len(emitted) != len(descs) {
+		t.Errorf("%d metrics are described, %d emitted", len(descs), len(emitted))
 	}
 }
 

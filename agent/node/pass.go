@@ -140,14 +140,7 @@ func (a *Agent) schedule(failed, unplaced bool) time.Time {
 
 func ingressStatus(want desired.NodeState, pods []maps.Pod, mtu uint32, from string, port uint16) api.IngressStatus {
 	s := api.IngressStatus{Port: port, MTU: mtu, MTUFrom: from, LBs: []netip.Addr{}, Own: []netip.Addr{}, Pods: pods}
-	for _, m := range want.Members {
-		if m.LB && !m.Self {
-			s.LBs = append(s.LBs, m.Addr)
-		}
-		if m.Self {
-			s.Own = append(s.Own, m.Addr)
-		}
-	}
+	s.Take(want.Members)
 	return s
 }
 

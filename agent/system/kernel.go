@@ -128,29 +128,50 @@ func (Kernel) Addresses() (map[netip.Addr]string, error) {
 	return out, nil
 }
 
-// Pinned lists the devices that have a link pinned below the bpffs directory,
-// for whoever looks while no agent runs. Devices are looked up in the network
+// Pinned lists the devices that have a link pinned below the bpffs directory, of either
+// role, for whoever looks while no agent runs. Devices are looked up in the network
 // namespace of the process.
 func Pinned(pins string) []api.InterfaceStatus {
-	entries, _ := os.ReadDir(filepath.Join(pins, "links")) // none without the directory
 	out := []api.InterfaceStatus{}
-	for _, e := range entries {
-		i := api.InterfaceStatus{Name: strings.ReplaceAll(e.Name(), ":", ".")} // as bpf pins it
-		dev, err := netlink.LinkByName(i.Name)
-		switch {
-		case err != nil:
-			i.Error = "a link is pinned, but this network namespace has no such device"
-		case dev.Attrs().Xdp == nil || !dev.Attrs().Xdp.Attached:
-			i.Error = "a link is pinned, but no program is on the device"
-		default:
-			i.Attached, i.Mode = true, string(bpf.Native)
-			if dev.Attrs().Xdp.AttachMode == xdpAttachedSKB {
-				i.Mode = string(bpf.Generic)
-			}
+	for _, name := range pinnedIn(filepath.Join(pins, "links")) {
+		out = append(out, pinnedXDP(name, string(bpf.Native), string(bpf.Generic)))
+	}
+	for _, name := range pinnedIn(filepath.Join(pins, "node-links")) {
+		i := api.InterfaceStatus{Name: name, Attached: true, Mode: "tc"}
+		if _, err := os.Stat(filepath.Join(pins, "node-links", strings.ReplaceAll(name, ".", ":"), "xdp")); err == nil {
+			i = pinnedXDP(name, string(bpf.HookXDPNative), string(bpf.HookXDPGeneric))
+		}
+		if i.Attached {
+			i.Egress = "tc"
 		}
 		out = append(out, i)
 	}
 	return out
+}
+
+func pinnedIn(dir string) (names []string) {
+	entries, _ := os.ReadDir(dir) // none without the directory
+	for _, e := range entries {
+		names = append(names, strings.ReplaceAll(e.Name(), ":", ".")) // as bpf pins it
+	}
+	return names
+}
+
+func pinnedXDP(name, native, generic string) api.InterfaceStatus {
+	i := api.InterfaceStatus{Name: name}
+	dev, err := netlink.LinkByName(name)
+	switch {
+	case err != nil:
+		i.Error = "a link is pinned, but this network namespace has no such device"
+	case dev.Attrs().Xdp == nil || !dev.Attrs().Xdp.Attached:
+		i.Error = "a link is pinned, but no program is on the device"
+	default:
+		i.Attached, i.Mode = true, native
+		if dev.Attrs().Xdp.AttachMode == xdpAttachedSKB {
+			i.Mode = generic
+		}
+	}
+	return i
 }
 
 const xdpAttachedSKB = 2 // linux/if_link.h

@@ -16,7 +16,8 @@ func (c *cli) cleanupCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cleanup",
 		Short: "Stop forwarding: detach the program and remove its pinned tables",
-		Long: `Detach the program from every interface and remove all pinned tables. Forwarding on
+		Long: `Detach the programs from every interface and remove all pinned tables, on an LB node
+and on an ingress node alike. Forwarding on
 this node ends, and with it every flow through it: drain it first, by ending the
 agent with 'shutdown: drain', for routers with graceful restart keep the routes of a
 node that ends otherwise for bgp.gracefulRestart.restartTime. A socket that an agent

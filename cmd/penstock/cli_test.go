@@ -26,6 +26,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
@@ -41,8 +42,8 @@ var usage = maps.Usage{
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// node is a node with an agent, and with tables that can be read without it.
-type node struct {
+// site is a node with an agent, and with tables that can be read without it.
+type site struct {
 	mu       sync.Mutex
 	status   api.Status
 	services []maps.ServiceStatus
@@ -51,23 +52,23 @@ type node struct {
 	viewErr  error
 }
 
-func (n *node) Status() api.Status                      { return n.status }
-func (n *node) Services() ([]maps.ServiceStatus, error) { return n.services, nil }
-func (n *node) Verdicts() ([]maps.VerdictCount, error) {
+func (n *site) Status() api.Status                      { return n.status }
+func (n *site) Services() ([]maps.ServiceStatus, error) { return n.services, nil }
+func (n *site) Verdicts() ([]maps.VerdictCount, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.verdicts[0].Packets += 1000 // traffic, seen by --watch
 	n.verdicts[0].Bytes += 64000
 	return append([]maps.VerdictCount{}, n.verdicts...), nil
 }
-func (n *node) Peers() []bgp.PeerState { return n.status.BGP.Peers }
-func (n *node) Flows() (maps.FlowStats, error) {
+func (n *site) Peers() []bgp.PeerState { return n.status.BGP.Peers }
+func (n *site) Flows() (maps.FlowStats, error) {
 	return maps.FlowStats{Entries: 24, Capacity: 2048}, nil
 }
-func (n *node) Usage() (maps.Usage, error) { return usage, nil }
-func (n *node) Alive() error               { return nil }
-func (n *node) Close() error               { return nil }
-func (n *node) Routes() []bgp.Route {
+func (n *site) Usage() (maps.Usage, error) { return usage, nil }
+func (n *site) Alive() error               { return nil }
+func (n *site) Close() error               { return nil }
+func (n *site) Routes() []bgp.Route {
 	since := noon.Add(-3 * time.Minute)
 	return []bgp.Route{
 		{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Since: since, Peers: []bgp.RoutePeer{
@@ -76,20 +77,23 @@ func (n *node) Routes() []bgp.Route {
 	}
 }
 
-func testNode() *node {
+func testNode() *site {
 	frontend := func(vip string) maps.Frontend {
 		return maps.Frontend{VIP: netip.MustParseAddr(vip), Port: 80, Proto: maps.TCP}
 	}
 	backend := func(addr string, rows uint32, packets uint64) maps.BackendStatus {
-		return maps.BackendStatus{Addr: netip.MustParseAddrPort(addr), Rows: rows, Packets: packets, Bytes: packets * 1000, NewFlows: packets / 10}
+		return maps.BackendStatus{Addr: netip.MustParseAddrPort(addr), Rows: rows, Mode: maps.NAT, Packets: packets, Bytes: packets * 1000, NewFlows: packets / 10}
 	}
 	resolved := backend("10.1.0.2:8080", 768, 12345678)
 	resolved.NextHop = maps.NextHop{Ifindex: 1, VLAN: 7, DstMAC: maps.MAC{2, 0, 0, 0, 0, 1}}
-	n := &node{
+	dead := backend("10.1.0.4:8080", 0, 5)
+	dead.Mode, dead.Tunnel, dead.Dead = maps.DSR, netip.MustParseAddr("10.3.2.2"), true
+	n := &site{
 		services: []maps.ServiceStatus{
 			{Name: "default/web:http/tcp/ipv4", Rows: 1024, Affinity: maps.AffinityClientIP,
 				Frontends: []maps.Frontend{frontend("192.0.2.1"), frontend("192.0.2.2"), frontend("192.0.2.3"), frontend("192.0.2.4")},
-				Backends:  []maps.BackendStatus{resolved, backend("10.1.0.3:8080", 256, 20), backend("10.1.0.4:8080", 0, 5)}},
+				Backends:  []maps.BackendStatus{resolved, backend("10.1.0.3:8080", 256, 20), dead},
+				Chained:   64, Chains: []uint64{0, 960, 60, 4}},
 			{Name: "default/web6:http/tcp/ipv6", Frontends: []maps.Frontend{frontend("2001:db8::1")}},
 		},
 		verdicts: []maps.VerdictCount{
@@ -105,7 +109,7 @@ func testNode() *node {
 func healthy() api.Status {
 	s := api.Status{
 		Config:  api.ConfigStatus{File: "/etc/penstock/penstock.yaml", Loaded: noon.Add(-50 * time.Hour)},
-		Version: "v1.2.3", Node: "lb-1", Since: noon.Add(-50 * time.Hour), State: api.Running,
+		Version: "v1.2.3", Node: "lb-1", Role: "lb", Since: noon.Add(-50 * time.Hour), State: api.Running,
 		Source: api.SourceStatus{Name: "/etc/penstock/manifests", Synced: true, Changed: noon.Add(-5 * time.Minute), Problems: []desired.Problem{}},
 		Datapath: api.DatapathStatus{
 			Loaded: true, Schema: "tables-01234567 state-89abcdef", Flows: maps.FlowStats{Entries: 24, Capacity: 2048}, Usage: usage,
@@ -119,10 +123,58 @@ func healthy() api.Status {
 		Services: []api.ServiceStatus{{Name: "default/web:http/tcp/ipv4", InKernel: true}},
 		Reasons:  []desired.ServiceReason{{Service: "default/web6", Subject: "port http/tcp/ipv6", Reason: desired.NoEndpoints, Detail: "no slice lists one"}},
 		Sync:     api.SyncStatus{Synced: true, At: noon.Add(-12 * time.Second), Duration: 0.00345},
+		Tunnels:  &api.TunnelStatus{Port: 6082, Nodes: []api.IngressNode{ingressNode("ing-1", "10.3.1.2", probe.Alive, "")}},
+		Backends: []desired.Backend{
+			{Service: "default/web:http/tcp/ipv4", Addr: netip.MustParseAddrPort("10.1.0.2:8080"), Node: "node-1", Mode: desired.ModeNAT, Reason: desired.NotIngressNode, Detail: "node node-1 has no annotation penstock.dev/role: backend"},
+			{Service: "default/web:http/tcp/ipv4", Addr: netip.MustParseAddrPort("10.1.0.4:8080"), Node: "ing-2", Mode: desired.ModeDSR, Reason: desired.NodeDead, Detail: "node ing-2 has not answered"},
+			{Service: "default/web:http/tcp/ipv4", Addr: netip.MustParseAddrPort("10.1.0.5:8080"), Mode: desired.ModeNone, Reason: desired.NodeUnknown, Detail: "nothing names its node"},
+		},
 	}
 	s.Assess()
 	return s
 }
+
+func ingressNode(name, addr string, state probe.State, reason string) api.IngressNode {
+	n := api.IngressNode{MTU: 1500}
+	n.Name, n.Addr, n.State, n.Since, n.Reason = name, netip.MustParseAddr(addr), state, noon.Add(-time.Hour), reason
+	if state != probe.Silent {
+		n.RTT = 0.000123
+	}
+	return n
+}
+
+// ingress is an ingress node with its agent.
+func ingress() api.Status {
+	s := healthy()
+	s.Node, s.Role = "ing-1", "backend"
+	s.Tunnels, s.BGP, s.VIPs, s.Services, s.Reasons, s.Backends = nil, api.BGPStatus{Peers: []bgp.PeerState{}}, nil, nil, nil, nil
+	s.Datapath.Usage = maps.Usage{}
+	s.Datapath.Flows = maps.FlowStats{Entries: 12, Capacity: 262144, Young: 3, YoungCapacity: 65536}
+	s.Datapath.Interfaces = []api.InterfaceStatus{
+		{Name: "eth0", Attached: true, Mode: "xdp-native", Egress: "tcx"},
+		{Name: "eth1", Attached: true, Mode: "tcx", Egress: "tcx", Fallback: "another XDP program is on the device"},
+	}
+	s.Ingress = &api.IngressStatus{
+		Port: 6082, MTU: 1500, MTUFrom: "eth0", LBs: []netip.Addr{netip.MustParseAddr("10.0.1.2"), netip.MustParseAddr("fd00:0:1::2")},
+		Own:    []netip.Addr{netip.MustParseAddr("10.3.1.2")},
+		Pods:   []maps.Pod{{Addr: netip.MustParseAddr("10.2.1.1"), Netns: 3}, {Addr: netip.MustParseAddr("10.2.1.2"), Netns: -2}},
+		Events: maps.NodeEvents{Collisions: 1, Witnessed: 2, Clamped: 12},
+	}
+	s.Assess()
+	return s
+}
+
+// ingressSite has the tables of an ingress node.
+type ingressSite struct{ *site }
+
+func (ingressSite) Members() ([]maps.Member, error) {
+	return []maps.Member{{Addr: netip.MustParseAddr("10.0.1.2"), LB: true}, {Addr: netip.MustParseAddr("10.3.1.2"), Self: true, Backend: true}}, nil
+}
+func (i ingressSite) Pods() ([]maps.Pod, error)             { return i.status.Ingress.Pods, nil }
+func (i ingressSite) MTU() (uint32, error)                  { return i.status.Ingress.MTU, nil }
+func (i ingressSite) Events() (maps.NodeEvents, error)      { return i.status.Ingress.Events, nil }
+func (i ingressSite) Flows() (maps.FlowStats, error)        { return i.status.Datapath.Flows, nil }
+func (ingressSite) Services() ([]maps.ServiceStatus, error) { return []maps.ServiceStatus{}, nil }
 
 func degraded() api.Status {
 	s := healthy()
@@ -134,6 +186,12 @@ func degraded() api.Status {
 	s.VIPs = append(s.VIPs, api.VIPStatus{VIP: netip.MustParseAddr("2001:db8::1"), Reason: desired.NoUsableEndpoints, Detail: "default/web6:http/tcp/ipv6: 2 endpoints, none ready"})
 	s.Services = append(s.Services, api.ServiceStatus{Name: "default/big:http/tcp/ipv4", Error: "no room for 65536 rows"})
 	s.Reasons = append(s.Reasons, desired.ServiceReason{Service: "default/old", Reason: desired.NoAddress, Detail: "give it one"})
+	s.Tunnels = &api.TunnelStatus{Port: 6082, Nodes: []api.IngressNode{
+		ingressNode("ing-1", "10.3.1.2", probe.Alive, ""),
+		ingressNode("ing-2", "10.3.2.2", probe.Dead, "has not answered 18000 probes"),
+		ingressNode("ing-3", "fd00:3:3::2", probe.Silent, "has answered none of 40 probes"),
+	}}
+	s.Warnings = nil
 	s.Config.Restart, s.Config.Error = []string{"nat.ports"}, "penstock.yaml:3: bgp.asn = \"many\": want a number"
 	s.Assess()
 	return s
@@ -173,12 +231,12 @@ func crowded() api.Status {
 }
 
 // call runs the command line against n. up says whether its agent runs.
-func call(t *testing.T, n *node, up bool, args ...string) (code int, stdout, stderr string) {
+func call(t *testing.T, n *site, up bool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return callWith(t.Context(), t, n, up, args...)
 }
 
-func callWith(ctx context.Context, t *testing.T, n *node, up bool, args ...string) (code int, stdout, stderr string) {
+func callWith(ctx context.Context, t *testing.T, n *site, up bool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "agent.sock")
@@ -203,6 +261,9 @@ func callWith(ctx context.Context, t *testing.T, n *node, up bool, args ...strin
 		openView: func(pins string) (view, error) {
 			if n.viewErr != nil {
 				return nil, n.viewErr
+			}
+			if n.status.Ingress != nil {
+				return ingressSite{n}, nil
 			}
 			return n, nil
 		},
@@ -250,9 +311,14 @@ func TestGolden(t *testing.T) {
 	many.status = crowded()
 	starting := testNode()
 	starting.status = down
+	node, alone := testNode(), testNode()
+	node.status, alone.status = ingress(), ingress()
+	lonely := *alone.status.Ingress
+	lonely.LBs, alone.status.Ingress, alone.status.Warnings = nil, &lonely, nil
+	alone.status.Assess()
 	for _, tt := range []struct {
 		name string
-		node *node
+		node *site
 		up   bool
 		args string
 		code int
@@ -272,6 +338,14 @@ func TestGolden(t *testing.T) {
 		{"backends-json", testNode(), true, "backends -o json default/web:http/tcp/ipv4", exitOK},
 		{"backends-down", testNode(), false, "backends", exitOK},
 		{"backends-unknown", testNode(), false, "backends default/nope", exitError},
+		{"nodes", broken, true, "nodes", exitOK},
+		{"nodes-json", testNode(), true, "nodes -o json", exitOK},
+		{"nodes-of-ingress", node, true, "nodes", exitError},
+		{"ingress-status", node, true, "status", exitOK},
+		{"ingress-status-json", node, true, "status -o json", exitOK},
+		{"ingress-status-down", node, false, "status", exitDegraded},
+		{"ingress-status-alone", alone, true, "status", exitDegraded},
+		{"ingress-verdicts-down", node, false, "verdicts", exitOK},
 		{"bgp-peers", broken, true, "bgp peers", exitOK},
 		{"bgp-peers-down", testNode(), false, "bgp peers", exitError},
 		{"bgp-routes", testNode(), true, "bgp routes", exitOK},

@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/system"
-	"github.com/penstock-lb/penstock/bpf"
-	"github.com/penstock-lb/penstock/maps"
 )
 
 // version is set by the linker.
@@ -26,17 +24,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once; see endAtOnce for the agent
 	os.Exit(run(ctx, os.Args[1:], env{
-		stdout:  os.Stdout,
-		stderr:  os.Stderr,
-		now:     time.Now,
-		pinned:  system.Pinned,
-		cleanup: bpf.Cleanup,
-		openView: func(pins string) (view, error) {
-			v, err := maps.OpenView(pins)
-			if err != nil {
-				return nil, err // not the nil pointer, which would be a view
-			}
-			return v, nil
-		},
+		stdout:   os.Stdout,
+		stderr:   os.Stderr,
+		now:      time.Now,
+		pinned:   system.Pinned,
+		cleanup:  cleanupAll,
+		openView: openPinned,
 	}))
 }

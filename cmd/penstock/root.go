@@ -82,11 +82,12 @@ func (c *cli) root() *cobra.Command {
 		Use:   "penstock",
 		Short: "L4 load balancer in XDP, announced by BGP",
 		Long: `Penstock gives Kubernetes Services of type LoadBalancer their external addresses.
-'penstock agent' runs on each load balancer node; the other commands ask it, over
-its unix socket. Where it does not run they read its tables in the kernel, which
-go on forwarding without it.`,
+'penstock agent' runs on each load balancer node, and on each ingress node with role
+backend; the other commands ask it, over its unix socket. Where it does not run they
+read its tables in the kernel, which go on forwarding without it.`,
 		Example: `  penstock status                   # is this node well, and what does it announce?
   penstock backends default/web     # where do the flows of a Service go?
+  penstock nodes                    # which ingress nodes answer?
   penstock verdicts --watch         # what becomes of packets, right now?
   penstock config default           # a configuration to begin with`,
 		Version:       version,
@@ -110,7 +111,7 @@ go on forwarding without it.`,
 		}
 		root.AddCommand(commands...)
 	}
-	add("read", c.statusCmd(), c.servicesCmd(), c.backendsCmd(), c.verdictsCmd(), c.bgpCmd())
+	add("read", c.statusCmd(), c.servicesCmd(), c.backendsCmd(), c.nodesCmd(), c.verdictsCmd(), c.bgpCmd())
 	add("run", c.agentCmd(), c.configCmd(), c.sourcesCmd(), c.cleanupCmd(), c.versionCmd())
 	return root
 }

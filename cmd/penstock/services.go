@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -21,10 +22,13 @@ func (c *cli) servicesCmd() *cobra.Command {
 		Long: `List the services as the kernel has them: one line for each port of a Kubernetes
 Service in each address family. A name is a whole one, or namespace/name for all
 ports of a Service. ROWS is the size of the lookup table, 0 where no backend is usable.
-NEW FLOWS counts the flows that ever began. REASON is why a service is not in force as it is wanted; 'penstock status' has more.`,
+CHAINED is the part of it whose flows may still be on a former owner; -o json has how
+many rows have how many owners. NEW FLOWS counts the flows that ever began, with nat.
+REASON is why a service is not in force as it is wanted; 'penstock status' has more.`,
 		Example: `  penstock services
   penstock services default/web
-  penstock services -o json | jq '.[].frontends'`,
+  penstock services -o json | jq '.[].frontends'
+  penstock services -o json | jq '.[] | {name, chains}'   # rows by the number of their owners`,
 		ValidArgsFunction: c.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			services, err := c.services(cmd.Context(), args)
@@ -75,7 +79,7 @@ func (c *cli) completeServices(cmd *cobra.Command, args []string, _ string) ([]s
 }
 
 func printServices(w io.Writer, services []api.Service) error {
-	t := newTable(w, "SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "BACKENDS", "PACKETS", "BYTES", "NEW FLOWS", "REASON")
+	t := newTable(w, "SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "CHAINED", "BACKENDS", "PACKETS", "BYTES", "NEW FLOWS", "REASON")
 	for _, s := range services {
 		var frontends []string
 		for _, f := range s.Frontends {
@@ -92,10 +96,18 @@ func printServices(w io.Writer, services []api.Service) error {
 		if s.Affinity == maps.AffinityClientIP {
 			affinity = "client IP"
 		}
-		t.row(s.Name, list(frontends), affinity, number(s.Rows), fmt.Sprintf("%d/%d", usable, len(s.Backends)),
+		t.row(s.Name, list(frontends), affinity, number(s.Rows), chained(s), fmt.Sprintf("%d/%d", usable, len(s.Backends)),
 			number(packets), size(bytes), number(flows), because(s))
 	}
 	return t.flush()
+}
+
+// chained is the part of the rows that have more than one owner.
+func chained(s api.Service) string {
+	if s.Chained == 0 || s.Rows == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f%%", 100*float64(s.Chained)/float64(s.Rows))
 }
 
 // because says why a service is not in force as it is wanted.
@@ -115,11 +127,15 @@ func (c *cli) backendsCmd() *cobra.Command {
 		Short: "List the backends of services, their share and counters",
 		Long: `List the backends of the services that are named, or of all. SHARE is the part of
 the service's table that names the backend, and so of its new flows; a backend
-that is draining has none and keeps the flows that it has. NEXT HOP is the device
-and the MAC that packets leave by; a dash says that the kernel's routes decide. NEW FLOWS
-counts the flows that ever began at the backend.`,
+that is draining has none and keeps the flows that it has. MODE is dsr for those that
+are reached through a tunnel to their node and answer clients by themselves, nat for those
+whose packets are translated here both ways, and none for those that are not reached;
+WHY says what decided it. NEXT HOP is the device and the MAC that packets leave by,
+with dsr those towards the node; a dash says that the kernel's routes decide. NEW FLOWS
+counts the flows that ever began at the backend, which only nat can tell.`,
 		Example: `  penstock backends
   penstock backends default/web
+  penstock backends -o json | jq -r '.[] | select(.mode == "nat") | "\(.addr) \(.detail)"'
   penstock backends -o json | jq 'map(select(.rows == 0))'   # draining`,
 		ValidArgsFunction: c.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -127,7 +143,7 @@ counts the flows that ever began at the backend.`,
 				func(ctx context.Context, a *api.Client) ([]api.Backend, error) { return a.Backends(ctx, args...) },
 				func(v view) ([]api.Backend, error) {
 					services, err := v.Services()
-					return api.Backends(api.Select(api.InKernel(services), args)), err
+					return api.Backends(api.Select(api.InKernel(services), args), nil), err
 				})
 			if err != nil {
 				return err
@@ -141,15 +157,34 @@ counts the flows that ever began at the backend.`,
 }
 
 func printBackends(w io.Writer, backends []api.Backend) error {
-	t := newTable(w, "SERVICE", "BACKEND", "SHARE", "NEXT HOP", "PACKETS", "BYTES", "NEW FLOWS")
+	t := newTable(w, "SERVICE", "BACKEND", "SHARE", "MODE", "NODE", "NEXT HOP", "PACKETS", "BYTES", "NEW FLOWS", "WHY")
 	for _, b := range backends {
 		share := "draining"
 		if b.Rows > 0 {
 			share = fmt.Sprintf("%.1f%%", 100*b.Share)
 		}
-		t.row(b.Service, b.Addr.String(), share, nextHop(b), number(b.Packets), size(b.Bytes), number(b.NewFlows))
+		if b.Wanted == desired.ModeNone {
+			share = ""
+		}
+		flows := ""
+		if b.Mode == maps.NAT {
+			flows = number(b.NewFlows)
+		}
+		why := string(b.Reason)
+		if b.Mode == maps.DSR && b.Dead && b.Reason == "" {
+			why = string(desired.NodeDead)
+		}
+		t.row(b.Service, b.Addr.String(), share, string(b.Mode), nodeOf(b), nextHop(b), number(b.Packets), size(b.Bytes), flows, why)
 	}
 	return t.flush()
+}
+
+// nodeOf names a backend's node, and without an agent the end of its tunnel.
+func nodeOf(b api.Backend) string {
+	if b.Node == "" && b.Tunnel.IsValid() {
+		return b.Tunnel.String()
+	}
+	return b.Node
 }
 
 func nextHop(b api.Backend) string {

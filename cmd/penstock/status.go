@@ -62,6 +62,9 @@ that cannot be read at all is degraded. Warnings are never.`,
 
 // pinnedStatus is what the tables say of a node whose agent does not run.
 func (c *cli) pinnedStatus(v view) (api.Status, error) {
+	if node, ok := v.(nodeView); ok {
+		return c.pinnedNode(node)
+	}
 	services, err := v.Services()
 	flows, flowsErr := v.Flows()
 	usage, usageErr := v.Usage()
@@ -91,7 +94,7 @@ func pinnedService(s maps.ServiceStatus) api.ServiceStatus {
 
 func (c *cli) printStatus(w io.Writer, s api.Status) error {
 	c.summary(w, s)
-	sections := []func(io.Writer, api.Status) error{printInterfaces, c.printPeersOf, printVIPs, printTrouble}
+	sections := []func(io.Writer, api.Status) error{printInterfaces, c.printPeersOf, c.printNodesOf, printVIPs, printTrouble}
 	for _, section := range sections {
 		if err := section(w, s); err != nil {
 			return err
@@ -109,15 +112,27 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 		fmt.Fprintf(w, "%-11s"+format+"\n", append([]any{name + ":"}, args...)...)
 	}
 	d := s.Datapath
-	flows := fmt.Sprintf("services: %d, flows: %d of %d", len(s.Services), d.Flows.Entries/2, d.Flows.Capacity/2) // a flow has two entries
-	tables := fmt.Sprintf("rows: %s, backends: %s, frontends: %s", fill(d.Usage.Rows), fill(d.Usage.Backends), fill(d.Usage.Frontends))
+	flows, tables := lbTables(s)
+	kind := "Tables"
+	if s.Ingress != nil {
+		flows, tables = nodeTables(s)
+		kind = "Events"
+	}
 	if s.State == api.Stopped {
 		line("Agent", "not running")
 		line("Data path", "%s", flows)
-		line("Tables", "%s", tables)
+		line(kind, "%s", tables)
+		if s.Ingress != nil {
+			line("Tunnels", "%s", tunnelsTo(s.Ingress))
+			line("Pods", "%s", podsHere(s.Ingress))
+		}
 		return
 	}
-	line("Agent", "%s on %s for %s, version %s", s.State, s.Node, age(now, s.Since), s.Version)
+	who := s.Node
+	if s.Ingress != nil {
+		who += " (ingress node)"
+	}
+	line("Agent", "%s on %s for %s, version %s", s.State, who, age(now, s.Since), s.Version)
 	ready := "yes"
 	if len(s.NotReady) > 0 {
 		ready = "no: " + strings.Join(s.NotReady, "; ")
@@ -127,23 +142,19 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 	line("Source", "%s, %s", s.Source.Name, sourceState(s.Source, now))
 	if d.Loaded {
 		line("Data path", "%s, schema %s", flows, d.Schema)
-		line("Tables", "%s", tables)
+		line(kind, "%s", tables)
 	} else {
 		line("Data path", "not loaded")
 	}
 	if d.Program.Compiled {
 		line("Program", "%s", programState(d.Program))
 	}
-	up := 0
-	for _, p := range s.BGP.Peers {
-		if api.SessionUp(p) {
-			up++
-		}
-	}
-	if s.BGP.ASN == 0 {
-		line("BGP", "not configured")
+	if s.Ingress != nil {
+		line("Tunnels", "%s", tunnelsTo(s.Ingress))
+		line("Pods", "%s", podsHere(s.Ingress))
 	} else {
-		line("BGP", "AS %d, identifier %s, %d of %d sessions up", s.BGP.ASN, s.BGP.RouterID, up, len(s.BGP.Peers))
+		line("Tunnels", "%s", tunnelsFrom(s.Tunnels))
+		line("BGP", "%s", bgpState(s.BGP))
 	}
 	if s.Sync.At.IsZero() {
 		line("Last sync", "none yet")
@@ -151,6 +162,19 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 		took := time.Duration(s.Sync.Duration * float64(time.Second)).Round(10 * time.Microsecond)
 		line("Last sync", "%s ago, took %s", age(now, s.Sync.At), took)
 	}
+}
+
+func bgpState(s api.BGPStatus) string {
+	if s.ASN == 0 {
+		return "not configured"
+	}
+	up := 0
+	for _, p := range s.Peers {
+		if api.SessionUp(p) {
+			up++
+		}
+	}
+	return fmt.Sprintf("AS %d, identifier %s, %d of %d sessions up", s.ASN, s.RouterID, up, len(s.Peers))
 }
 
 func fill(f maps.Fill) string { return fmt.Sprintf("%d of %d", f.Used, f.Total) }
@@ -195,13 +219,21 @@ func printInterfaces(w io.Writer, s api.Status) error {
 		return nil
 	}
 	fmt.Fprintln(w)
-	t := newTable(w, "INTERFACE", "ATTACHED", "MODE", "DETAIL")
+	header := []string{"INTERFACE", "ATTACHED", "MODE", "DETAIL"}
+	if s.Ingress != nil {
+		header = []string{"UPLINK", "ATTACHED", "INGRESS", "EGRESS", "DETAIL"}
+	}
+	t := newTable(w, header...)
 	for _, i := range s.Datapath.Interfaces {
 		detail := i.Error
 		if detail == "" && i.Fallback != "" {
 			detail = "not native: " + i.Fallback
 		}
-		t.row(i.Name, yesNo(i.Attached), i.Mode, detail)
+		if s.Ingress != nil {
+			t.row(i.Name, yesNo(i.Attached), i.Mode, i.Egress, detail)
+		} else {
+			t.row(i.Name, yesNo(i.Attached), i.Mode, detail)
+		}
 	}
 	return t.flush()
 }
