@@ -24,7 +24,7 @@ struct geneve {
 #define OPTION_WORDS4	2 /* address of the pod and struct tunnel_tail */
 #define OPTION_WORDS6	5
 #define OPTION_LEN_MASK 0x1f
-#define HOP_MAX		(CHAIN_MAX + RANKS_MAX + 1)
+#define HOP_MAX		31 /* of the wire format; no version asks as many owners */
 #define ECN_MASK	3
 #define OUTER_TTL	64
 

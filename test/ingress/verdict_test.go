@@ -86,7 +86,7 @@ func delivered(r *rig, c cast) {
 
 func sentBack(r *rig, c cast) {
 	stray := packet.TCP(port(c.client, 7), c.vip, packet.ACK, packet.Payload(100))
-	for _, hop := range []uint8{0, 3, 20, 0xff} {
+	for _, hop := range []uint8{0, 3, 31, 0xff} {
 		p := c.wrapped(to(c.pod, hop, 0), stray.IP())
 		p.TTL, p.TOS = 9, 2
 		r.want("bounce", back, p, returned(p, to(c.pod, hop, bounce)))
@@ -164,7 +164,7 @@ func damaged(r *rig, c cast) {
 		"option too short":    func(o *option) { o.words = 1 },
 		"option too long":     func(o *option) { o.words = 6 },
 		"two options":         func(o *option) { o.more = []byte{0xff, 0x50, 2, 0} },
-		"hop out of range":    func(o *option) { o.hop = 21 },
+		"hop out of range":    func(o *option) { o.hop = 32 },
 		"unknown flag":        func(o *option) { o.tail = 8 },
 		"probe with a packet": func(o *option) { o.tail = probe },
 		"bounce and accept":   func(o *option) { o.tail = bounce | accept },
