@@ -41,9 +41,8 @@ func ways(t *testing.T, d data) (list []string) {
 }
 
 func TestTunnels(t *testing.T) {
-	dir := pins(t)
-	d := open(t, dir, 1<<12)
-	defer func() { d.close(t) }()
+	d := open(t, pins(t), 1<<12)
+	defer d.close(t)
 	hops := map[netip.Addr]NextHop{
 		node:  {Ifindex: 2, DstMAC: MAC{2, 0, 0, 0, 0, 1}, Source: netip.MustParseAddr("192.0.2.1")},
 		node6: {Ifindex: 2, DstMAC: MAC{2, 0, 0, 0, 0, 6}, Source: netip.MustParseAddr("2001:db8::1")},
@@ -76,8 +75,7 @@ func TestTunnels(t *testing.T) {
 		{"its place is free", Want{Services: []Service{direct(1, second)}, NextHops: hops}, false, []string{sixOne}},
 	} {
 		if step.restart {
-			d.close(t)
-			d = open(t, dir, 1<<12)
+			d.restart(t)
 		}
 		for range 2 { // the second time removes what nobody uses any more
 			if err := d.Sync(t.Context(), step.want); err != nil {
@@ -101,9 +99,8 @@ func TestTunnels(t *testing.T) {
 }
 
 func TestMembers(t *testing.T) {
-	dir := pins(t)
-	d := open(t, dir, 1<<12)
-	defer func() { d.close(t) }()
+	d := open(t, pins(t), 1<<12)
+	defer d.close(t)
 	self4, self6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	for _, step := range []struct {
 		name    string
@@ -121,8 +118,7 @@ func TestMembers(t *testing.T) {
 		{"none", nil, false, map[netip.Addr]bpf.MemberFlags{}},
 	} {
 		if step.restart {
-			d.close(t)
-			d = open(t, dir, 1<<12)
+			d.restart(t)
 		}
 		if err := d.Sync(t.Context(), Want{Members: step.want}); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
@@ -139,9 +135,8 @@ func TestMembers(t *testing.T) {
 
 // A service has translated flows for longer than it has backends of that kind.
 func TestTranslatedFlowsGoOn(t *testing.T) {
-	dir := pins(t)
-	d := open(t, dir, 1<<12)
-	defer func() { d.close(t) }()
+	d := open(t, pins(t), 1<<12)
+	defer d.close(t)
 	nat, dsr := svc("1", "10.0.0.1", "10.1.1.1:80"), direct(1, pod(1, 1, 0))
 	now, err := tick()
 	if err != nil {
@@ -170,8 +165,7 @@ func TestTranslatedFlowsGoOn(t *testing.T) {
 		{"for good", 220, dsr, "", true, false, time.Time{}},
 	} {
 		if step.name == "a restart" {
-			d.close(t)
-			d = open(t, dir, 1<<12)
+			d.restart(t)
 		}
 		d.now = func() time.Time { return at(step.minute) }
 		if err := d.Sync(t.Context(), Want{Services: []Service{step.want}}); err != nil {
@@ -233,6 +227,51 @@ func TestNobodyEligible(t *testing.T) {
 		checkRows(t, d.Tables, want, at(minute))
 		checkChains(t, d.Tables)
 	}
+}
+
+// A packet that takes a service for usable finds a backend for new flows, also as the
+// last one of them goes.
+func TestLastOneGoes(t *testing.T) {
+	d := open(t, pins(t), 1<<12)
+	defer d.close(t)
+	minute := 0
+	d.now = func() time.Time { return at(minute) }
+	for minute < 40 {
+		for _, s := range []Service{direct(1, pod(1, 1, -9)), direct(1), direct(1, pod(1, 1, -9), pod(1, 2, -9)), direct(1, pod(1, 1, -9).drained(-8))} {
+			minute++
+			over := watch(t, d.Tables, 1)
+			if err := d.Sync(t.Context(), Want{Services: []Service{s}}); err != nil {
+				t.Fatal(err)
+			}
+			if lost := over(); lost > 0 {
+				t.Fatalf("minute %d: %d times a usable service had nobody in a row", minute, lost)
+			}
+		}
+	}
+}
+
+// watch counts, until it is told to stop, how often a service is usable and its row
+// has no owner.
+func watch(t *testing.T, tables *Tables, service uint32) (stop func() int) {
+	t.Helper()
+	over, lost := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for i := uint32(0); ; i++ {
+			select {
+			case <-over:
+				lost <- n
+				return
+			default:
+			}
+			raw := tables.published.get(service)
+			r, ok := regionOf(raw)
+			if ok && raw.Flags&bpf.RegionUsable != 0 && tables.slots.get(r.base+i%r.rows) == noOwner {
+				n++
+			}
+		}
+	}()
+	return func() int { close(over); return <-lost }
 }
 
 func TestChainsFull(t *testing.T) {

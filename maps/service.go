@@ -106,12 +106,12 @@ func (t *Tables) upsert(want Service, all Want) error {
 		s.named = true
 	}
 	s.nat.see(want.translated(), now, t.opts.Chain.Retention)
-	if want.usable() || s.left.rows != 0 {
+	if want.usable() || s.left.rows != 0 || t.published.get(s.id).Flags&bpf.RegionUsable == 0 {
 		t.fill(s, want, now)
 		t.publish(s, want)
 	} else { // nobody may be sent to the first of a row that has no primary
 		t.publish(s, want)
-		t.fill(s, want, now)
+		t.unfilled = append(t.unfilled, unfilled{s, want, now})
 	}
 	t.retire(s, want.Backends)
 	for _, f := range want.Frontends {

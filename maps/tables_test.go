@@ -27,7 +27,7 @@ type data struct {
 	lb *bpf.LB
 }
 
-func (d data) close(tb fixture.TB) {
+func (d *data) close(tb fixture.TB) {
 	tb.Helper()
 	if err := d.Close(); err != nil {
 		tb.Errorf("close tables: %v", err)
@@ -46,11 +46,25 @@ func open(tb fixture.TB, pins string, rows uint32) data {
 	if err != nil {
 		tb.Fatalf("load: %v", err)
 	}
+	return data{openTables(tb, lb), lb}
+}
+
+func openTables(tb fixture.TB, lb *bpf.LB) *Tables {
+	tb.Helper()
 	t, err := Open(lb, Options{Rows: 256, Timeouts: timeouts, Chain: chainOptions}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatalf("open: %v", err)
 	}
-	return data{t, lb}
+	return t
+}
+
+// restart opens the tables anew, with nothing but what is in them.
+func (d *data) restart(tb fixture.TB) {
+	tb.Helper()
+	if err := d.Close(); err != nil {
+		tb.Errorf("close tables: %v", err)
+	}
+	d.Tables = openTables(tb, d.lb)
 }
 
 func pins(tb fixture.TB) string { return filepath.Join(fixture.MountBPFFS(tb), "penstock") }
@@ -277,14 +291,12 @@ func TestCapacity(t *testing.T) {
 // TestHistory drives the tables through random histories with restarts. After
 // each step the kernel holds what is wanted, whatever was before.
 func TestHistory(t *testing.T) {
-	dir := pins(t)
-	d := open(t, dir, 1<<15)
-	defer func() { d.close(t) }()
+	d := open(t, pins(t), 1<<15)
+	defer d.close(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		for range rapid.IntRange(1, 6).Draw(rt, "steps") {
 			if rapid.IntRange(0, 12).Draw(rt, "restart") == 0 {
-				d.close(t)
-				d = open(t, dir, 1<<15)
+				d.restart(t)
 			}
 			var want []Service
 			for i := range 4 {
