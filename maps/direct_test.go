@@ -320,7 +320,7 @@ func TestChainsFull(t *testing.T) {
 				t.Errorf("%s: warnings %v", step.name, warnings)
 			}
 			checkPrimaries(t, d.Tables, want, at(minute))
-			if soon := !d.NextChange().After(at(minute).Add(retryCrowded)); soon != strings.HasPrefix(step.name, "one new") {
+			if soon := !d.NextChange().After(at(minute).Add(retryAfter)); soon != strings.HasPrefix(step.name, "one new") {
 				t.Errorf("%s: the next change is at %s", step.name, d.NextChange())
 			}
 			continue
@@ -342,6 +342,37 @@ func checkPrimaries(t *testing.T, tables *Tables, want Service, now time.Time) {
 		primary, _ := table.Primary(row)
 		if got := tables.owners(s.region.base + row)[0]; got != s.backends[primary].index {
 			t.Fatalf("row %d: backend %d, not %s", row, got, primary)
+		}
+	}
+}
+
+// What Sync refuses is no reason to call it again at once.
+func TestNextChange(t *testing.T) {
+	d := open(t, pins(t), 1<<12)
+	defer d.close(t)
+	minute := 0
+	d.now = func() time.Time { return at(minute) }
+	want := direct(1, pod(1, 1, -50), pod(1, 2, -40))
+	steps := []struct {
+		name     string
+		minute   int
+		backends []Backend
+		next     time.Time
+	}{
+		{"the older one leaves the retention", 0, want.Backends, at(10)},
+		{"and the other one", 10, want.Backends, at(20)},
+		{"refused", 15, append(want.Backends, pod(1, 1, 0)), at(20)},
+		{"refused for long", 25, append(want.Backends, pod(1, 1, 0)), at(25).Add(retryAfter)},
+		{"all is old", 26, want.Backends, time.Time{}},
+	}
+	for _, step := range steps {
+		minute = step.minute
+		err := d.Sync(t.Context(), Want{Services: []Service{direct(1, step.backends...)}})
+		if refused := strings.HasPrefix(step.name, "refused"); refused != (err != nil) {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if next := d.NextChange(); !next.Equal(step.next) {
+			t.Errorf("%s: the next change is at %s, not at %s", step.name, next, step.next)
 		}
 	}
 }

@@ -1,11 +1,8 @@
 package maps
 
 import (
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/penstock-lb/penstock/bpf"
@@ -104,140 +101,6 @@ func untils(sizes []chain.Size) map[uint32]int64 {
 	return last
 }
 
-// putRow brings a row's owners into the kernel. A packet reads the row, the element
-// of chains, and then, maybe, the row's ranks. Whoever moves from one to the other has
-// to be found in between, or flows would be taken for new ones: so who comes into the
-// ranks does so first, and who leaves them for the chain stays there for a while.
-func (t *Tables) putRow(s *service, row uint32) {
-	owners, extra := t.wanted(s, row)
-	at := s.region.base + row
-	if slices.ContainsFunc(owners, func(owner uint32) bool { return t.ranks.has(at, owner) }) {
-		t.late = append(t.late, lateRow{s, row})
-		owners = t.appendFallen(owners, at, extra)
-	} else {
-		t.ranks.set(at, extra)
-	}
-	t.setRow(s, at, owners)
-}
-
-// unfilled is a service whose rows are to lose their primaries.
-type unfilled struct {
-	s    *service
-	want Service
-	now  time.Time
-}
-
-// fillLate takes them away, once no packet can have read that the service is usable.
-func (t *Tables) fillLate() {
-	if len(t.unfilled) == 0 {
-		return
-	}
-	time.Sleep(grace)
-	for _, u := range t.unfilled {
-		t.fill(u.s, u.want, u.now)
-	}
-	t.unfilled = t.unfilled[:0]
-}
-
-// lateRow is a row whose owners are not yet all at their places: see putRow.
-type lateRow struct {
-	s   *service
-	row uint32
-}
-
-// putLate puts them there, once no packet can have read what was there before.
-func (t *Tables) putLate() {
-	if len(t.late) == 0 {
-		return
-	}
-	time.Sleep(grace)
-	for _, l := range t.late {
-		owners, extra := t.wanted(l.s, l.row)
-		t.ranks.set(l.s.region.base+l.row, extra)
-		t.setRow(l.s, l.s.region.base+l.row, owners)
-	}
-	t.late = t.late[:0]
-}
-
-// wanted returns the backends of the row's chain and of its ranks, until the next call.
-func (t *Tables) wanted(s *service, row uint32) (owners, extra []uint32) {
-	b := &t.buf
-	b.addrs = s.table.AppendChain(b.addrs[:0], row)
-	b.owners = s.indices(b.owners[:0], b.addrs)
-	b.addrs = s.table.AppendExtra(b.addrs[:0], row)
-	b.extra = s.indices(b.extra[:0], b.addrs)
-	return b.owners, b.extra
-}
-
-// appendFallen appends those that the row's chain has now and that its ranks are to
-// have, as far as there is room.
-func (t *Tables) appendFallen(owners []uint32, at uint32, extra []uint32) []uint32 {
-	for _, owner := range t.owners(at) {
-		if slices.Contains(extra, owner) && len(owners) < bpf.ChainMax {
-			owners = append(owners, owner)
-		}
-	}
-	return owners
-}
-
-// owners is whom the row names now.
-func (t *Tables) owners(at uint32) []uint32 {
-	word := t.slots.get(at)
-	if index, ok := t.chainOf(at); ok {
-		c := t.chains.get(index)
-		return c.Owners[:c.Count]
-	}
-	if word == noOwner {
-		return nil
-	}
-	return []uint32{word}
-}
-
-// chainOf is the row's element of chains, if it has one.
-func (t *Tables) chainOf(at uint32) (uint32, bool) {
-	return atomic.LoadUint32(t.ranks.chain(at)), isChained(t.slots.get(at))
-}
-
-// setRow writes the chain before the row that says that there is one: a packet reads
-// them the other way round, and asks the primary that it read and then whoever is in
-// the chain, so that it misses none of those that the row had before and has now.
-func (t *Tables) setRow(s *service, at uint32, owners []uint32) {
-	was, chained := t.chainOf(at)
-	word, index := t.row(s, owners)
-	if isChained(word) {
-		atomic.StoreUint32(t.ranks.chain(at), index)
-	}
-	t.slots.set(at, word)
-	if chained {
-		t.chains.release(was)
-	}
-}
-
-// row is the word for these owners, and their element of chains. Where that has no
-// room left, flows are placed by the first one alone.
-func (t *Tables) row(s *service, owners []uint32) (word, index uint32) {
-	if len(owners) == 0 {
-		return noOwner, 0
-	}
-	if len(owners) == 1 {
-		return owners[0], 0
-	}
-	index, ok := t.chains.take(owners)
-	if !ok {
-		s.short++
-		return owners[0], 0
-	}
-	return owners[0] | bpf.SlotChained, index
-}
-
-// indices appends the elements of the backends.
-func (s *service) indices(dst []uint32, addrs []netip.AddrPort) []uint32 {
-	for _, addr := range addrs {
-		dst = append(dst, s.backends[addr].index)
-	}
-	return dst
-}
-
 // crowded says that rows could not have their chains.
 func (s *service) crowded() bool { return s.short > 0 }
 
@@ -269,47 +132,4 @@ func (t *Tables) leave(g region) {
 		}
 	}
 	t.freed.regions = append(t.freed.regions, g)
-}
-
-// NextChange is when time alone changes the rows, because something leaves the
-// retention: then there is something for Sync to do. It is zero if that never
-// happens.
-func (t *Tables) NextChange() (next time.Time) {
-	for _, s := range t.services {
-		var at time.Time
-		if s.table != nil {
-			at = s.table.NextChange()
-		}
-		if s.crowded() && len(t.chains.freed) > 0 {
-			at = t.now().Add(retryCrowded)
-		}
-		next = sooner(sooner(next, at), s.nat.end(t.opts.Chain.Retention))
-	}
-	return next
-}
-
-// retryCrowded is when rows without room for their chains are tried again, if there
-// is room by then.
-const retryCrowded = time.Second
-
-// sooner is the earlier time, where zero is never.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// Warnings are what the last Sync could not bring about without being in the way of
-// any packet. The services are in force.
-func (t *Tables) Warnings() (warnings []*ServiceError) {
-	for _, name := range slices.Sorted(maps.Keys(t.services)) {
-		s := t.services[name]
-		if s.crowded() {
-			warnings = append(warnings, &ServiceError{name, fmt.Errorf(
-				"%d of %d rows have no chain, so flows that were displaced there break: all %d chains are in use, raise chains.max",
-				min(s.short, s.region.rows), s.region.rows, len(t.chains.refs))})
-		}
-	}
-	return warnings
 }
