@@ -3,6 +3,7 @@ package ingress
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -28,7 +29,6 @@ type lbNode struct {
 	mu      sync.Mutex
 	vips    map[netip.Addr]*vip
 	bounces int
-	last    []byte // the last packet that the client sent
 }
 
 // vip is where the packets for one go.
@@ -102,16 +102,27 @@ func openTUN(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// tunnelSocket is bound to the tunnel port and sends without UDP checksum.
-func tunnelSocket(family int) (*net.UDPConn, error) {
-	options := noChecksum[[2]int{unix.AF_INET, unix.AF_INET6}[family]]
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), options[0], options[1], 1) }); e != nil {
-			return e
+// sockoption is one of a socket's, to be set to 1.
+type sockoption struct{ level, name int }
+
+var (
+	reuseAddr = sockoption{unix.SOL_SOCKET, unix.SO_REUSEADDR}
+	// linux/udp.h: UDP_NO_CHECK6_TX and _RX.
+	noChecksum = [2][]sockoption{{{unix.SOL_SOCKET, unix.SO_NO_CHECK}}, {{unix.IPPROTO_UDP, 101}, {unix.IPPROTO_UDP, 102}}}
+)
+
+func setOptions(c syscall.RawConn, options ...sockoption) (err error) {
+	for _, o := range options {
+		if e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), o.level, o.name, 1) }); e != nil || err != nil {
+			return errors.Join(e, err)
 		}
-		return err
-	}}
+	}
+	return nil
+}
+
+// tunnelSocket is bound to the tunnel port and has no use for the UDP checksum.
+func tunnelSocket(family int) (*net.UDPConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return setOptions(c, noChecksum[family]...) }}
 	c, err := lc.ListenPacket(context.Background(), [2]string{"udp4", "udp6"}[family],
 		netip.AddrPortFrom(ip(lbAddrs[family]), tunnelPort).String())
 	if err != nil {
@@ -159,7 +170,6 @@ func (lb *lbNode) forward() {
 func (lb *lbNode) send(packet []byte, hop int) {
 	lb.mu.Lock()
 	v := lb.vips[destination(packet)]
-	lb.last = append([]byte(nil), packet...)
 	lb.mu.Unlock()
 	if v == nil || len(v.owners) == 0 {
 		return

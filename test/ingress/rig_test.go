@@ -69,23 +69,29 @@ func newRig(t testing.TB, change ...func(*bpf.NodeConfig)) *rig {
 func (r *rig) reset() {
 	r.t.Helper()
 	for _, name := range []string{"members", "pods", "node_flows", "young_flows", "collisions", "fragments"} {
-		m := r.node.Map(name)
-		key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
-		var keys [][]byte
-		for it := m.Iterate(); it.Next(&key, &value); {
-			keys = append(keys, slices.Clone(key))
-		}
-		for _, k := range keys {
-			if err := m.Delete(k); err != nil {
-				r.t.Fatal(err)
-			}
-		}
+		r.empty(name)
 	}
 	r.mtu(0)
 	for _, c := range casts {
 		r.member(c.lb, bpf.MemberLB)
 		r.member(c.node, bpf.MemberSelf|bpf.MemberBackend)
 		r.pod(c.pod.Addr(), bpf.PodNetnsUnknown)
+	}
+}
+
+// empty removes what is in a map.
+func (r *rig) empty(name string) {
+	r.t.Helper()
+	m := r.node.Map(name)
+	key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
+	var keys [][]byte
+	for it := m.Iterate(); it.Next(&key, &value); {
+		keys = append(keys, slices.Clone(key))
+	}
+	for _, k := range keys {
+		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			r.t.Fatal(err)
+		}
 	}
 }
 

@@ -7,11 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/test/fixture"
@@ -199,7 +199,8 @@ func (s *site) dial(vip netip.AddrPort, local uint16) (*net.TCPConn, netip.AddrP
 	}
 	var c net.Conn
 	err := s.lbHost.Do(func() (err error) {
-		d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from), Port: int(local)}}
+		d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from), Port: int(local)},
+			Control: func(_, _ string, c syscall.RawConn) error { return setOptions(c, reuseAddr) }}
 		d.SetMultipathTCP(false)
 		c, err = d.Dial("tcp", vip.String())
 		return err
@@ -239,5 +240,3 @@ func exchange(c net.Conn, n int) error {
 	}
 	return <-wrote
 }
-
-var noChecksum = map[int][2]int{unix.AF_INET: {unix.SOL_SOCKET, unix.SO_NO_CHECK}, unix.AF_INET6: {unix.IPPROTO_UDP, 101}} // UDP_NO_CHECK6_TX
