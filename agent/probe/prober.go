@@ -34,8 +34,6 @@ type Prober struct {
 	errs   map[bool]error // why there is no conn
 	step   chan struct{}  // closed and replaced when a node comes into another state
 	last   Result         // as it was signalled
-	round  time.Time      // when the last one began
-	late   bool           // it came too late to judge
 }
 
 // Result is what forwarding follows from.

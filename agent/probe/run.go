@@ -37,17 +37,11 @@ type probe struct {
 }
 
 // begin closes the round before for each node and begins the next; with fresh, only for
-// the nodes that were never asked.
-//
-// A round that ends far too late says that this process did not run: answers may wait to be
-// read, so it is not judged. Only once, as a machine may be this slow all the time.
+// the nodes that were never asked. While this process does not run no round ends, so that
+// a pause of it counts as one, however long.
 func (p *Prober) begin(now time.Time, fresh bool) []probe {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !fresh {
-		p.late = !p.late && !p.round.IsZero() && now.Sub(p.round) > 2*p.opts.Interval
-		p.round = now
-	}
 	var out []probe
 	moved := false
 	for _, t := range p.tracks {
@@ -55,7 +49,7 @@ func (p *Prober) begin(now time.Time, fresh bool) []probe {
 		switch {
 		case fresh && t.Sent > 0:
 			continue
-		case t.Sent > 0 && (t.heard || !p.late):
+		case t.Sent > 0:
 			t.close(now)
 		}
 		out = append(out, probe{t.Target, t.ask(now)})
