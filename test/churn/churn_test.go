@@ -64,6 +64,7 @@ func TestTable(t *testing.T) {
 				r := Run(t, opts, mode, scenario)
 				results = append(results, r)
 				fmt.Println(describe(r))
+				t.Log(story(r))
 				if mode.Name == "dsr" {
 					expectNone(t, r)
 				}
@@ -86,13 +87,27 @@ func describe(r Result) string {
 		r.Stall.Round(time.Millisecond), r.Stalls, r.Took.Round(time.Second), r.Drops)
 }
 
+// story is what was done, among it what was slow and what broke, in the order of time.
+func story(r Result) string {
+	all := slices.Clone(r.Log)
+	for _, x := range r.Slow {
+		all = append(all, Event{x.From, fmt.Sprintf("  slow: %s flow %d of %s on %s, %s", x.Proto, x.Flow, x.Client, x.Pod, x.Took)})
+	}
+	for _, b := range r.Lived[:min(20, len(r.Lived))] {
+		all = append(all, Event{b.At, fmt.Sprintf("  BROKEN: %s flow %d of %s on %s after %s: %s %s", b.Proto, b.Flow, b.Client, b.Pod, b.Age, b.Why, b.Moved)})
+	}
+	slices.SortFunc(all, func(a, b Event) int { return a.At.Compare(b.At) })
+	var out strings.Builder
+	for _, e := range all {
+		fmt.Fprintf(&out, "\n%s %s", e.At.Format("05.000"), e.What)
+	}
+	return out.String()
+}
+
 // expectNone fails the test if a flow broke whose pod lived, or was not what it seemed.
 func expectNone(t *testing.T, r Result) {
 	t.Helper()
 	if len(r.Lived) > 0 || r.WrongClient > 0 {
 		t.Errorf("%d flows broke though their pod lived (%s), %d were another client's to the pod", len(r.Lived), r.Causes(), r.WrongClient)
-		for _, b := range r.Lived[:min(5, len(r.Lived))] {
-			t.Logf("%+v", b)
-		}
 	}
 }

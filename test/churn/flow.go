@@ -61,7 +61,7 @@ func (h *holder) stream(ctx context.Context, f *flow) error {
 		if err != nil {
 			return err
 		}
-		h.exchanged(f.id, time.Since(start), time.Now())
+		h.exchanged(f, start)
 		if ending {
 			return errClosed
 		}
@@ -96,7 +96,7 @@ func (h *holder) datagrams(ctx context.Context, f *flow) error {
 		if err != nil {
 			return err
 		}
-		h.exchanged(f.id, time.Since(start), time.Now())
+		h.exchanged(f, start)
 		if ending {
 			return errClosed
 		}

@@ -192,8 +192,10 @@ func (v *views) verdicts(h *lab.Host) map[string]uint64 {
 // restartAgent kills an agent without a word and starts it after a while.
 func (s *Site) restartAgent(h *lab.Host, sig syscall.Signal, meanwhile func()) {
 	s.tb.Helper()
+	s.note("agent of %s: %s", h.Name, sig)
 	h.Agent.Stop(s.tb, sig)
 	meanwhile()
+	s.note("agent of %s starts", h.Name)
 	h.StartAgent(s.tb)
 	h.WaitAgent(s.tb)
 }

@@ -49,6 +49,7 @@ func (s *Site) scale(n int) []*lab.Pod {
 	pods := s.add(n)
 	for _, p := range pods {
 		p.SetReady(true, time.Now())
+		s.note("%s on %s becomes ready", p.Name, p.Node.Name)
 	}
 	s.apply()
 	return pods
@@ -56,12 +57,14 @@ func (s *Site) scale(n int) []*lab.Pod {
 
 // setReady changes a pod's readiness, as a probe does that the pod does not notice.
 func (s *Site) setReady(p *lab.Pod, ready bool) {
+	s.note("%s becomes ready: %t", p.Name, ready)
 	p.SetReady(ready, time.Now())
 	s.apply()
 }
 
 // weigh gives a pod a weight.
 func (s *Site) weigh(p *lab.Pod, weight int) {
+	s.note("%s has weight %d", p.Name, weight)
 	p.Weight = weight
 	s.apply()
 }
@@ -70,6 +73,7 @@ func (s *Site) weigh(p *lab.Pod, weight int) {
 func (s *Site) remove(p *lab.Pod) {
 	s.tb.Helper()
 	now := time.Now()
+	s.note("%s is to terminate", p.Name)
 	p.Delete(now, grace)
 	s.apply()
 	if err := s.servers[p].Signal(syscall.SIGTERM); err != nil {
@@ -84,6 +88,7 @@ func (s *Site) expire() {
 	for len(s.ends) > 0 && !s.ends[0].at.After(now) {
 		p := s.ends[0].pod
 		s.ends = s.ends[1:]
+		s.note("%s is killed", p.Name)
 		s.gone[p.Name] = now
 		s.servers[p].Stop(s.tb, syscall.SIGKILL)
 		delete(s.servers, p)

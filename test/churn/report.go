@@ -31,11 +31,20 @@ type Report struct {
 	// address or port.
 	WrongClient int
 	// Stall is the longest that an exchange of a flow took that is not broken.
-	Stall   time.Duration
-	StallAt time.Time
-	Stalls  int // exchanges of more than a second
+	Stall  time.Duration
+	Stalls int    // exchanges of more than a second
+	Slow   []Slow // the first of them
 	// Oldest is when the flow was answered that waits the longest.
 	Oldest time.Time
+}
+
+// Slow is an exchange that took more than a second.
+type Slow struct {
+	Flow          uint64
+	Proto, Client string
+	Pod           string
+	From          time.Time
+	Took          time.Duration
 }
 
 // ledger collects the report.
@@ -56,16 +65,21 @@ func (l *ledger) begin() {
 	l.with(func(r *Report) { *r = Report{Wanted: r.Wanted, WrongClient: r.WrongClient} })
 }
 
-func (l *ledger) exchanged(flow uint64, took time.Duration, now time.Time) {
+func (l *ledger) exchanged(f *flow, start time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.flows[flow] = now
-	l.report.Exchanges++
-	if took > l.report.Stall {
-		l.report.Stall, l.report.StallAt = took, now
+	const kept = 100
+	now := time.Now()
+	l.flows[f.id] = now
+	r, took := &l.report, now.Sub(start)
+	r.Exchanges++
+	r.Stall = max(r.Stall, took)
+	if took <= time.Second {
+		return
 	}
-	if took > time.Second {
-		l.report.Stalls++
+	r.Stalls++
+	if len(r.Slow) < kept {
+		r.Slow = append(r.Slow, Slow{f.id, f.proto, f.local.String(), f.pod, start, took.Round(time.Millisecond)})
 	}
 }
 

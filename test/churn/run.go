@@ -26,7 +26,9 @@ type Result struct {
 	Hops           uint64 // packets that an ingress node bounced and an LB node sent on
 	Stall          time.Duration
 	Stalls         int // exchanges of more than a second
+	Slow           []Slow
 	Drops          []string
+	Log            []Event // what the scenario did
 	Took           time.Duration
 }
 
@@ -43,7 +45,7 @@ func Run(tb fixture.TB, opts Options, mode Mode, scenario Scenario) Result {
 	out := Result{
 		Scenario: scenario.Name, Mode: mode.Name, Held: opts.TCP + opts.UDP, Opened: r.Opened, Refused: r.OpenFailed,
 		Closed: r.Closed, WrongClient: r.WrongClient, Hops: s.Verdicts(hopVerdicts...) - hops,
-		Stall: r.Stall, Stalls: r.Stalls, Drops: s.Drops(), Took: time.Since(start),
+		Stall: r.Stall, Stalls: r.Stalls, Slow: r.Slow, Log: s.log, Drops: s.Drops(), Took: time.Since(start),
 	}
 	for _, b := range r.Breaks {
 		switch {

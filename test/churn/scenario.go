@@ -160,6 +160,7 @@ func (s *Site) flap(d time.Duration) {
 // rehash gives the router another seed for ECMP, which moves flows between LB nodes.
 func (s *Site) rehash() {
 	s.tb.Helper()
+	s.note("the router hashes anew")
 	const key = "net.ipv4.fib_multipath_hash_seed" // of both families, from Linux 6.11
 	if _, err := os.Stat("/proc/sys/net/ipv4/fib_multipath_hash_seed"); err == nil {
 		s.Router.Sysctl(s.tb, key, "0x"+string("123456789abcdef"[s.rand.IntN(15)]))

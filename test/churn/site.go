@@ -53,6 +53,17 @@ type Site struct {
 	views    *views
 	skew     time.Duration // by which each agent sees changes later than the one before
 	made     int
+	log      []Event
+}
+
+// Event is something that was done to the site.
+type Event struct {
+	At   time.Time
+	What string
+}
+
+func (s *Site) note(format string, args ...any) {
+	s.log = append(s.log, Event{time.Now(), fmt.Sprintf(format, args...)})
 }
 
 // end is the moment at which a pod's grace is over.
@@ -178,12 +189,14 @@ func (s *Site) Report() Report {
 
 // join starts an LB node for the first time, or again after it died.
 func (s *Site) join(lb int) {
+	s.note("%s joins", s.LBs[lb].Name)
 	s.up[lb] = true
 	s.balancer.start(lb)
 }
 
 // kill takes an LB node's power away.
 func (s *Site) kill(lb int) {
+	s.note("%s dies", s.LBs[lb].Name)
 	s.up[lb] = false
 	s.balancer.die(lb)
 }
