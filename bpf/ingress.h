@@ -36,8 +36,10 @@ static __always_inline enum verdict judge_inner(context *ctx, struct packet *p, 
 {
 	if (parse_inner(ctx, p, r))
 		return VERDICT_DROP_TUNNEL;
+	/* The LB node may have heard of a pod before this one, or of its end after it. */
 	if (!bpf_map_lookup_elem(&pods, &r->pod))
-		return VERDICT_DROP_NOT_LOCAL;
+		return r->flags & TUNNEL_ACCEPT || is_new_syn(p) ? VERDICT_DROP_NOT_LOCAL
+								 : VERDICT_BOUNCE;
 	if (p->fragment == FRAGMENT_LATER && lookup_fragment(p))
 		return r->flags & TUNNEL_ACCEPT ? VERDICT_DROP_FRAGMENT : VERDICT_BOUNCE;
 	if (is_icmp(p) && p->fragment == FRAGMENT_NONE && is_icmp_error(p))
