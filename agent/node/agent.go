@@ -41,6 +41,10 @@ type Agent struct {
 	backoff     ledger.Backoff
 	retry       *time.Timer
 	synced      bool // the tables were written at least once
+	last        struct {
+		mtu    uint32 // that could be read
+		uplink string // that had it
+	}
 
 	busy atomic.Int64 // when the pass under way began, Unix ns; 0 between passes
 

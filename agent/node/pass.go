@@ -93,9 +93,10 @@ func (a *Agent) mtu() (uint32, string, error) {
 	}
 	mtu, name, err := a.uplinks.leastMTU(names)
 	if mtu != 0 {
+		a.last.mtu, a.last.uplink = mtu, name
 		return mtu, name, nil // a missing uplink is reported where it is attached
 	}
-	return 0, "", err
+	return a.last.mtu, a.last.uplink, err // flows may begin again before it can be read
 }
 
 func (a *Agent) sync(ctx context.Context, want maps.NodeWant) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/test/fixture"
 )
 
@@ -134,5 +135,51 @@ func TestKernelAddresses(t *testing.T) {
 		if got[p.Addr()] == "" {
 			t.Errorf("%s is missing in %v", p.Addr(), got)
 		}
+	}
+}
+
+func TestPodNetns(t *testing.T) {
+	node := fixture.NewNetns(t, "node")
+	direct, bridged := fixture.NewNetns(t, "direct"), fixture.NewNetns(t, "bridged")
+	fixture.Link(t, node, "pod0", direct, "eth0", fixture.LinkOptions{
+		AddrsA: []string{"169.254.1.1/32"}, AddrsB: []string{"10.2.0.1/32", "fd00:2::1/128"},
+	})
+	node.Run(t, "ip", "route", "add", "10.2.0.1", "dev", "pod0")
+	node.Run(t, "ip", "-6", "route", "add", "fd00:2::1", "dev", "pod0")
+	fixture.Link(t, node, "pod1", bridged, "eth0", fixture.LinkOptions{AddrsB: []string{"10.2.1.1/24", "fd00:2:1::1/64"}})
+	want := map[string]func(id int32) bool{
+		"10.2.0.1":   func(id int32) bool { return id >= 0 },
+		"fd00:2::1":  func(id int32) bool { return id >= 0 },
+		"127.0.0.1":  func(id int32) bool { return id == bpf.PodNetnsOwn },
+		"::1":        func(id int32) bool { return id == bpf.PodNetnsOwn },
+		"10.99.0.1":  func(id int32) bool { return id == bpf.PodNetnsUnknown },
+		"2001:db8::": func(id int32) bool { return id == bpf.PodNetnsUnknown },
+	}
+	if _, err := node.Output("ip", "link", "add", "cni0", "type", "bridge"); err == nil {
+		node.Run(t, "ip", "link", "set", "pod1", "master", "cni0")
+		node.Run(t, "ip", "link", "set", "cni0", "up")
+		node.Run(t, "ip", "addr", "add", "10.2.1.254/24", "dev", "cni0")
+		node.Run(t, "ip", "addr", "add", "fd00:2:1::fe/64", "dev", "cni0", "nodad")
+		node.Run(t, "ping", "-c", "1", "-W", "5", "10.2.1.1")
+		node.Run(t, "ping", "-c", "1", "-W", "5", "fd00:2:1::1")
+		want["10.2.1.1"], want["fd00:2:1::1"] = want["10.2.0.1"], want["fd00:2::1"]
+	} else {
+		t.Logf("without a bridge, which the kernel does not have: %v", err)
+	}
+	ids := map[string]int32{}
+	for addr, ok := range want {
+		if err := node.Do(func() error { ids[addr] = Kernel{}.PodNetns(netip.MustParseAddr(addr)); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if !ok(ids[addr]) {
+			t.Errorf("%s is in %d", addr, ids[addr])
+		}
+	}
+	if ids["10.2.0.1"] != ids["fd00:2::1"] || ids["10.2.0.1"] == ids["10.2.1.1"] && want["10.2.1.1"] != nil {
+		t.Errorf("namespaces %v", ids)
+	}
+	mtu := 0
+	if err := node.Do(func() (err error) { mtu, err = Kernel{}.MTU("pod0"); return err }); err != nil || mtu != 1500 {
+		t.Errorf("MTU %d, %v", mtu, err)
 	}
 }

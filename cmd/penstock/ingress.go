@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
@@ -130,13 +131,13 @@ func tunnelsFrom(s *api.TunnelStatus) string {
 	for _, n := range s.Nodes {
 		states[n.State]++
 	}
-	text := fmt.Sprintf("%d of %d ingress nodes alive", states[probe.Alive], len(s.Nodes))
+	parts := []string{fmt.Sprintf("%d of %d ingress nodes alive", states[probe.Alive], len(s.Nodes))}
 	for _, state := range []probe.State{probe.Dead, probe.Silent, probe.Unknown} {
 		if n := states[state]; n > 0 {
-			text += fmt.Sprintf(", %d %s", n, state)
+			parts = append(parts, fmt.Sprintf("%d %s", n, state))
 		}
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 func texts(addrs []netip.Addr) []string {
