@@ -46,6 +46,10 @@ func (n *Node) attachClsact(h *nodeHooks, name string, prog *ebpf.Program) error
 	if ours := ownFilter(filters, name); ours != nil {
 		filter.FilterAttrs = *ours.Attrs()
 	}
+	if filter.Priority > 1 && name == pinIngress {
+		n.log.Warn("other filters of clsact see packets before ours: one that lets a packet pass for good keeps it in the tunnel",
+			"device", h.Interface, "priority", filter.Priority)
+	}
 	if err := netlink.FilterReplace(filter); err != nil {
 		return fmt.Errorf("add filter %s to clsact (an ingress qdisc in its place? see `tc qdisc show`): %w", filter.Name, err)
 	}

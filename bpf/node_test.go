@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -99,6 +100,73 @@ func TestNodeHooks(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCompileNode(t *testing.T) {
+	cfg := nodeConfig(filepath.Join(fixture.MountBPFFS(t), "penstock"))
+	cfg.Compile, cfg.Clang = true, "clang-19"
+	n := loadNodeFor(t, cfg)
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	cfg.Sources = t.TempDir()
+	if err := ExportSources(cfg.Sources); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, filepath.Join(cfg.Sources, "types.h"), "__be16 vport;\n\t__be16 cport;", "__be16 cport;\n\t__be16 vport;")
+	_, err := LoadNode(cfg, slog.New(slog.DiscardHandler))
+	wantError(t, err, "lays out its node-state differently")
+	cfg.Sources = t.TempDir()
+	_, err = LoadNode(cfg, slog.New(slog.DiscardHandler))
+	wantError(t, err, "has no backend.bpf.c")
+}
+
+// TestNodePins stands for restarts and upgrades.
+func TestNodePins(t *testing.T) {
+	dir := filepath.Join(fixture.MountBPFFS(t), "penstock")
+	n := loadNodeFor(t, nodeConfig(dir))
+	_, err := LoadNode(nodeConfig(dir), slog.New(slog.DiscardHandler))
+	wantError(t, err, "in use by another agent")
+	schema := strings.Fields(n.Schema())
+	key, flow := Tuple{Sport: 1, Proto: 6}, NodeFlow{Vport: 7}
+	if err := n.Map(nodeMapNodeFlows).Put(key, flow); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	n = loadNodeFor(t, nodeConfig(dir))
+	var got NodeFlow
+	if err := n.Map(nodeMapNodeFlows).Lookup(key, &got); err != nil || got != flow {
+		t.Errorf("after a restart: %+v, %v", got, err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	maps, err := OpenNodeTables(dir)
+	if err != nil || len(maps) != 9 {
+		t.Errorf("%d maps to read, %v", len(maps), err)
+	}
+	closeMaps(maps)
+	other := filepath.Join(dir, "node-state-00000000")
+	if err := os.Rename(filepath.Join(dir, schema[1]), other); err != nil {
+		t.Fatal(err)
+	}
+	_, err = LoadNode(nodeConfig(dir), slog.New(slog.DiscardHandler))
+	wantError(t, err, "datapath.discardFlows")
+	cfg := nodeConfig(dir)
+	cfg.DiscardFlows = true
+	n = loadNodeFor(t, cfg)
+	defer n.Close()
+	if err := n.Settle(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(other); err == nil {
+		t.Error("the old flows are still there")
+	}
+	cfg.TunnelPort = 0
+	_, err = LoadNode(cfg, slog.New(slog.DiscardHandler))
+	wantError(t, err, "tunnel.port 0")
 }
 
 // hooksOf lists the programs on a device with their names.

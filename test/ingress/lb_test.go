@@ -36,7 +36,6 @@ type vip struct {
 	outer  int // family of the tunnel, 0 for IPv4
 	owners []netip.AddrPort
 	accept bool // at once, as for UDP
-	tos    byte // of the outer packets
 }
 
 func startLB(t testing.TB, host *fixture.Netns) *lbNode {
