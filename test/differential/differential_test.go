@@ -2,6 +2,7 @@ package differential
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"pgregory.net/rapid"
@@ -17,7 +18,7 @@ func TestDifferential(t *testing.T) {
 	l := newLab(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		l.clear(rt)
-		g := &generator{T: rt, model: model.New(l.config()), ifindex: l.ifindex}
+		g := &generator{T: rt, model: model.New(l.config()), ifindex: l.ifindex, now: time.Now()}
 		g.want()
 		l.sync(rt, g.model, g.wanted)
 		for range rapid.IntRange(1, 60).Draw(rt, "packets") {
@@ -26,30 +27,59 @@ func TestDifferential(t *testing.T) {
 				l.sync(rt, g.model, g.wanted)
 			}
 			for _, frame := range g.frames() {
-				l.compare(rt, g.model, frame)
+				l.send(rt, g, frame)
+			}
+			if rapid.IntRange(0, 9).Draw(rt, "bounce until somebody takes it") == 9 {
+				l.bounce(rt, g)
 			}
 		}
 	})
-	for _, verdict := range often {
-		if l.seen[verdict] == 0 && !t.Failed() {
-			t.Errorf("no packet had verdict %s: the generator does not reach it", verdict)
+	for _, kind := range often {
+		if l.seen[kind] == 0 && !t.Failed() {
+			t.Errorf("no packet was %s: the generator does not reach it", kind)
+		}
+	}
+	t.Log(l.seen)
+}
+
+// send is true if the frame went through a tunnel.
+func (l *lab) send(t judge, g *generator, frame []byte) bool {
+	special := g.sent(l.compare(t, g.model, frame))
+	for _, s := range special {
+		l.seen[s]++
+	}
+	return len(special) > 0
+}
+
+// bounce sends the latest tunnel packet back, until somebody takes it. It must end.
+func (l *lab) bounce(t judge, g *generator) {
+	taken := pick(g, "bounces", 1, 2, 3, 100)
+	for turn := 0; turn < taken && len(g.tunnels) > 0; turn++ {
+		if !l.send(t, g, packet.Tunnel(bounced(g.tunnels[len(g.tunnels)-1])).Frame()) {
+			return
+		}
+		if turn > 19 { // the longest chain and the extra ranks, and one that was learned
+			t.Fatalf("%d turns, and there is no end", turn)
 		}
 	}
 }
 
-// often are the verdicts that a hundred sequences of packets have many times.
+// often are the verdicts, and kinds of tunnel packets, that a hundred sequences of
+// packets have many times.
 var often = []string{
 	"pass_not_ip", "pass_not_vip", "forward", "forward_kernel", "reply", "reply_kernel", "icmp_echo", "icmp_forward", "icmp_reply",
 	"reject_port", "reject_no_backend", "reject_ttl", "reject_too_big",
 	"drop_malformed", "drop_fragment", "drop_protocol", "drop_icmp", "drop_source",
+	"encap", "encap_kernel", "encap_next", "encap_next_kernel", "pass_probe", "drop_tunnel", "drop_tunnel_source", "drop_no_route",
+	"IPv4 in IPv4", "IPv4 in IPv6", "IPv6 in IPv4", "IPv6 in IPv6", "datagram", "learned", "next owner", "far owner", "last owner",
 }
 
-// compare runs one frame through both.
-func (l *lab) compare(t judge, m *model.Model, frame []byte) {
+// compare runs one frame through both and returns what the program made of it.
+func (l *lab) compare(t judge, m *model.Model, frame []byte) []byte {
 	action, out, verdict := l.run(t, frame)
 	want, err := m.Process(frame, out)
 	if want.Unsure {
-		return
+		return out
 	}
 	if err != nil {
 		t.Errorf("verdict %s: %v", verdict, err)
@@ -63,6 +93,7 @@ func (l *lab) compare(t judge, m *model.Model, frame []byte) {
 			t.Fatalf("verdict %s: %s\nfor\n%s", verdict, diff, packet.String(frame))
 		}
 	}
+	return out
 }
 
 // xdpMD is struct xdp_md of linux/bpf.h.

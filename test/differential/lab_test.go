@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
+	"github.com/penstock-lb/penstock/maps/chain"
 	"github.com/penstock-lb/penstock/test/fixture"
 	"github.com/penstock-lb/penstock/test/packet/model"
 )
@@ -39,7 +40,10 @@ const (
 	smallestTable       = 256
 	deviceMTU           = 1500
 	routeMTU            = 1300
+	tunnelPort          = 6082
 )
+
+var chainOptions = chain.Options{Retention: time.Hour, Slack: 5 * time.Second, ExtraRanks: 3, Longest: 5}
 
 var labSeed = [16]byte{0: 0x42, 5: 0x17, 9: 0x99, 15: 0x03}
 
@@ -112,13 +116,15 @@ func (l *lab) load(t testing.TB) {
 	l.lb, err = bpf.Load(bpf.Config{
 		Pins: filepath.Join(fixture.MountBPFFS(t), "penstock"), Seed: labSeed, Timeouts: timeouts,
 		Ports: bpf.PortRange{First: portFirst, Last: portLast}, UnmatchedReject: true, ICMPRate: 1 << 30,
-		MaxFrontends: 64, MaxBackends: 64, MaxRows: 1 << 14, MaxFlows: 1 << 14,
+		TunnelPort: tunnelPort, BounceRate: 1 << 30,
+		MaxFrontends: 64, MaxBackends: 64, MaxRows: 1 << 14, MaxFlows: 1 << 14, MaxChains: 1 << 12, MaxLearned: 1 << 12,
 	}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.lb.Close() })
-	if l.tables, err = maps.Open(l.lb, maps.Options{Rows: smallestTable, Seed: labSeed, Timeouts: timeouts}, log); err != nil {
+	opts := maps.Options{Rows: smallestTable, Seed: labSeed, Timeouts: timeouts, Chain: chainOptions}
+	if l.tables, err = maps.Open(l.lb, opts, log); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.tables.Close() })
@@ -145,13 +151,17 @@ func (l *lab) clear(t judge) {
 
 // forget forgets all flows and fragments.
 func (l *lab) forget(t judge) {
-	for _, name := range []string{"flows", "fragments"} {
-		m := l.lb.Map(name)
-		key := make([]byte, m.KeySize())
-		for m.NextKey(nil, key) == nil {
-			if err := m.Delete(key); err != nil {
-				t.Fatalf("clear %s: %v", name, err)
-			}
+	for _, name := range []string{"flows", "fragments", "learned"} {
+		l.empty(t, name)
+	}
+}
+
+func (l *lab) empty(t judge, name string) {
+	m := l.lb.Map(name)
+	key := make([]byte, m.KeySize())
+	for m.NextKey(nil, key) == nil {
+		if err := m.Delete(key); err != nil {
+			t.Fatalf("clear %s: %v", name, err)
 		}
 	}
 }
@@ -160,7 +170,9 @@ func (l *lab) sync(t judge, m *model.Model, want maps.Want) {
 	if err := l.tables.Sync(context.Background(), want); err != nil {
 		t.Fatalf("sync: %v", err)
 	}
-	m.Sync(want)
+	if m.Sync(want) {
+		l.empty(t, "learned")
+	}
 }
 
 // The namespace's routes. A device below 0 is a black hole.
@@ -179,6 +191,11 @@ var routes = []labRoute{
 	{netip.MustParsePrefix("100.65.0.0/24"), 1, routeMTU}, {netip.MustParsePrefix("2001:db8:d::/48"), 1, routeMTU},
 	{netip.MustParsePrefix("100.66.0.0/24"), -1, 0}, {netip.MustParsePrefix("2001:db8:e::/48"), -1, 0},
 	{netip.MustParsePrefix("10.1.0.0/16"), 0, deviceMTU}, {netip.MustParsePrefix("2001:db8:2::/48"), 0, deviceMTU},
+	// Ingress nodes.
+	{netip.MustParsePrefix("10.2.0.0/24"), 0, deviceMTU}, {netip.MustParsePrefix("2001:db8:3::/64"), 0, deviceMTU},
+	{netip.MustParsePrefix("10.2.1.0/24"), 1, routeMTU}, {netip.MustParsePrefix("2001:db8:3:1::/64"), 1, routeMTU},
+	{netip.MustParsePrefix("10.2.2.0/24"), 2, deviceMTU}, {netip.MustParsePrefix("2001:db8:3:2::/64"), 2, deviceMTU},
+	{netip.MustParsePrefix("10.2.3.0/24"), -1, 0}, {netip.MustParsePrefix("2001:db8:3:3::/64"), -1, 0},
 }
 
 func gateway4(device int) string { return fmt.Sprintf("10.0.%d.254", device) }
@@ -189,6 +206,7 @@ func gatewayMAC(device int) maps.MAC { return maps.MAC{2, 0, 0, 0, 0xfe, byte(de
 func (l *lab) config() model.Config {
 	return model.Config{
 		Seed: labSeed, Rows: smallestTable, PortFirst: portFirst, PortLast: portLast, Reject: true,
+		TunnelPort: tunnelPort, Chain: chainOptions,
 		Ingress: l.ifindex["up0"], Devices: map[uint32]bool{l.ifindex["up0"]: true, l.ifindex["up1"]: true},
 		Route: l.route,
 	}

@@ -3,6 +3,7 @@ package differential
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/gopacket/gopacket/layers"
 	"pgregory.net/rapid"
@@ -19,6 +20,8 @@ type generator struct {
 	model   *model.Model
 	wanted  maps.Want
 	ifindex map[string]uint32
+	now     time.Time
+	tunnels []packet.Opened // that the program sent, the latest last
 }
 
 func pick[V any](g *generator, label string, values ...V) V {
@@ -34,6 +37,8 @@ func (g *generator) oneIn(n int, label string) bool { return g.number(label, 1, 
 
 func (g *generator) want() {
 	g.nextHops()
+	g.wanted.Members = members
+	g.deaths()
 	for i := range g.number("services", 1, 4) {
 		g.wanted.Services = append(g.wanted.Services, g.service(i))
 	}
@@ -48,16 +53,30 @@ func (g *generator) nextHops() {
 			g.wanted.NextHops[pod(i, true)] = g.nextHop("2001:db8:1000::1")
 		}
 	}
+	for i := range ingressNodes {
+		if !g.oneIn(12, "no way to the node") {
+			g.wanted.NextHops[ingressNode(i, false)] = g.nextHop("10.0.0.1")
+			g.wanted.NextHops[ingressNode(i, true)] = g.nextHop("2001:db8:1000::1")
+		}
+	}
 }
 
-// change draws the next hops or one service anew.
+// change draws the next hops, the dead nodes or one service anew, or changes what
+// the service's backends are.
 func (g *generator) change() {
-	if g.oneIn(2, "change next hops") {
-		g.nextHops()
-		return
-	}
 	i := g.number("service", 0, len(g.wanted.Services)-1)
-	g.wanted.Services[i] = g.service(i)
+	switch pick(g, "change", "backends", "next hops", "dead", "service") {
+	case "next hops":
+		g.nextHops()
+	case "dead":
+		g.deaths()
+	case "service":
+		g.wanted.Services[i] = g.service(i)
+	case "backends":
+		s := g.wanted.Services[i]
+		s.Backends = g.backends(s.Frontends[0].VIP.Is6())
+		g.wanted.Services[i] = s
+	}
 }
 
 func pod(i int, ipv6 bool) netip.Addr {
@@ -86,13 +105,7 @@ func (g *generator) service(i int) maps.Service {
 	for v := range g.number("frontends", 1, 2) {
 		s.Frontends = append(s.Frontends, maps.Frontend{VIP: vip(v, ipv6), Port: uint16(80 + i), Proto: proto})
 	}
-	first := g.number("first backend", 0, 3)
-	for b := range g.number("backends", 0, 5) {
-		s.Backends = append(s.Backends, maps.Backend{
-			Addr:   netip.AddrPortFrom(pod(first+b, ipv6), 8080),
-			Weight: pick[uint32](g, "weight", 1, 1, 3, 0),
-		})
-	}
+	s.Backends = g.backends(ipv6)
 	return s
 }
 
@@ -143,6 +156,9 @@ func (g *generator) transport(src, dst netip.AddrPort, proto uint8) packet.Packe
 
 // frames draws a packet: one frame, or fragments of it in any order.
 func (g *generator) frames() [][]byte {
+	if len(g.tunnels) > 0 && g.number("from a tunnel", 1, 10) > 6 {
+		return [][]byte{g.fromTunnel()}
+	}
 	p := g.packet()
 	g.dress(&p)
 	if g.oneIn(8, "fragments") {
@@ -228,7 +244,7 @@ func (g *generator) errorAbout(sent packet.Packet, from netip.Addr) packet.Packe
 // dress draws what matters to no flow.
 func (g *generator) dress(p *packet.Packet) {
 	p.TTL = pick[uint8](g, "ttl", 64, 64, 64, 64, 64, 64, 64, 64, 2, 255, 1, 0)
-	p.TOS = pick[uint8](g, "tos", 0, 0xb9)
+	p.TOS = pick[uint8](g, "tos", 0, 0xb9, 0x03)
 	p.ID = pick[uint32](g, "id", 1, 2, 0xffff)
 	p.DontFragment = g.oneIn(2, "don't fragment")
 	p.VLANs = pick(g, "vlans", nil, nil, nil, nil, nil, nil, nil, []uint16{5}, []uint16{5}, []uint16{0xe005, 6}, []uint16{5, 6, 7})

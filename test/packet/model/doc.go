@@ -3,8 +3,9 @@
 // program is tested against: whole packets are parsed into values, and checksums
 // are summed over all that they cover.
 //
-// It has no clock: flows do not expire, and senders of ICMP errors have no rate.
+// It has no clock: flows do not expire, and ICMP errors and bounces have no rate.
 // Two choices are the program's own and the model only checks them: the port that
-// a new flow gets, and nothing else. What the kernel's routing table would say is
-// an input.
+// a translated flow gets, and what marks a flow's tunnel packets (source port and
+// flow label), which has to be the same in all of them. Which owners a row has is
+// package chain's to say. What the kernel's routing table would say is an input.
 package model

@@ -9,7 +9,10 @@ import (
 )
 
 func (m *Model) forward(p *parsed, s *service, observed []byte) (Result, error) {
-	f := find(m.requests, p)
+	var f *flow
+	if s.nat && !p.bounced { // what is translated is not sent back
+		f = find(m.requests, p)
+	}
 	if f != nil {
 		f.track(p, false)
 		if !s.has(f.backend) {
@@ -19,14 +22,25 @@ func (m *Model) forward(p *parsed, s *service, observed []byte) (Result, error) 
 	}
 	if f == nil {
 		switch {
-		case s.table == nil:
+		case !s.usable && (s.table == nil || p.isSYN()):
 			return m.unreachable(p, "no_backend"), nil
-		case p.part == later:
-			return drop("drop_fragment"), nil
-		case !isHost(p.src) || m.vips[p.src]:
+		case s.usable && (!isHost(p.src) || m.vips[p.src] && p.proto != protoTCP): // two services could answer each other
 			return drop("drop_source"), nil
 		}
-		backend := m.pick(s, p.tuple())
+		o, ok := m.choose(p, s, p.tuple())
+		switch {
+		case !s.usable && (!ok || !o.Tunnel.IsValid() || o.accept && p.bounced):
+			return m.unreachable(p, "no_backend"), nil // its flows go on, and no new one begins
+		case o.Tunnel.IsValid():
+			o.accept = o.accept && s.usable
+			m.remember(p)
+			return m.encap(p, p.tuple(), o, observed)
+		case p.part == later:
+			return drop("drop_fragment"), nil
+		case m.vips[p.src]:
+			return drop("drop_source"), nil
+		}
+		backend := o.Addr
 		source := s.sources[backend]
 		if !source.IsValid() {
 			return drop("drop_no_route"), nil
@@ -114,17 +128,21 @@ func (m *Model) leave(p *parsed, frame []byte, route Route, verdict, byKernel st
 
 // relink gives the packet in frame a new Ethernet header.
 func relink(frame []byte, p *parsed, hop maps.NextHop) []byte {
+	return link(frame[p.l3:], p.ipv6(), hop)
+}
+
+func link(ip []byte, ipv6 bool, hop maps.NextHop) []byte {
 	b := slices.Concat(hop.DstMAC[:], hop.SrcMAC[:])
 	if hop.VLAN != 0 {
 		b = binary.BigEndian.AppendUint16(b, 0x8100)
 		b = binary.BigEndian.AppendUint16(b, hop.VLAN)
 	}
-	if p.ipv6() {
+	if ipv6 {
 		b = binary.BigEndian.AppendUint16(b, 0x86dd)
 	} else {
 		b = binary.BigEndian.AppendUint16(b, 0x0800)
 	}
-	return append(b, frame[p.l3:]...)
+	return append(b, ip...)
 }
 
 // rewrite is the frame with other addresses and ports and a hop less to live.

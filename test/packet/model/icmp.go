@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/penstock-lb/penstock/maps"
 	"github.com/penstock-lb/penstock/test/packet"
 )
 
@@ -14,26 +13,49 @@ const (
 	quoteMax = 128 // bytes of a packet that its errors quote
 )
 
-func (m *Model) icmp(p *parsed) Result {
+func (m *Model) icmp(p *parsed, observed []byte) (Result, error) {
 	vip := m.vips[p.dst]
-	if p.part == later {
-		if !vip {
-			return pass(p.frame, "pass_not_vip")
-		}
-		return m.echo(p)
-	}
-	if vip && isEchoRequest(p) {
-		return m.echo(p)
-	}
-	if isError(p) && p.part == whole {
+	about := isError(p) && p.part == whole
+	switch {
+	case p.bounced: // only an error can be
+	case !vip && p.part == later:
+		return pass(p.frame, "pass_not_vip"), nil
+	case vip && (p.part == later || isEchoRequest(p)):
+		return m.echo(p), nil
+	case about:
 		if r, ok := m.translate(p); ok {
-			return r
+			return r, nil
 		}
 	}
-	if vip {
-		return drop("drop_icmp")
+	switch {
+	case vip && about:
+		return m.placeError(p, observed)
+	case vip || p.bounced:
+		return drop("drop_icmp"), nil
 	}
-	return pass(p.frame, "pass_not_vip")
+	return pass(p.frame, "pass_not_vip"), nil
+}
+
+// placeError sends an error about a pod's packet to the node where the pod is.
+func (m *Model) placeError(p *parsed, observed []byte) (Result, error) {
+	quoted, ok := parseQuote(p)
+	if !ok || quoted.src != p.dst {
+		return drop("drop_icmp"), nil
+	}
+	t := tuple{netip.AddrPortFrom(quoted.dst, quoted.dport), netip.AddrPortFrom(quoted.src, quoted.sport), quoted.proto}
+	s := m.serviceOf(t)
+	if s == nil || s.table == nil {
+		return drop("drop_icmp"), nil
+	}
+	o, ok := m.choose(p, s, t)
+	if !ok || !o.Tunnel.IsValid() {
+		return drop("drop_icmp"), nil
+	}
+	r, err := m.encap(p, t, o, observed)
+	if r.Verdict == "encap" {
+		r.Verdict = "icmp_forward"
+	}
+	return r, err
 }
 
 func isEchoRequest(p *parsed) bool {
@@ -87,7 +109,7 @@ func (m *Model) translate(p *parsed) (Result, bool) {
 	verdict := "icmp_forward"
 	f := m.requests[answer]
 	if f != nil {
-		s := m.services[maps.Frontend{VIP: answer.dst.Addr(), Port: answer.dst.Port(), Proto: maps.Proto(answer.proto)}]
+		s := m.serviceOf(answer)
 		if s == nil || !s.has(f.backend) {
 			return Result{}, false
 		}

@@ -2,10 +2,11 @@ package model
 
 import (
 	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/penstock-lb/penstock/maps"
-	"github.com/penstock-lb/penstock/maps/flowhash"
-	"github.com/penstock-lb/penstock/maps/rendezvous"
+	"github.com/penstock-lb/penstock/maps/chain"
 )
 
 // Config is what the program is loaded with, and where it stands.
@@ -13,6 +14,8 @@ type Config struct {
 	Seed                [16]byte
 	Rows                uint32 // of the smallest table, at least 16
 	PortFirst, PortLast uint16 // ports that flows get, both included
+	TunnelPort          uint16 // of UDP, 0 for no tunnels
+	Chain               chain.Options
 	Reject              bool   // answer what is for a VIP and goes nowhere by an ICMP error
 	Ingress             uint32 // index of the device that frames come in by
 	Devices             map[uint32]bool
@@ -66,78 +69,67 @@ type Result struct {
 // Model is the load balancer's state.
 type Model struct {
 	cfg       Config
+	byName    map[string]*service
 	services  map[maps.Frontend]*service
 	vips      map[netip.Addr]bool
 	hops      map[netip.Addr]maps.NextHop
+	members   map[netip.Addr]maps.Member
+	dead      map[netip.Addr]bool
+	sources   map[netip.Addr]netip.Addr // this node's address towards each ingress node
 	requests  map[tuple]*flow
 	replies   map[tuple]*flow
 	fragments map[datagram]fragment
-}
-
-type service struct {
-	maps.Service
-	table *rendezvous.Table // nil if no backend takes new flows
-
-	// The node's address towards each backend. It stays while the way is not known.
-	sources map[netip.AddrPort]netip.Addr
+	learned   map[tuple]keeper
+	marks     map[tuple]mark
 }
 
 // New returns a model without services.
 func New(cfg Config) *Model {
-	m := &Model{cfg: cfg, requests: map[tuple]*flow{}, replies: map[tuple]*flow{}, fragments: map[datagram]fragment{}}
+	m := &Model{
+		cfg: cfg, requests: map[tuple]*flow{}, replies: map[tuple]*flow{}, fragments: map[datagram]fragment{},
+		learned: map[tuple]keeper{}, marks: map[tuple]mark{},
+	}
 	m.Sync(maps.Want{})
 	return m
 }
 
-// Sync makes want the services and next hops. Flows stay.
-func (m *Model) Sync(want maps.Want) {
-	before := map[string]*service{}
-	for _, s := range m.services {
-		before[s.Name] = s
+// Sync makes want the services, next hops and tunnels. Flows stay. It is true if
+// the backend of a flow that was learned is gone: then what was learned of any flow
+// is forgotten, and is to be by the program, for in its tables a number may come to
+// mean another backend.
+func (m *Model) Sync(want maps.Want) (forgotten bool) {
+	now := time.Now()
+	m.hops, m.dead = want.NextHops, want.Dead
+	m.members = map[netip.Addr]maps.Member{}
+	for _, member := range want.Members {
+		m.members[member.Addr] = member
 	}
-	m.services, m.vips, m.hops = map[maps.Frontend]*service{}, map[netip.Addr]bool{}, want.NextHops
+	before, sources := m.byName, m.sources
+	m.byName, m.sources = map[string]*service{}, map[netip.Addr]netip.Addr{}
+	m.services, m.vips = map[maps.Frontend]*service{}, map[netip.Addr]bool{}
 	for _, s := range want.Services {
-		svc := &service{Service: s, sources: map[netip.AddrPort]netip.Addr{}}
+		svc := newService(m.cfg, s, before[s.Name], m.hops, now)
+		m.byName[s.Name] = svc
 		for _, b := range s.Backends {
-			svc.sources[b.Addr] = m.hops[b.Addr.Addr()].Source
-			if old := before[s.Name]; old != nil && !svc.sources[b.Addr].IsValid() {
-				svc.sources[b.Addr] = old.sources[b.Addr]
+			if b.Tunnel.IsValid() {
+				m.sources[b.Tunnel] = m.hops[b.Tunnel].Source
+				if !m.sources[b.Tunnel].IsValid() {
+					m.sources[b.Tunnel] = sources[b.Tunnel]
+				}
 			}
-		}
-		var eps []rendezvous.Endpoint
-		for _, b := range s.Backends {
-			if b.Weight > 0 {
-				eps = append(eps, rendezvous.Endpoint{ID: b.Addr, Weight: b.Weight})
-			}
-		}
-		if len(eps) > 0 {
-			svc.table = rendezvous.New(m.cfg.Seed, rendezvous.RowsFor(len(s.Backends), m.cfg.Rows))
-			svc.table.Set(eps)
 		}
 		for _, fe := range s.Frontends {
 			m.services[fe] = svc
 			m.vips[fe.VIP] = true
 		}
 	}
-}
-
-// pick is the backend of a new flow.
-func (m *Model) pick(s *service, t tuple) netip.AddrPort {
-	hash := flowhash.FlowHash(m.cfg.Seed, t.src, t.dst, t.proto)
-	if s.Affinity == maps.AffinityClientIP {
-		hash = flowhash.AffinityHash(m.cfg.Seed, t.src.Addr(), t.dst.Addr())
+	for _, k := range m.learned {
+		forgotten = forgotten || m.byName[k.service] == nil || !m.byName[k.service].has(k.backend)
 	}
-	backend, _ := s.table.Row(hash & (s.table.Rows() - 1))
-	return backend
-}
-
-func (s *service) has(backend netip.AddrPort) bool {
-	for _, b := range s.Backends {
-		if b.Addr == backend {
-			return true
-		}
+	if forgotten {
+		m.learned = map[tuple]keeper{}
 	}
-	return false
+	return forgotten
 }
 
 // Process says what is to happen to a frame. observed is what the program made of
@@ -145,39 +137,55 @@ func (s *service) has(backend netip.AddrPort) bool {
 // wrong with that port.
 func (m *Model) Process(frame, observed []byte) (Result, error) {
 	p, ok := parse(frame)
-	if !ok {
-		return pass(frame, "pass_not_ip"), nil
-	}
-	vip := m.vips[p.dst]
 	switch {
-	case p.broken && frame[0]&1 != 0:
+	case !ok:
+		return pass(frame, "pass_not_ip"), nil
+	case frame[0]&1 != 0: // to a group
 		return pass(frame, "pass_not_vip"), nil
-	case p.broken && vip:
+	case p.broken && m.vips[p.dst]:
 		return drop("drop_malformed"), nil
 	case p.broken:
 		return pass(frame, "pass_not_vip"), nil
-	case frame[0]&1 != 0: // to a group
-		return pass(frame, "pass_not_vip"), nil
-	case p.part == later:
+	case !m.isOwnTunnel(p):
+		return m.process(p, observed)
+	}
+	inner, r := m.unwrap(p)
+	if inner == nil {
+		return r, nil
+	}
+	// What a tunnel brought is no packet that the kernel may see, nor reply to.
+	r, err := m.process(inner, observed)
+	if strings.HasPrefix(r.Verdict, "pass") {
+		return drop("drop_tunnel"), err
+	}
+	return r, err
+}
+
+// process goes on with a packet that a client might have sent.
+func (m *Model) process(p *parsed, observed []byte) (Result, error) {
+	vip := m.vips[p.dst]
+	if p.part == later {
 		f, known := m.fragments[p.datagram()]
 		if !known && vip {
 			return drop("drop_fragment"), nil
 		} else if !known {
-			return pass(frame, "pass_not_vip"), nil
+			return pass(p.frame, "pass_not_vip"), nil
 		}
 		p.ports, p.proto = f.ports, f.proto
 	}
 	switch {
 	case p.isICMP():
-		return m.icmp(p), nil
+		return m.icmp(p, observed)
 	case p.proto != protoTCP && p.proto != protoUDP && vip:
 		return drop("drop_protocol"), nil
 	case p.proto != protoTCP && p.proto != protoUDP:
-		return pass(frame, "pass_not_vip"), nil
+		return pass(p.frame, "pass_not_vip"), nil
 	}
-	frontend := maps.Frontend{VIP: p.dst, Port: p.dport, Proto: maps.Proto(p.proto)}
-	if s := m.services[frontend]; s != nil {
+	if s := m.serviceOf(p.tuple()); s != nil {
 		return m.forward(p, s, observed)
+	}
+	if p.bounced {
+		return drop("drop_tunnel"), nil
 	}
 	if r, ok := m.reply(p); ok {
 		return r, nil
@@ -185,7 +193,12 @@ func (m *Model) Process(frame, observed []byte) (Result, error) {
 	if vip {
 		return m.unreachable(p, "port"), nil
 	}
-	return pass(frame, "pass_not_vip"), nil
+	return pass(p.frame, "pass_not_vip"), nil
+}
+
+// serviceOf returns the service that a client's packets of the flow reach.
+func (m *Model) serviceOf(t tuple) *service {
+	return m.services[maps.Frontend{VIP: t.dst.Addr(), Port: t.dst.Port(), Proto: maps.Proto(t.proto)}]
 }
 
 func pass(frame []byte, verdict string) Result {

@@ -62,6 +62,7 @@ type parsed struct {
 	src, dst     netip.Addr
 	proto        uint8
 	ttl          uint8
+	tos          uint8
 	dontFragment bool
 	part         part
 	id           uint32
@@ -69,7 +70,9 @@ type parsed struct {
 	tcpFlags uint8
 	seq, ack uint32 // of TCP
 	icmpType uint8
-	broken   bool // the headers do not fit
+	broken   bool  // the headers do not fit
+	bounced  bool  // an ingress node sent it back,
+	asked    uint8 // the owner of this hop
 }
 
 func (p *parsed) ipv6() bool  { return p.src.Is6() }
@@ -134,6 +137,7 @@ func parse(frame []byte) (*parsed, bool) {
 func (p *parsed) parseIPv4(ip []byte) {
 	header, length := int(ip[0]&15)*4, int(binary.BigEndian.Uint16(ip[2:]))
 	p.src, p.dst = netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
+	p.tos = ip[1]
 	p.proto, p.ttl, p.id = ip[9], ip[8], uint32(binary.BigEndian.Uint16(ip[4:]))
 	p.l4, p.end = p.l3+header, p.l3+length
 	field := binary.BigEndian.Uint16(ip[6:])
@@ -150,6 +154,7 @@ func (p *parsed) parseIPv4(ip []byte) {
 func (p *parsed) parseIPv6(ip []byte) {
 	length := 40 + int(binary.BigEndian.Uint16(ip[4:]))
 	p.src, p.dst = netip.AddrFrom16([16]byte(ip[8:24])), netip.AddrFrom16([16]byte(ip[24:40]))
+	p.tos = ip[0]<<4 | ip[1]>>4
 	p.proto, p.ttl = ip[6], ip[7]
 	p.l4, p.end = p.l3+40, p.l3+length
 	p.dontFragment = true

@@ -1,0 +1,84 @@
+package model
+
+import (
+	"net/netip"
+
+	"github.com/penstock-lb/penstock/maps"
+	"github.com/penstock-lb/penstock/test/packet"
+)
+
+// keeper is the backend that kept a displaced flow.
+type keeper struct {
+	service string
+	backend netip.AddrPort
+}
+
+// owner is who is asked about a packet.
+type owner struct {
+	maps.Backend
+	hop    uint8
+	accept bool // it is to take the flow, even unknown
+}
+
+// hopEnd is the hop of a packet that all owners of its row were asked about. A row's
+// owners are, by hop, its primary, the longest chain's and the extra ranks.
+const hopEnd = 1 + 15 + 3
+
+// choose says who is asked about a packet of flow t: the primary about one that
+// opens a flow; else the one that kept the flow, if that is known; else one owner
+// of the row after the other, as they send it back; and past the last one the
+// primary again, which takes it. Where no backend is usable, the first of the chain
+// takes nothing, but stands for the primary until it has sent the packet back. It is
+// false if there is none.
+func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
+	row := m.row(s, t)
+	list := s.table.AppendChain(nil, row)
+	var primary maps.Backend
+	if len(list) > 0 {
+		primary, _ = s.backend(list[0])
+	}
+	if len(list) == 1 && !p.bounced {
+		return owner{primary, 0, t.proto == protoUDP}, true // of which no packet says that it opens a flow
+	}
+	if p.isSYN() {
+		delete(m.learned, t)
+		return owner{Backend: primary}, true
+	}
+	if k, ok := m.learned[t]; ok && !p.bounced && k.service == s.Name {
+		if b, ok := s.backend(k.backend); ok && b.Tunnel.IsValid() {
+			return owner{Backend: b, hop: packet.HopLearned}, true
+		}
+	}
+	next := 0
+	if p.bounced && p.asked != packet.HopLearned {
+		next = int(p.asked) + 1
+	}
+	for hop, addr := range s.owners(row) {
+		b, ok := s.backend(addr)
+		if hop < next || !ok || !b.Tunnel.IsValid() || m.dead[b.Tunnel] {
+			continue // asked before, or nobody could be asked there
+		}
+		if p.bounced && hop > 0 {
+			m.learned[t] = keeper{s.Name, b.Addr} // if not, it will be overwritten
+		} else if p.bounced {
+			delete(m.learned, t)
+		}
+		return owner{Backend: b, hop: uint8(hop)}, true
+	}
+	delete(m.learned, t)
+	return owner{primary, hopEnd, true}, len(list) > 0
+}
+
+// owners are a row's by hop: the primary; where there is a chain, its owners, of
+// which the first is the primary and so nobody else; the extra ranks.
+func (s *service) owners(row uint32) []netip.AddrPort {
+	list := s.table.AppendChain([]netip.AddrPort{{}}, row)
+	switch len(list) {
+	case 1: // nobody, and no chain
+	case 2:
+		list = list[1:]
+	default:
+		list[0], list[1] = list[1], netip.AddrPort{}
+	}
+	return s.table.AppendExtra(list, row)
+}
