@@ -9,7 +9,7 @@
 #include "learned.h"
 
 #define OWNERS_MAX (1 + CHAIN_MAX + RANKS_MAX)
-#define NOBODY	   0xffffffff /* no index of backends */
+#define NOBODY	   0xffffffff /* no index of backends; as a row, one without owners */
 
 /* answers: the backend could have the flow. What is translated here can't be asked. */
 static __always_inline int answers(const struct backend *b)
@@ -43,6 +43,8 @@ static __always_inline __u32 owner_at(__u32 primary, int chained, __u32 row, __u
 		return NOBODY;
 	position--;
 	key = r->chain;
+	if (primary == (NOBODY & ~SLOT_CHAINED)) /* no owners, so key is of other times */
+		chained = 0;
 	c = chained ? bpf_map_lookup_elem(&chains, &key) : NULL;
 	if (c && position < c->count) {
 		barrier_var(position);
@@ -58,18 +60,22 @@ static __always_inline __u32 owner_at(__u32 primary, int chained, __u32 row, __u
 }
 
 /* search sets p->backend, which is the row's primary, and p->asked and p->accept. */
-static __noinline void search(struct packet *p, __u32 service, __u32 row, int chained)
+__noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 {
-	__u32 next = p->bounced ? (__u8)(p->asked + 1) : 0, primary = p->backend;
+	__u32 next, primary;
 
+	if (!p)
+		return 0;
+	next = p->bounced ? (__u8)(p->asked + 1) : 0;
+	primary = p->backend;
 	p->accept = 0;
 	if (is_new_syn(p)) {
 		forget(p); /* the tuple is used again */
-		return;
+		return 0;
 	}
 	if (!p->bounced && recall(p, service)) {
 		p->asked = HOP_LEARNED;
-		return;
+		return 0;
 	}
 	for (; next < OWNERS_MAX; next++) {
 		__u32 owner = owner_at(primary, chained, row, next);
@@ -82,10 +88,11 @@ static __noinline void search(struct packet *p, __u32 service, __u32 row, int ch
 			learn(p, service);
 		else if (p->bounced)
 			forget(p);
-		return;
+		return 0;
 	}
 	forget(p);
 	p->backend = primary;
 	p->asked = OWNERS_MAX;
 	p->accept = 1;
+	return 0;
 }

@@ -58,11 +58,14 @@ static __always_inline struct backend *place(context *ctx, struct packet *p, __u
  * direct sends a packet to the node of its backend. VERDICT_FORWARD: the backend,
  * p->backend, is one whose packets are translated.
  */
-static __noinline enum verdict direct(context *ctx, struct packet *p, __u32 service)
+static __noinline enum verdict direct(context *ctx, struct packet *p, __u32 service, __u32 table,
+				      enum region_flags flags)
 {
+	struct region region = {.table = table, .flags = flags};
+	const struct backend *b;
 	enum verdict v;
-	const struct backend *b = place(ctx, p, service, lookup_region(service), &v);
 
+	b = place(ctx, p, service, region, &v);
 	if (!b)
 		return v;
 	if (!b->tunnel)

@@ -16,118 +16,114 @@
 #define TUNNEL_PORT_FIRST 49152 /* RFC 8926, 3.3: of the dynamic ports */
 #define TUNNEL_PORT_MASK  0x3fff
 
-static __always_inline int write_outer4(context *ctx, const struct packet *p,
-					const struct tunnel *t, __u8 tos, __u32 len)
+static __always_inline void write_outer4(struct iphdr *ip, const struct packet *p,
+					 const struct tunnel *t, __u32 len)
 {
-	struct iphdr *ip = at(ctx, p->l3, sizeof(*ip));
-	const __be32 *words = (const __be32 *)ip;
+	__u64 sum = bpf_htons(0x4500 | p->tos) + (__u64)bpf_htons(len) + bpf_htons(IP_DF) +
+		    bpf_htons(TUNNEL_TTL << 8 | IPPROTO_UDP) + t->source.words[3] +
+		    t->addr.words[3];
 
-	if (!ip)
-		return -1;
 	*ip = (struct iphdr){
 		.version = 4,
 		.ihl = sizeof(*ip) / 4,
-		.tos = tos,
+		.tos = p->tos,
 		.tot_len = bpf_htons(len),
 		.frag_off = bpf_htons(IP_DF),
 		.ttl = TUNNEL_TTL,
 		.protocol = IPPROTO_UDP,
 		.saddr = t->source.words[3],
 		.daddr = t->addr.words[3],
+		.check = ~csum_fold(sum),
 	};
-	ip->check = ~csum_fold((__u64)words[0] + words[1] + words[2] + words[3] + words[4]);
-	return 0;
 }
 
-static __always_inline int write_outer6(context *ctx, const struct packet *p,
-					const struct tunnel *t, __u8 tos, __u32 len)
+static __always_inline void write_outer6(struct ipv6hdr *ip, const struct packet *p,
+					 const struct tunnel *t, __u32 len)
 {
-	struct ipv6hdr *ip = at(ctx, p->l3, sizeof(*ip));
-
-	if (!ip)
-		return -1;
-	*(__be32 *)ip = bpf_htonl(6U << 28 | (__u32)tos << 20 | (p->hash & 0xfffff));
+	*(__be32 *)ip = bpf_htonl(6U << 28 | (__u32)p->tos << 20 | (p->hash & 0xfffff));
 	ip->payload_len = bpf_htons(len - sizeof(*ip));
 	ip->nexthdr = IPPROTO_UDP;
 	ip->hop_limit = TUNNEL_TTL;
 	__builtin_memcpy(&ip->saddr, &t->source, sizeof(t->source));
 	__builtin_memcpy(&ip->daddr, &t->addr, sizeof(t->addr));
-	return 0;
 }
 
-/* write_tunnel writes what stands between the outer IP header and the inner packet, of len bytes.
- */
-static __always_inline int write_tunnel(context *ctx, const struct packet *p, __u32 off,
-					const struct backend *b, __u8 inner, __u32 len)
+/* write_geneve writes what stands between the outer IP header and an inner packet of len bytes. */
+static __always_inline void write_geneve(struct tunnel_headers *h, const struct packet *p,
+					 const struct backend *b, __u32 option, __u32 len)
 {
-	struct tunnel_headers *h = at(ctx, off, sizeof(*h) + 4 * OPTION_LEN4);
-	struct tunnel_tail *tail;
+	struct tunnel_tail *tail = (void *)(h + 1) + 4 * option - sizeof(*tail);
 
-	if (!h)
-		return -1;
 	h->udp.source = bpf_htons(TUNNEL_PORT_FIRST + (p->hash & TUNNEL_PORT_MASK));
 	h->udp.dest = tunnel_port;
-	h->udp.len = bpf_htons(len);
+	h->udp.len = bpf_htons(sizeof(*h) + 4 * option + len);
 	h->udp.check = 0;
+	h->opt_len = option + 1;
 	h->flags = GENEVE_CRITICAL;
+	h->proto = option == OPTION_LEN4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 	h->vni = 0;
 	h->option_class = bpf_htons(TUNNEL_CLASS);
 	h->option_type = TUNNEL_TYPE;
-	if (inner == 4) {
-		h->opt_len = OPTION_LEN4 + 1;
-		h->option_len = OPTION_LEN4;
-		h->proto = bpf_htons(ETH_P_IP);
+	h->option_len = option;
+	if (option == OPTION_LEN4)
 		*(__be32 *)(h + 1) = b->addr.words[3];
-		tail = (void *)(h + 1) + sizeof(__be32);
-	} else {
-		h = at(ctx, off, sizeof(*h) + 4 * OPTION_LEN6);
-		if (!h)
-			return -1;
-		h->opt_len = OPTION_LEN6 + 1;
-		h->option_len = OPTION_LEN6;
-		h->proto = bpf_htons(ETH_P_IPV6);
+	else
 		__builtin_memcpy(h + 1, &b->addr, sizeof(b->addr));
-		tail = (void *)(h + 1) + sizeof(b->addr);
-	}
 	tail->port = b->port;
 	tail->hop = p->asked;
 	tail->flags = p->accept ? TUNNEL_ACCEPT : 0;
-	return 0;
 }
 
-static __always_inline int inner_tos(context *ctx, const struct packet *p)
+/* write_headers writes all that stands before the inner packet of len bytes. */
+static __always_inline int write_headers(context *ctx, const struct packet *p,
+					 const struct tunnel *t, const struct backend *b,
+					 __u8 outer, __u8 inner, __u32 len)
 {
-	__u8 *ip = at(ctx, p->l3, sizeof(struct iphdr));
+	__u32 option = inner == 4 ? OPTION_LEN4 : OPTION_LEN6, all = tunnel_len(outer, inner);
+	void *ip = at(ctx, p->l3, all);
 
 	if (!ip)
 		return -1;
-	return p->family == 4 ? ip[1] : (__u8)(ip[0] << 4 | ip[1] >> 4);
+	if (outer == 4) {
+		write_outer4(ip, p, t, all + len);
+		write_geneve(ip + sizeof(struct iphdr), p, b, option, len);
+	} else {
+		write_outer6(ip, p, t, all + len);
+		write_geneve(ip + sizeof(struct ipv6hdr), p, b, option, len);
+	}
+	return 0;
 }
 
-/*
- * grow makes room for overhead bytes before the packet, and leaves p->l3 where the
- * outer IP header goes. Where the kernel sends the packet it needs the Ethernet
- * header that it came with, otherwise transmit writes one.
- */
-static __always_inline int grow(context *ctx, struct packet *p, __u32 overhead, enum route r)
+/* keep_macs makes room where the kernel sends the packet, and needs the MACs it came with. */
+static __always_inline int keep_macs(context *ctx, struct packet *p, __u32 overhead)
 {
 	struct ethhdr *old = at(ctx, 0, sizeof(*old)), *eth;
-	int header = sizeof(*eth);
 	__u8 macs[2 * ETH_ALEN];
 
 	if (!old)
 		return -1;
 	__builtin_memcpy(macs, old, sizeof(macs));
-	if (r == ROUTE_DIRECT && p->hop.vlan)
-		header += sizeof(struct vlan_tag);
-	if (bpf_xdp_adjust_head(ctx, p->l3 - header - (int)overhead))
+	if (bpf_xdp_adjust_head(ctx, p->l3 - (int)sizeof(*eth) - (int)overhead))
 		return -1;
-	p->l3 = header;
+	p->l3 = sizeof(*eth);
 	eth = at(ctx, 0, sizeof(*eth));
 	if (!eth)
 		return -1;
 	__builtin_memcpy(eth, macs, sizeof(macs));
 	eth->h_proto = p->family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	return 0;
+}
+
+/* grow makes room for overhead bytes before the packet, and leaves p->l3 where they begin. */
+static __always_inline int grow(context *ctx, struct packet *p, __u32 overhead, enum route r)
+{
+	int header = sizeof(struct ethhdr) + (p->hop.vlan ? sizeof(struct vlan_tag) : 0);
+
+	if (r == ROUTE_KERNEL)
+		return keep_macs(ctx, p, overhead);
+	if (bpf_xdp_adjust_head(ctx, p->l3 - header - (int)overhead))
+		return -1;
+	p->l3 = header;
 	return 0;
 }
 
@@ -146,10 +142,10 @@ static __always_inline enum verdict reject_encap(context *ctx, struct packet *p,
 static __always_inline enum verdict encap(context *ctx, struct packet *p, const struct backend *b)
 {
 	struct tunnel *t = tunnel_of(b);
-	__u32 len = p->len, overhead, ip;
+	__u32 len = p->len, overhead;
 	__u8 inner = p->family, outer;
 	enum route r;
-	int tos;
+	int err;
 
 	if (!t)
 		return VERDICT_DROP_TABLE;
@@ -157,9 +153,6 @@ static __always_inline enum verdict encap(context *ctx, struct packet *p, const 
 		return VERDICT_DROP_NO_ROUTE;
 	if (p->ttl <= 1)
 		return is_icmp(p) ? VERDICT_DROP_ICMP : reject_ttl(ctx, p, &p->tuple.dst);
-	tos = inner_tos(ctx, p);
-	if (tos < 0)
-		return VERDICT_ABORT;
 	outer = is_mapped(&t->addr) ? 4 : 6;
 	overhead = tunnel_len(outer, inner);
 	p->hop = t->nexthop;
@@ -176,11 +169,15 @@ static __always_inline enum verdict encap(context *ctx, struct packet *p, const 
 		return VERDICT_DROP_NO_ROUTE;
 	if (grow(ctx, p, overhead, r))
 		return VERDICT_ABORT;
-	if (outer == 4 ? write_outer4(ctx, p, t, tos, len + overhead)
-		       : write_outer6(ctx, p, t, tos, len + overhead))
-		return VERDICT_ABORT;
-	ip = outer == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	if (write_tunnel(ctx, p, p->l3 + ip, b, inner, len + overhead - ip))
+	if (outer == 4 && inner == 4)
+		err = write_headers(ctx, p, t, b, 4, 4, len);
+	else if (outer == 4)
+		err = write_headers(ctx, p, t, b, 4, 6, len);
+	else if (inner == 4)
+		err = write_headers(ctx, p, t, b, 6, 4, len);
+	else
+		err = write_headers(ctx, p, t, b, 6, 6, len);
+	if (err)
 		return VERDICT_ABORT;
 	if (r == ROUTE_KERNEL)
 		return p->bounced ? VERDICT_ENCAP_NEXT_KERNEL : VERDICT_ENCAP_KERNEL;
@@ -190,9 +187,9 @@ static __always_inline enum verdict encap(context *ctx, struct packet *p, const 
 }
 
 /* encap_chosen sends it to that of p->backend. */
-static __noinline enum verdict encap_chosen(context *ctx, struct packet *p)
+__noinline enum verdict encap_chosen(context *ctx, struct packet *p)
 {
-	struct backend *b = backend_at(p->backend);
+	struct backend *b = p ? backend_at(p->backend) : NULL;
 
 	return b ? encap(ctx, p, b) : VERDICT_DROP_TABLE;
 }

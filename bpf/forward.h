@@ -97,8 +97,8 @@ static __always_inline int transmit(context *ctx, struct packet *p)
 	eth = at(ctx, 0, sizeof(*eth) + sizeof(struct vlan_tag)); /* an IP header follows */
 	if (!eth)
 		return -1;
-	__builtin_memcpy(eth->h_dest, hop->dst_mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, hop->src_mac, ETH_ALEN);
+	copy_mac(eth->h_dest, hop->dst_mac);
+	copy_mac(eth->h_source, hop->src_mac);
 	eth->h_proto = proto;
 	if (hop->vlan) {
 		struct vlan_tag *tag = (void *)(eth + 1);

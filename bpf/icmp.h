@@ -107,11 +107,14 @@ static __noinline enum verdict translate_error(context *ctx, struct packet *p)
  * What is not for a VIP and not about a flow is the node's own business. VERDICT_ENCAP:
  * an error for a VIP that is about no translated flow.
  */
-static __noinline enum verdict icmp(context *ctx, struct packet *p)
+__noinline enum verdict icmp(context *ctx, struct packet *p)
 {
 	enum verdict v = VERDICT_DROP_ICMP;
-	int for_vip = is_vip(&p->tuple.dst);
+	int for_vip;
 
+	if (!p)
+		return VERDICT_ABORT;
+	for_vip = is_vip(&p->tuple.dst);
 	if (p->fragment == FRAGMENT_LATER) /* only echoes are remembered */
 		return for_vip ? echo(ctx, p) : VERDICT_PASS_NOT_VIP;
 	if (is_echo_request(p) && for_vip)
@@ -125,13 +128,15 @@ static __noinline enum verdict icmp(context *ctx, struct packet *p)
 }
 
 /* place_error chooses the backend of the flow that the error is about. */
-static __noinline enum verdict place_error(context *ctx, struct packet *p)
+__noinline enum verdict place_error(context *ctx, struct packet *p)
 {
 	const struct backend *b;
 	struct region region;
 	struct quote q = {};
 	__u32 service;
 
+	if (!p)
+		return VERDICT_ABORT;
 	if (!is_icmp_error(p) || p->fragment != FRAGMENT_NONE || parse_quote(ctx, p, &q) ||
 	    !same_addr(&q.tuple.dst, &p->tuple.dst))
 		return VERDICT_DROP_ICMP;

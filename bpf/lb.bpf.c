@@ -7,7 +7,9 @@
  *   parse -> own tunnel -> fragment -> icmp -> frontend -> flow or slot -> backend ->
  *   route -> encapsulate or rewrite -> transmit -> count
  *
- * A packet that is not for a VIP leaves as it came.
+ * A packet that is not for a VIP leaves as it came. Functions that are not static are
+ * verified each on its own, as they would be too much for the verifier together; it
+ * then wants to see that they can take a NULL.
  */
 #include "xdp.h"
 

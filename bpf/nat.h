@@ -54,11 +54,11 @@ static __always_inline int in_reply_ports(__be16 port)
 }
 
 /* reply takes an answer back to the client, or leaves alone what is none. */
-static __noinline enum verdict reply(context *ctx, struct packet *p)
+__noinline enum verdict reply(context *ctx, struct packet *p)
 {
 	struct flow *f, copy;
 
-	if (!in_reply_ports(p->tuple.dport))
+	if (!p || !in_reply_ports(p->tuple.dport))
 		return VERDICT_PASS_NOT_VIP;
 	f = lookup_flow(p);
 	if (!f || !(f->flags & FLOW_REPLY))
@@ -87,19 +87,25 @@ static __always_inline enum verdict pass_on(context *ctx, struct packet *p, cons
 }
 
 /* begin translates the first packet of a flow to p->backend. */
-static __noinline enum verdict begin(context *ctx, struct packet *p)
+__noinline enum verdict begin(context *ctx, struct packet *p)
 {
+	enum verdict v;
 	struct flow f;
-	enum verdict v = open_flow(p, &f);
 
+	if (!p)
+		return VERDICT_ABORT;
+	v = open_flow(p, &f);
 	return v == VERDICT_FORWARD ? pass_on(ctx, p, &f, 1) : v;
 }
 
 /* resume translates a packet of a flow that there is. VERDICT_ENCAP: there is none. */
-static __noinline enum verdict resume(context *ctx, struct packet *p, __u32 service)
+__noinline enum verdict resume(context *ctx, struct packet *p, __u32 service)
 {
-	struct flow *known = lookup_flow(p), f;
+	struct flow *known, f;
 
+	if (!p)
+		return VERDICT_ABORT;
+	known = lookup_flow(p);
 	if (!known)
 		return VERDICT_ENCAP;
 	if (known->flags & FLOW_REPLY) /* the VIP is an address of the node's */
@@ -118,13 +124,14 @@ static __noinline enum verdict resume(context *ctx, struct packet *p, __u32 serv
  */
 static __always_inline enum verdict serve(context *ctx, struct packet *p, __u32 service)
 {
+	struct region region = lookup_region(service);
 	enum verdict v;
 
-	if (lookup_region(service).flags & REGION_NAT && !p->bounced) {
+	if (region.flags & REGION_NAT && !p->bounced) {
 		v = resume(ctx, p, service);
 		if (v != VERDICT_ENCAP)
 			return v;
 	}
-	v = direct(ctx, p, service);
+	v = direct(ctx, p, service, region.table, region.flags);
 	return v == VERDICT_FORWARD ? begin(ctx, p) : v;
 }

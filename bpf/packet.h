@@ -85,6 +85,7 @@ struct packet {
 	__u8 asked;	    /* which owner is asked, as in the tunnel's hop */
 	__u8 bounced;	    /* the owner asked before has sent it back */
 	__u8 accept;	    /* the owner is to take it, even unknown */
+	__u8 tos;	    /* or traffic class */
 	__u64 hash;	    /* of the flow, where it goes through a tunnel */
 	__u32 backend;	    /* its index, where one was chosen */
 	struct nexthop hop; /* all zero until known */
@@ -101,11 +102,18 @@ static __always_inline void *at(context *ctx, __u32 off, __u32 size)
 	return p + size > end ? NULL : p;
 }
 
+/* copy_mac: struct ethhdr is packed, so that a plain copy would go byte by byte. */
+static __always_inline void copy_mac(__u8 *to, const __u8 *from)
+{
+	*(__u32 *)to = *(const __u32 *)from;
+	*(__u16 *)(to + 4) = *(const __u16 *)(from + 4);
+}
+
 static __always_inline void set_addr4(struct addr *a, __be32 ip)
 {
 	a->halves[0] = 0;
-	a->words[2] = bpf_htonl(0xffff);
-	a->words[3] = ip;
+	/* in one store, as it is read in one load soon (little-endian, as bpfel is) */
+	a->halves[1] = (__u64)ip << 32 | bpf_htonl(0xffff);
 }
 
 static __always_inline void set_addr6(struct addr *a, const void *ip)

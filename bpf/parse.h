@@ -57,6 +57,7 @@ static __always_inline int parse_ipv4(context *ctx, struct packet *p)
 	set_addr4(&p->tuple.dst, ip->daddr);
 	p->tuple.proto = ip->protocol;
 	p->ttl = ip->ttl;
+	p->tos = ip->tos;
 	p->len = bpf_ntohs(ip->tot_len);
 	header = ip->ihl * 4;
 	p->l4 = p->l3 + header;
@@ -127,6 +128,7 @@ static __always_inline int parse_ipv6(context *ctx, struct packet *p)
 	if (is_mapped(&p->tuple.dst))
 		p->tuple.dst.halves[1] = 0; /* nobody's */
 	p->ttl = ip->hop_limit;
+	p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	p->len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 	p->dont_fragment = 1;
 	p->l4 = p->l3 + sizeof(*ip);

@@ -93,12 +93,14 @@ static __always_inline int strip(context *ctx, const struct packet *p, int len)
  * unwrap leaves a bounced packet as the client sent it, with p->bounced and p->asked
  * set, and returns VERDICT_ENCAP_NEXT; or what becomes of the packet otherwise.
  */
-static __noinline enum verdict unwrap(context *ctx, struct packet *p)
+__noinline enum verdict unwrap(context *ctx, struct packet *p)
 {
 	struct tunnel_tail tail;
 	__u32 inner;
 	int len;
 
+	if (!p)
+		return VERDICT_ABORT;
 	if (!is_member(&p->tuple.src, MEMBER_BACKEND))
 		return VERDICT_DROP_TUNNEL_SOURCE;
 	len = parse_tail(ctx, p, &tail);
