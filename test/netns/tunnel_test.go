@@ -138,3 +138,73 @@ func TestDeadNode(t *testing.T) {
 	gone.StartAgent(t)
 	nodeStates(t, b, "alive alive")
 }
+
+// TestIngressNodeThatKnowsNoLB takes nothing out of tunnels, and says so at both ends. The
+// LB node translates instead.
+func TestIngressNodeThatKnowsNoLB(t *testing.T) {
+	l, c := tunnelSite(t, lab.Options{})
+	for _, g := range l.Ingress {
+		if err := g.Put("cluster.yaml", strings.ReplaceAll(c.YAML(l), "role: lb", "role: backend")); err != nil {
+			t.Fatal(err)
+		}
+		g.StartAgent(t)
+	}
+	b := l.LBs[0]
+	b.StartAgent(t)
+	l.WaitRoutes(t, 1)
+	nodeStates(t, b, "silent silent")
+	for _, mode := range modes(t, b) {
+		if mode != "nat NeverAnswered" {
+			t.Errorf("a backend is %s", mode)
+		}
+	}
+	if out, err := curl(l, url(lab.VIP4, 80, "/")); err != nil || !strings.Contains(out, " client="+b.Addr4.String()+" ") {
+		t.Errorf("translated: %q, %v", out, err)
+	}
+	g := l.Ingress[0]
+	fixture.Wait(t, 10*time.Second, "the ingress node's status", func() error {
+		s, err := statusOf(&g.Host)
+		if err == nil && !strings.Contains(strings.Join(s.Degraded, " "), "no LB node is known") {
+			err = fmt.Errorf("degraded: %q", s.Degraded)
+		}
+		return err
+	})
+	out, err := g.Penstock("verdicts")
+	if err != nil || !strings.Contains(out, "drop_tunnel_source") || strings.Contains(out, "probe_answered") {
+		t.Errorf("verdicts: %v\n%s", err, out)
+	}
+}
+
+// TestIngressAgentCrash ends the agent of an ingress node while a flow goes through it.
+func TestIngressAgentCrash(t *testing.T) {
+	l, _ := tunnelSite(t, lab.Options{})
+	for _, g := range l.Ingress {
+		g.StartAgent(t)
+	}
+	b := l.LBs[0]
+	b.StartAgent(t)
+	l.WaitRoutes(t, 1)
+	nodeStates(t, b, "alive alive")
+	upload := l.Client.Start(t, "sh", "-c", fmt.Sprintf("(for i in $(seq 60); do echo x; sleep 0.2; done) | curl -sS --fail -T - %s", url(lab.VIP6, 80, "/files/slow")))
+	for _, g := range l.Ingress {
+		g.KillAgent(t)
+		out, err := g.Penstock("status")
+		if err == nil || !strings.Contains(out, "not running") || !strings.Contains(out, "xdp-native") {
+			t.Errorf("status without an agent: %v\n%s", err, out)
+		}
+	}
+	nodeStates(t, b, "alive alive")
+	for _, g := range l.Ingress {
+		g.StartAgent(t)
+		fixture.Wait(t, 20*time.Second, "the agent to take over", func() error {
+			s, err := statusOf(&g.Host)
+			if err == nil && (!s.Sync.Synced || !s.Datapath.Survived) {
+				err = fmt.Errorf("status %+v", s)
+			}
+			return err
+		})
+	}
+	if code, err := upload.Wait(time.Minute); err != nil || code != 0 {
+		t.Errorf("the flow broke: exit code %d, %v\n%s", code, err, upload.Output())
+	}
+}
