@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -26,15 +27,47 @@ func WriteTable(w io.Writer) error {
 
 // DefaultFile is a file that sets every key to its default, with its meaning
 // above it. The peers, which have no default, are an example in comments.
-func DefaultFile() string {
+func DefaultFile() string { return defaultFile("", "Every key") }
+
+// DefaultFileFor is DefaultFile with the keys that count for one role.
+func DefaultFileFor(role Role) string {
+	return defaultFile(role, "Every key of role "+string(role))
+}
+
+// ofIngressNodes are the keys, and sections, that count for RoleBackend. Those of
+// RoleLB are all but the section backend.
+var ofIngressNodes = []string{
+	"node", "role", "source.directory", "datapath.interfaces", "datapath.mode", "datapath.compile", "datapath.clang",
+	"datapath.sources", "datapath.bpffs", "datapath.discardFlows", "tunnel.port", "backend", "metrics", "api", "log",
+}
+
+// counts tells whether a key means anything to a role; to none, every key does.
+func (r Role) counts(key string) bool {
+	section, _, _ := strings.Cut(key, ".")
+	switch r {
+	case RoleLB:
+		return section != "backend"
+	case RoleBackend:
+		return slices.Contains(ofIngressNodes, key) || slices.Contains(ofIngressNodes, section)
+	}
+	return true
+}
+
+func defaultFile(role Role, keys string) string {
 	var b strings.Builder
-	b.WriteString("# Configuration of the Penstock agent. Every key is shown with its default and can\n" +
+	b.WriteString("# Configuration of the Penstock agent. " + keys + " is shown with its default and can\n" +
 		"# be left out. PENSTOCK_DATAPATH_BPFFS in the environment overrides datapath.bpffs,\n" +
 		"# and the flag --datapath-bpffs overrides both. [live] marks what a running agent\n" +
 		"# applies when this file changes; the rest needs a restart.\n")
 	var open []string
 	def := Default()
+	if role != "" {
+		def.Role = role
+	}
 	for _, s := range settings {
+		if !role.counts(s.Name) {
+			continue
+		}
 		path := strings.Split(s.Name, ".")
 		above, name := path[:len(path)-1], path[len(path)-1]
 		if len(open) == 0 || open[0] != path[0] {

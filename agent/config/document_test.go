@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 )
 
@@ -80,5 +81,25 @@ func TestWarnings(t *testing.T) {
 	quiet := "vips: [192.0.2.0/24]\ndatapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
 	if got := mustParse(t, quiet).Warnings(); len(got) != 0 {
 		t.Errorf("warnings: %q", got)
+	}
+}
+
+func TestDefaultFileOfARole(t *testing.T) {
+	for role, other := range map[Role]string{RoleLB: "maxYoungFlows", RoleBackend: "bgp"} {
+		text := DefaultFileFor(role)
+		want := Default()
+		want.Role, want.Node = role, mustParse(t, "").Node
+		if diff := cmp.Diff(want, mustParse(t, text), compareConfigs); diff != "" {
+			t.Errorf("%s: want -, got +\n%s", role, diff)
+		}
+		if strings.Contains(text, other) {
+			t.Errorf("%s has %s", role, other)
+		}
+	}
+	ours := slices.DeleteFunc(slices.Clone(ofIngressNodes), func(key string) bool {
+		return slices.ContainsFunc(settingKeys(), func(k string) bool { return k == key || strings.HasPrefix(k, key+".") })
+	})
+	if len(ours) > 0 {
+		t.Errorf("no such keys: %v", ours)
 	}
 }

@@ -337,6 +337,8 @@ func TestGolden(t *testing.T) {
 		{"backends", testNode(), true, "backends default/web", exitOK},
 		{"backends-json", testNode(), true, "backends -o json default/web:http/tcp/ipv4", exitOK},
 		{"backends-down", testNode(), false, "backends", exitOK},
+		{"backends-wide", testNode(), true, "backends -o wide", exitOK},
+		{"services-wide", testNode(), true, "services -o wide default/web", exitOK},
 		{"backends-unknown", testNode(), false, "backends default/nope", exitError},
 		{"nodes", broken, true, "nodes", exitOK},
 		{"nodes-json", testNode(), true, "nodes -o json", exitOK},

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,16 +18,28 @@ func (c *cli) configCmd() *cobra.Command {
 }
 
 func (c *cli) configDefaultCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:     "default",
-		Short:   "Print every key with its default and meaning, as a file to begin with",
-		Example: "  penstock config default > /etc/penstock/penstock.yaml",
-		Args:    noArgs,
+	var role string
+	cmd := &cobra.Command{
+		Use:   "default",
+		Short: "Print every key with its default and meaning, as a file to begin with",
+		Example: "  penstock config default > /etc/penstock/penstock.yaml\n" +
+			"  penstock config default --role backend      # only what counts for an ingress node",
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := io.WriteString(c.stdout, config.DefaultFile())
+			text := config.DefaultFile()
+			if role != "" {
+				if !slices.Contains(flagValues["role"], role) {
+					return fmt.Errorf("--role %q: want %s", role, strings.Join(flagValues["role"], " or "))
+				}
+				text = config.DefaultFileFor(config.Role(role))
+			}
+			_, err := io.WriteString(c.stdout, text)
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&role, "role", "", "leave out what does not count for this role: lb or backend")
+	completeValues(cmd)
+	return cmd
 }
 
 func (c *cli) configKeysCmd() *cobra.Command {

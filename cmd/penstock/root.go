@@ -129,13 +129,16 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 // output is the flag -o.
 type output string
 
-var outputs = []string{"table", "json"}
+// wide is a table with all columns.
+const wide output = "wide"
+
+var outputs = []string{"table", "wide", "json"}
 
 func (o *output) String() string { return string(*o) }
 func (o *output) Type() string   { return "format" }
 func (o *output) Set(s string) error {
 	if !slices.Contains(outputs, s) {
-		return fmt.Errorf("want %s", strings.Join(outputs, " or "))
+		return errors.New("want table, wide or json")
 	}
 	*o = output(s)
 	return nil
@@ -143,7 +146,7 @@ func (o *output) Set(s string) error {
 
 // withOutput gives cmd the flag -o.
 func (c *cli) withOutput(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().VarP(&c.output, "output", "o", "table for people, json for programs")
+	cmd.Flags().VarP(&c.output, "output", "o", "table for people, wide for more of it where there is more, json for programs")
 	// The only error is that of a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -22,8 +23,8 @@ func (c *cli) servicesCmd() *cobra.Command {
 		Long: `List the services as the kernel has them: one line for each port of a Kubernetes
 Service in each address family. A name is a whole one, or namespace/name for all
 ports of a Service. ROWS is the size of the lookup table, 0 where no backend is usable.
-CHAINED is the part of it whose flows may still be on a former owner; -o json has how
-many rows have how many owners. NEW FLOWS counts the flows that ever began, with nat.
+CHAINED is the part of it whose flows may still be on a former owner; -o wide and json have
+how many rows have how many owners. NEW FLOWS counts the flows that ever began, with nat.
 REASON is why a service is not in force as it is wanted; 'penstock status' has more.`,
 		Example: `  penstock services
   penstock services default/web
@@ -35,7 +36,7 @@ REASON is why a service is not in force as it is wanted; 'penstock status' has m
 			if err != nil {
 				return err
 			}
-			return c.print(services, func(w io.Writer) error { return printServices(w, services) })
+			return c.print(services, func(w io.Writer) error { return c.printServices(w, services) })
 		},
 	})
 }
@@ -78,8 +79,12 @@ func (c *cli) completeServices(cmd *cobra.Command, args []string, _ string) ([]s
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-func printServices(w io.Writer, services []api.Service) error {
-	t := newTable(w, "SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "CHAINED", "BACKENDS", "PACKETS", "BYTES", "NEW FLOWS", "REASON")
+func (c *cli) printServices(w io.Writer, services []api.Service) error {
+	header := []string{"SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "CHAINED", "BACKENDS", "PACKETS", "BYTES", "NEW FLOWS", "REASON"}
+	if c.output == wide {
+		header = append(header, "ROWS BY OWNERS")
+	}
+	t := newTable(w, header...)
 	for _, s := range services {
 		var frontends []string
 		for _, f := range s.Frontends {
@@ -97,7 +102,7 @@ func printServices(w io.Writer, services []api.Service) error {
 			affinity = "client IP"
 		}
 		t.row(s.Name, list(frontends), affinity, number(s.Rows), chained(s), fmt.Sprintf("%d/%d", usable, len(s.Backends)),
-			number(packets), size(bytes), number(flows), because(s))
+			number(packets), size(bytes), number(flows), because(s), lengths(s))
 	}
 	return t.flush()
 }
@@ -108,6 +113,17 @@ func chained(s api.Service) string {
 		return ""
 	}
 	return fmt.Sprintf("%.1f%%", 100*float64(s.Chained)/float64(s.Rows))
+}
+
+// lengths says how many rows have how many owners, as in "1:960 2:60".
+func lengths(s api.Service) string {
+	var parts []string
+	for n, rows := range s.Chains {
+		if rows > 0 {
+			parts = append(parts, fmt.Sprintf("%d:%d", n, rows))
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 // because says why a service is not in force as it is wanted.
@@ -130,7 +146,7 @@ the service's table that names the backend, and so of its new flows; a backend
 that is draining has none and keeps the flows that it has. MODE is dsr for those that
 are reached through a tunnel to their node and answer clients by themselves, nat for those
 whose packets are translated here both ways, and none for those that are not reached;
-WHY says what decided it. NEXT HOP is the device and the MAC that packets leave by,
+WHY says what decided it, and -o wide in full. NEXT HOP is the device and the MAC that packets leave by,
 with dsr those towards the node; a dash says that the kernel's routes decide. NEW FLOWS
 counts the flows that ever began at the backend, which only nat can tell.`,
 		Example: `  penstock backends
@@ -151,13 +167,17 @@ counts the flows that ever began at the backend, which only nat can tell.`,
 			if len(backends) == 0 && len(args) > 0 {
 				return notFound(args)
 			}
-			return c.print(backends, func(w io.Writer) error { return printBackends(w, backends) })
+			return c.print(backends, func(w io.Writer) error { return c.printBackends(w, backends) })
 		},
 	})
 }
 
-func printBackends(w io.Writer, backends []api.Backend) error {
-	t := newTable(w, "SERVICE", "BACKEND", "SHARE", "MODE", "NODE", "NEXT HOP", "PACKETS", "BYTES", "NEW FLOWS", "WHY")
+func (c *cli) printBackends(w io.Writer, backends []api.Backend) error {
+	header := []string{"SERVICE", "BACKEND", "SHARE", "MODE", "NODE", "NEXT HOP", "PACKETS", "BYTES", "NEW FLOWS", "WHY"}
+	if c.output == wide {
+		header = append(header, "TUNNEL", "DETAIL")
+	}
+	t := newTable(w, header...)
 	for _, b := range backends {
 		share := "draining"
 		if b.Rows > 0 {
@@ -174,9 +194,18 @@ func printBackends(w io.Writer, backends []api.Backend) error {
 		if b.Mode == maps.DSR && b.Dead && b.Reason == "" {
 			why = string(desired.NodeDead)
 		}
-		t.row(b.Service, b.Addr.String(), share, string(b.Mode), nodeOf(b), nextHop(b), number(b.Packets), size(b.Bytes), flows, why)
+		t.row(b.Service, b.Addr.String(), share, string(b.Mode), nodeOf(b), nextHop(b), number(b.Packets), size(b.Bytes), flows, why,
+			address(b.Tunnel), b.Detail)
 	}
 	return t.flush()
+}
+
+// address is empty where there is none.
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // nodeOf names a backend's node, and without an agent the end of its tunnel.

@@ -22,7 +22,9 @@ func newTable(w io.Writer, header ...string) *table {
 	return t
 }
 
+// row leaves out the cells that only a wider table has a header for.
 func (t *table) row(cells ...string) {
+	cells = cells[:min(len(cells), t.cols)]
 	for i, c := range cells {
 		if c == "" {
 			cells[i] = "-"

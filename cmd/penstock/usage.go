@@ -31,6 +31,8 @@ func noCommand(cmd *cobra.Command, args []string) error {
 
 // flagValues are what flags with a choice take, for completion.
 var flagValues = map[string][]string{
+	"role":               {"lb", "backend"},
+	"forwarding":         {"auto", "dsr", "nat"},
 	"datapath-mode":      {"auto", "native", "generic"},
 	"datapath-unmatched": {"reject", "drop"},
 	"shutdown":           {"drain", "restart"},

@@ -22,7 +22,9 @@ func (c *cli) verdictsCmd() *cobra.Command {
 		Short: "Show what became of packets, by reason",
 		Long: `Show the data path's counters: each packet moves exactly one of them. The name says
 why, the first word of it what became of the packet: pass (to the kernel,
-untouched), forward, reply, icmp, reject, drop or abort. Counters that never moved
+untouched), forward and reply (translated), encap (through a tunnel), icmp, reject, drop or
+abort; of an ingress node also deliver (to the pod), return (a pod's reply), bounce (back to
+the LB node, as another owner may know it) and probe. Counters that never moved
 are left out unless --all is given, which says what each means as well. With --watch the counters that moved are shown
 at each interval, with their rates, until the command is interrupted.`,
 		Example: `  penstock verdicts
