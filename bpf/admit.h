@@ -28,7 +28,7 @@ static __always_inline int is_free(context *ctx, struct place *where)
 	lookup_place(where);
 	if (where->flow && !idle(where->flow))
 		return 0;
-	return where->key.proto != IPPROTO_TCP || !is_held(lookup_socket(ctx, &where->key));
+	return where->key.proto != IPPROTO_TCP || !is_held(lookup_socket(ctx, &where->key, NULL));
 }
 
 /*
@@ -64,8 +64,9 @@ static __noinline enum verdict open_flow(context *ctx, const struct packet *p,
 {
 	struct node_flow f;
 
-	if (!where->taken && state == FLOW_NEW)
-		where->taken = is_held(lookup_socket(ctx, &where->key));
+	/* A socket that recall did not take is another connection's. */
+	if (!where->taken && p->tuple.proto == IPPROTO_TCP)
+		where->taken = is_held(lookup_socket(ctx, &where->key, NULL));
 	if (where->taken && find_port(ctx, p, where))
 		return VERDICT_DROP_COLLISION;
 	flow_of(&f, p, r, state);
@@ -79,7 +80,7 @@ static __noinline enum verdict open_flow(context *ctx, const struct packet *p,
 static __noinline int recall(context *ctx, const struct packet *p, const struct request *r,
 			     struct place *where)
 {
-	int state = lookup_socket(ctx, &where->key);
+	int state = lookup_socket(ctx, &where->key, p);
 	struct node_flow f;
 
 	if (!is_connected(state))

@@ -8,8 +8,47 @@
 
 #define SOCKET_NONE 0 /* beside BPF_TCP_* */
 
-/* lookup_socket returns the state of the TCP socket with the tuple, or of a listener. */
-static __noinline int lookup_socket(context *ctx, const struct tuple *key)
+/* Further from what the socket expects a segment is another connection's. */
+#define SEQUENCE_DISTANCE (1U << 26)
+
+/* What is read of the kernel's sockets; the loader finds the offsets in the kernel's BTF. */
+struct tcp_sock {
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+} __attribute__((preserve_access_index));
+
+static __always_inline int is_near(__u32 a, __u32 b)
+{
+	return a - b + SEQUENCE_DISTANCE < 2 * SEQUENCE_DISTANCE;
+}
+
+/*
+ * expects says whether the socket can be that of the segment's connection: the client
+ * may use its port for a connection straight to the pod as well. Only a full socket
+ * tells; one in TIME_WAIT harms nobody.
+ */
+static __always_inline int expects(void *sk, const struct packet *p, __u32 seq)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (!tp || p->fragment != FRAGMENT_NONE)
+		return 1;
+	return is_near(seq, tp->rcv_nxt) &&
+	       (!(p->tcp_flags & TCP_ACK) || is_near(p->tcp_ack, tp->snd_nxt));
+}
+
+static __always_inline __u32 sequence(context *ctx, const struct packet *p)
+{
+	struct tcphdr *tcp = at(ctx, p->l4, sizeof(*tcp));
+
+	return tcp ? bpf_ntohl(tcp->seq) : 0;
+}
+
+/*
+ * lookup_socket returns the state of the TCP socket with the tuple, or of a listener.
+ * With a packet it has to be one that expects the packet.
+ */
+static __noinline int lookup_socket(context *ctx, const struct tuple *key, const struct packet *p)
 {
 	struct pod *pod = bpf_map_lookup_elem(&pods, &key->dst);
 	struct bpf_sock_tuple t = {};
@@ -35,7 +74,7 @@ static __noinline int lookup_socket(context *ctx, const struct tuple *key)
 	sk = bpf_skc_lookup_tcp(ctx, &t, size, (__u32)pod->netns, 0);
 	if (!sk)
 		return SOCKET_NONE;
-	state = sk->state;
+	state = p && !expects(sk, p, sequence(ctx, p)) ? SOCKET_NONE : sk->state;
 	bpf_sk_release(sk);
 	return state;
 }

@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +65,14 @@ func startLB(t testing.TB, host *fixture.Netns) *lbNode {
 		}
 		host.AddAddr(t, "vip0", c+prefix)
 	}
+	// The kernel takes an IPv6 address for its own a moment after it was added.
+	fixture.Wait(t, 5*time.Second, "the client's address", func() error {
+		out, err := host.Output("ip", "-6", "route", "get", clients[1])
+		if err == nil && !strings.HasPrefix(out, "local") {
+			err = errors.New(out)
+		}
+		return err
+	})
 	for family, prefix := range []string{"198.51.100.0/24", "2001:db8:f::/64"} {
 		host.Run(t, "ip", "route", "add", prefix, "dev", "vip0", "src", clients[family])
 	}

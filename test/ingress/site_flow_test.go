@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/test/fixture"
+	"github.com/penstock-lb/penstock/test/packet"
 )
 
 // everyFamily runs a test for both families of the packet and of the tunnel.
@@ -150,6 +151,35 @@ func TestTwoVIPs(t *testing.T) {
 	for range 3 {
 		s.mustExchange(t, one, 20_000)
 		s.mustExchange(t, two, 30_000)
+	}
+}
+
+// TestForeignSocket has a connection straight to the pod where a packet to the VIP comes
+// with the same client port, of a connection that the pod never had: its socket is no
+// witness, and is not disturbed.
+func TestForeignSocket(t *testing.T) {
+	s := newSite(t, siteOptions{mode: bpf.NodeNative, link: fixture.LinkOptions{NoOffload: true}})
+	s.know(true)
+	s.servers()
+	for inner, vip := range siteVIPs {
+		pod := podAddr(0, inner)
+		s.lbHost.AddRoute(t, pod.Addr().String(), nodeAddr[inner])
+		s.lb.owners(vip.Addr(), inner, pod)
+		const local = 33000
+		c := s.mustDial(t, pod, local)
+		s.mustExchange(t, c, 5000)
+		before, witnessed := s.lb.bounced(), events(t, s.node, bpf.EventWitness)
+		s.lb.send(tcp(netip.AddrPortFrom(ip(clients[inner]), local), vip, packet.ACK, 1, 1).IP(), 0)
+		fixture.Wait(t, 5*time.Second, "the packet to come back", func() error {
+			if s.lb.bounced() == before {
+				return errors.New(s.verdicts())
+			}
+			return nil
+		})
+		s.mustExchange(t, c, 50_000)
+		if events(t, s.node, bpf.EventWitness) != witnessed {
+			t.Errorf("%s: another connection's socket was a witness", pod)
+		}
 	}
 }
 
