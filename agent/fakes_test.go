@@ -62,6 +62,8 @@ type world struct {
 	asked   map[netip.Addr]probe.Target
 	answers map[netip.Addr]time.Time
 
+	used map[netip.Addr]bool // those that the history has tunnels to
+
 	wants      []maps.Want // that the tables were given
 	nextChange time.Time
 
@@ -242,7 +244,7 @@ func (f fakeProber) Changed() <-chan struct{} { return f.nodesChanged }
 type fakeHistory struct{ *world }
 
 func (f fakeHistory) Observe(_ time.Time, s []maps.Service) []maps.Service { return s }
-func (f fakeHistory) Tunnels() map[netip.Addr]bool                         { return nil }
+func (f fakeHistory) Tunnels() map[netip.Addr]bool                         { return f.used }
 func (f fakeHistory) Save() error                                          { return f.fail("history.Save") }
 func (f fakeHistory) Close() error                                         { return f.call("history.Close") }
 

@@ -27,7 +27,7 @@ const verdictsIn = 2 * time.Second
 // only from nodes that it knows, so it has to know them before.
 func (a *Agent) want(ctx context.Context, snapshot desired.Snapshot, site desired.Site, now time.Time) desired.State {
 	want := desired.From(snapshot, site, now)
-	if a.deps.Prober.Set(a.targets(want)) && !a.draining {
+	if a.deps.Prober.Set(a.targets(want, site.Sticky)) && !a.draining {
 		a.reconciler.introduce(ctx, want.Members)
 		waiting, cancel := context.WithTimeout(ctx, verdictsIn)
 		a.deps.Prober.Await(waiting)
@@ -41,10 +41,10 @@ func (a *Agent) want(ctx context.Context, snapshot desired.Snapshot, site desire
 }
 
 // targets are the ingress nodes, asked from the address that tunnel packets come from.
-func (a *Agent) targets(want desired.State) []probe.Target {
+func (a *Agent) targets(want desired.State, used map[netip.Addr]bool) []probe.Target {
 	out := make([]probe.Target, len(want.Nodes))
 	for i, n := range want.Nodes {
-		out[i] = probe.Target{Name: n.Name, Addr: n.Tunnel}
+		out[i] = probe.Target{Name: n.Name, Addr: n.Tunnel, Used: used[n.Tunnel]}
 		if source := want.Source(n.Tunnel); a.reconciler.own(source) {
 			out[i].Source = source
 		}

@@ -134,6 +134,19 @@ func TestIngressNodesAreAskedFirst(t *testing.T) {
 	})
 }
 
+func TestIngressNodesThatWereUsed(t *testing.T) {
+	run(t, "", func(t *testing.T, l *lab) {
+		l.snapshot = tunneled(ing1, ing2)
+		l.used = map[netip.Addr]bool{ing2: true}
+		l.answer(time.Time{}, ing1)
+		l.start()
+		if l.asked[ing1].Used || !l.asked[ing2].Used {
+			t.Errorf("asked %+v", l.asked)
+		}
+		l.stop()
+	})
+}
+
 func TestDeadIngressNode(t *testing.T) {
 	run(t, "", func(t *testing.T, l *lab) {
 		l.snapshot = tunneled(ing1, ing2)

@@ -22,7 +22,8 @@
 // A node is dead after some probes in a row without an answer, and alive again after some
 // with one. A node that dies again soon has to answer for twice as long as
 // before, up to a minute: one that flaps stays away. A node that never answered is silent,
-// which is another thing: nothing is known to run there.
+// which is another thing: nothing is known to run there. Where flows were sent to it before
+// it is dead all the same, as after a restart of this process nothing else speaks of that.
 //
 // Where more nodes than a threshold are dead at once, the fault is rather here than
 // there, and all count as alive: new flows have nowhere better to go.

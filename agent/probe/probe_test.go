@@ -211,6 +211,29 @@ func TestSilent(t *testing.T) {
 	})
 }
 
+// TestUsed: where flows were sent to a node before, its silence is that of the dead.
+func TestUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, n := start(t, c4, a6)
+		n.set(nil, a4, b4)
+		used := named(a4, b4, c4, a6)
+		used[0].Used = true
+		p.Set(used)
+		p.Await(t.Context())
+		is(t, "one of two was used before", p, Dead, Silent, Alive, Alive)
+		if r := p.Result(); len(r.Dead) != 1 || r.Dead[a4].IsZero() {
+			t.Errorf("result %+v", r)
+		}
+		used[1].Used = true
+		p.Set(used)
+		rest(2 * interval)
+		is(t, "then the other as well", p, Dead, Dead, Alive, Alive)
+		n.set(bounce, a4, b4)
+		rest(7 * interval)
+		is(t, "both answer", p, Alive, Alive, Alive, Alive)
+	})
+}
+
 // TestFlapping sees a node that dies again and again stay away longer each time,
 // up to a minute, and be forgiven once it has been steady.
 func TestFlapping(t *testing.T) {

@@ -32,6 +32,9 @@ type Target struct {
 	Name   string     `json:"name"`
 	Addr   netip.Addr `json:"addr"`            // of the tunnel
 	Source netip.Addr `json:"source,omitzero"` // this node's own; invalid: the route's
+	// Used says that flows were sent there before, perhaps by an agent before this one:
+	// if it does not answer it is dead rather than silent.
+	Used bool `json:"-"`
 }
 
 // Node is an ingress node as this LB node sees it.
@@ -118,7 +121,7 @@ func (t *track) close(now time.Time) {
 		t.missed++
 	}
 	switch {
-	case t.State == Alive && t.missed >= t.rules.Failures:
+	case t.missed >= t.rules.Failures && (t.State == Alive || t.Used && t.State != Dead):
 		t.die(now)
 	case t.State == Unknown && t.missed >= t.rules.Failures:
 		t.become(Silent, now)
