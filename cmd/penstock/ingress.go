@@ -75,7 +75,7 @@ func (c *cli) pinnedNode(v nodeView) (api.Status, error) {
 // lbTables is what an LB node's tables hold.
 func lbTables(s api.Status) (flows, tables string) {
 	d := s.Datapath
-	flows = fmt.Sprintf("services: %d, flows: %d of %d", len(s.Services), d.Flows.Entries/2, d.Flows.Capacity/2) // a flow has two entries
+	flows = fmt.Sprintf("services: %d, translated flows: %d of %d", len(s.Services), d.Flows.Entries/2, d.Flows.Capacity/2) // a flow has two entries
 	tables = fmt.Sprintf("rows: %s, backends: %s, frontends: %s", fill(d.Usage.Rows), fill(d.Usage.Backends), fill(d.Usage.Frontends))
 	if u := d.Usage; u.Chains.Used > 0 || u.Learned.Used > 0 {
 		tables += fmt.Sprintf(", chains: %s, learned: %s", fill(u.Chains), fill(u.Learned))

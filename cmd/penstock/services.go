@@ -24,7 +24,7 @@ func (c *cli) servicesCmd() *cobra.Command {
 Service in each address family. A name is a whole one, or namespace/name for all
 ports of a Service. ROWS is the size of the lookup table, 0 where no backend is usable.
 CHAINED is the part of it whose flows may still be on a former owner; -o wide and json have
-how many rows have how many owners. NEW FLOWS counts the flows that ever began, with nat.
+how many rows have how many owners. NEW FLOWS counts the flows that ever began.
 REASON is why a service is not in force as it is wanted; 'penstock status' has more.`,
 		Example: `  penstock services
   penstock services default/web
@@ -148,7 +148,7 @@ are reached through a tunnel to their node and answer clients by themselves, nat
 whose packets are translated here both ways, and none for those that are not reached;
 WHY says what decided it, and -o wide in full. NEXT HOP is the device and the MAC that packets leave by,
 with dsr those towards the node; a dash says that the kernel's routes decide. NEW FLOWS
-counts the flows that ever began at the backend, which only nat can tell.`,
+counts the flows that ever began at the backend; with dsr, the TCP ones by their SYNs.`,
 		Example: `  penstock backends
   penstock backends default/web
   penstock backends -o json | jq -r '.[] | select(.mode == "nat") | "\(.addr) \(.detail)"'
@@ -186,15 +186,11 @@ func (c *cli) printBackends(w io.Writer, backends []api.Backend) error {
 		if b.Wanted == desired.ModeNone {
 			share = ""
 		}
-		flows := ""
-		if b.Mode == maps.NAT {
-			flows = number(b.NewFlows)
-		}
 		why := string(b.Reason)
 		if b.Mode == maps.DSR && b.Dead && b.Reason == "" {
 			why = string(desired.NodeDead)
 		}
-		t.row(b.Service, b.Addr.String(), share, string(b.Mode), nodeOf(b), nextHop(b), number(b.Packets), size(b.Bytes), flows, why,
+		t.row(b.Service, b.Addr.String(), share, string(b.Mode), nodeOf(b), nextHop(b), number(b.Packets), size(b.Bytes), number(b.NewFlows), why,
 			address(b.Tunnel), b.Detail)
 	}
 	return t.flush()
