@@ -80,7 +80,8 @@ func newRig(t testing.TB, change ...func(*bpf.Config)) *rig {
 		Pins:     filepath.Join(fixture.MountBPFFS(t), "penstock"),
 		Timeouts: bpf.Timeouts{SYN: 30 * time.Second, Established: 3 * time.Hour, Closing: time.Minute, Closed: 5 * time.Second, UDP: 3 * time.Minute},
 		Ports:    bpf.PortRange{First: 20000, Last: 29999}, UnmatchedReject: true, ICMPRate: 1 << 30,
-		MaxFrontends: 64, MaxBackends: 64, MaxRows: 1 << 12, MaxFlows: 1 << 14,
+		TunnelPort: tunnelPort, BounceRate: 1 << 30,
+		MaxFrontends: 64, MaxBackends: 64, MaxRows: 1 << 12, MaxFlows: 1 << 14, MaxChains: 1 << 12, MaxLearned: 1 << 12,
 	}
 	for _, c := range change {
 		c(&r.cfg)
@@ -116,7 +117,7 @@ func (r *rig) open() {
 	if r.lb, err = bpf.Load(r.cfg, log); err != nil {
 		r.t.Fatal(err)
 	}
-	if r.tables, err = maps.Open(r.lb, maps.Options{Rows: 16, Timeouts: r.cfg.Timeouts}, log); err != nil {
+	if r.tables, err = maps.Open(r.lb, maps.Options{Rows: 16, Timeouts: r.cfg.Timeouts, Chain: chainOptions}, log); err != nil {
 		r.t.Fatal(err)
 	}
 }
