@@ -11,7 +11,8 @@
 
 static __always_inline void count_backend(const struct packet *p, int new_flow)
 {
-	struct backend_counter *c = bpf_map_lookup_elem(&backend_counters, &p->backend);
+	__u32 key = p->backend;
+	struct backend_counter *c = bpf_map_lookup_elem(&backend_counters, &key);
 
 	if (!c)
 		return;

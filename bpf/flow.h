@@ -141,7 +141,8 @@ static __always_inline int opens(const struct packet *p, const struct flow *f)
 }
 
 /* track follows TCP; data packets of an established flow change nothing. */
-static __always_inline void track(const struct packet *p, struct flow *f, __u32 now)
+static __always_inline void track(const struct packet *p, const struct tuple *t, struct flow *f,
+				  __u32 now)
 {
 	const __u8 both = FLOW_FIN_CLIENT | FLOW_FIN_BACKEND;
 	__u8 reply = f->flags & FLOW_REPLY, fins = f->flags & both;
@@ -149,25 +150,25 @@ static __always_inline void track(const struct packet *p, struct flow *f, __u32 
 	if (f->state == FLOW_UDP)
 		return;
 	if (p->tcp_flags & TCP_RST) {
-		set_state(&p->tuple, f, reply ? FLOW_CLOSED : FLOW_CLOSING, 0, f->renewed);
+		set_state(t, f, reply ? FLOW_CLOSED : FLOW_CLOSING, 0, f->renewed);
 	} else if (p->tcp_flags & TCP_FIN) {
 		fins |= reply ? FLOW_FIN_BACKEND : FLOW_FIN_CLIENT;
-		set_state(&p->tuple, f, fins == both ? FLOW_CLOSING : f->state, fins, f->renewed);
+		set_state(t, f, fins == both ? FLOW_CLOSING : f->state, fins, f->renewed);
 	} else if (p->tcp_flags & TCP_SYN) {
 		if (reply && f->state == FLOW_NEW && p->fragment == FRAGMENT_NONE)
-			set_state(&p->tuple, f, FLOW_NEW, FLOW_ANSWERED, p->tcp_ack);
+			set_state(t, f, FLOW_NEW, FLOW_ANSWERED, p->tcp_ack);
 	} else if (f->state != FLOW_ESTABLISHED && opens(p, f)) {
-		set_state(&p->tuple, f, FLOW_ESTABLISHED, 0, now);
+		set_state(t, f, FLOW_ESTABLISHED, 0, now);
 	}
 }
 
 /*
- * lookup_flow returns the packet's flow, NULL where it has none, or none any
+ * lookup_flow returns the flow of the packet, whose tuple is t, NULL where it has none, or none any
  * more: its time is up, or a SYN wants to use a closed flow's tuple again.
  */
-static __always_inline struct flow *lookup_flow(const struct packet *p)
+static __always_inline struct flow *lookup_flow(const struct packet *p, const struct tuple *t)
 {
-	struct flow *f = bpf_map_lookup_elem(&flows, &p->tuple);
+	struct flow *f = bpf_map_lookup_elem(&flows, t);
 	__u32 now;
 
 	if (!f)
@@ -176,15 +177,15 @@ static __always_inline struct flow *lookup_flow(const struct packet *p)
 		return NULL;
 	now = now_tick();
 	if (f->seen != now) {
-		if (idle(f, now, 0) && retired(&p->tuple, f, now, 0))
+		if (idle(f, now, 0) && retired(t, f, now, 0))
 			return NULL;
 		f->seen = now;
 		if (f->state != FLOW_NEW && (__u16)(now - f->renewed) >= RENEW_TICKS &&
-		    !renew(&p->tuple, f, now))
+		    !renew(t, f, now))
 			return NULL;
 	}
 	if (p->fragment != FRAGMENT_LATER)
-		track(p, f, now);
+		track(p, t, f, now);
 	return f;
 }
 

@@ -67,6 +67,7 @@ static __always_inline enum route route(context *ctx, struct packet *p, const st
 {
 	struct nexthop *hop = &p->hop;
 	enum route r = ROUTE_DIRECT;
+	__u32 ifindex;
 
 	if (!hop->ifindex)
 		r = fib_route(ctx, p, src, dst);
@@ -81,7 +82,8 @@ static __always_inline enum route route(context *ctx, struct packet *p, const st
 		return r;
 	}
 	p->action = XDP_REDIRECT;
-	return bpf_map_lookup_elem(&devices, &hop->ifindex) ? r : ROUTE_KERNEL;
+	ifindex = hop->ifindex; /* a key of this function's own, see lb.bpf.c */
+	return bpf_map_lookup_elem(&devices, &ifindex) ? r : ROUTE_KERNEL;
 }
 
 /* transmit writes the Ethernet header for p->hop in front of the packet. */

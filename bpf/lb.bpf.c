@@ -8,8 +8,9 @@
  *   route -> encapsulate or rewrite -> transmit -> count
  *
  * A packet that is not for a VIP leaves as it came. Functions that are not static are
- * verified each on its own, as they would be too much for the verifier together; it
- * then wants to see that they can take a NULL.
+ * verified each on its own, as they would be too much for the verifier together. It
+ * then wants to see that they can take a NULL, and on kernel 6.1 that no part of what
+ * they are given is the key of a map.
  */
 #include "xdp.h"
 

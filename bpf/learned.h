@@ -49,32 +49,36 @@ static __always_inline void mark(__u64 hash)
 static __always_inline void learn(const struct packet *p, __u32 service)
 {
 	struct learned_owner value = {.backend = p->backend, .service = service};
+	__u64 key = p->hash;
 
-	bpf_map_update_elem(&learned, &p->hash, &value, BPF_ANY);
-	mark(p->hash);
+	bpf_map_update_elem(&learned, &key, &value, BPF_ANY);
+	mark(key);
 }
 
 static __always_inline void forget(const struct packet *p)
 {
-	if (!filtered(p->hash))
-		bpf_map_delete_elem(&learned, &p->hash);
+	__u64 key = p->hash;
+
+	if (!filtered(key))
+		bpf_map_delete_elem(&learned, &key);
 }
 
 /* recall returns the backend that has the displaced flow, NULL if none is known to. */
 static __always_inline struct backend *recall(struct packet *p, __u32 service)
 {
 	struct learned_owner *known;
+	__u64 key = p->hash;
 	struct backend *b;
 
-	if (filtered(p->hash))
+	if (filtered(key))
 		return NULL;
-	known = bpf_map_lookup_elem(&learned, &p->hash);
+	known = bpf_map_lookup_elem(&learned, &key);
 	if (!known || known->service != service)
 		return NULL;
 	b = backend_at(known->backend);
 	if (!b || b->service != service || !b->tunnel)
 		return NULL;
 	p->backend = known->backend;
-	mark(p->hash);
+	mark(key);
 	return b;
 }

@@ -15,6 +15,7 @@
 /* open_flow starts a translated flow to p->backend. */
 static __always_inline enum verdict open_flow(struct packet *p, struct flow *f)
 {
+	const struct tuple t = p->tuple;
 	const struct backend *b = backend_at(p->backend);
 
 	if (!b)
@@ -25,7 +26,7 @@ static __always_inline enum verdict open_flow(struct packet *p, struct flow *f)
 		return VERDICT_DROP_SOURCE;
 	if (!b->source.halves[0] && !b->source.halves[1]) /* no route to it so far */
 		return VERDICT_DROP_NO_ROUTE;
-	return create_flow(p, b, f);
+	return create_flow(p, &t, b, f);
 }
 
 /* send rewrites the packet and sends it; verdict is what that counts as if we send it. */
@@ -57,10 +58,12 @@ static __always_inline int in_reply_ports(__be16 port)
 __noinline enum verdict reply(context *ctx, struct packet *p)
 {
 	struct flow *f, copy;
+	struct tuple t;
 
 	if (!p || !in_reply_ports(p->tuple.dport))
 		return VERDICT_PASS_NOT_VIP;
-	f = lookup_flow(p);
+	t = p->tuple;
+	f = lookup_flow(p, &t);
 	if (!f || !(f->flags & FLOW_REPLY))
 		return VERDICT_PASS_NOT_VIP;
 	if (p->ttl <= 1)
@@ -102,16 +105,18 @@ __noinline enum verdict begin(context *ctx, struct packet *p)
 __noinline enum verdict resume(context *ctx, struct packet *p, __u32 service)
 {
 	struct flow *known, f;
+	struct tuple t;
 
 	if (!p)
 		return VERDICT_ABORT;
-	known = lookup_flow(p);
+	t = p->tuple;
+	known = lookup_flow(p, &t);
 	if (!known)
 		return VERDICT_ENCAP;
 	if (known->flags & FLOW_REPLY) /* the VIP is an address of the node's */
 		return VERDICT_PASS_NOT_VIP;
 	if (!flow_backend(p, known, service)) {
-		delete_flow(&p->tuple, known);
+		delete_flow(&t, known);
 		return VERDICT_ENCAP;
 	}
 	f = *known;

@@ -54,6 +54,8 @@ static __noinline int allocate_port(struct tuple *key, struct flow *value, __be1
 		__u32 n = port_count <= PORT_PROBES ? start + i : bpf_get_prandom_u32();
 
 		key->dport = bpf_htons(port_min + n % port_count);
+		if (key->dport == tunnel_port)
+			continue;
 		if (claim(key, value, i >= PORT_PROBES)) {
 			*port = key->dport;
 			return 0;
@@ -64,10 +66,10 @@ static __noinline int allocate_port(struct tuple *key, struct flow *value, __be1
 
 /*
  * create_flow makes both halves, the reply's first: an answer can only come
- * after the request has left. f is set to the forward half's mapping.
+ * after the request has left. t is the packet's tuple, and f is set to its mapping.
  */
-static __noinline enum verdict create_flow(const struct packet *p, const struct backend *b,
-					   struct flow *f)
+static __noinline enum verdict create_flow(const struct packet *p, const struct tuple *t,
+					   const struct backend *b, struct flow *f)
 {
 	struct tuple key;
 	struct flow reply;
@@ -83,11 +85,11 @@ static __noinline enum verdict create_flow(const struct packet *p, const struct 
 	f->backend = p->backend;
 	f->seen = now_tick();
 	f->renewed = f->seen;
-	other_key(&p->tuple, f, &key);
-	other_value(&p->tuple, f, &reply);
+	other_key(t, f, &key);
+	other_value(t, f, &reply);
 	if (allocate_port(&key, &reply, &f->sport))
 		return VERDICT_DROP_PORTS_EXHAUSTED;
-	if (bpf_map_update_elem(&flows, &p->tuple, f, BPF_ANY)) {
+	if (bpf_map_update_elem(&flows, t, f, BPF_ANY)) {
 		bpf_map_delete_elem(&flows, &key);
 		return VERDICT_DROP_FLOW_TABLE;
 	}

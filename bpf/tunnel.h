@@ -10,9 +10,10 @@
 #include "parse.h"
 #include "tick.h"
 
-static __always_inline int is_member(const struct addr *a, enum member_flags as)
+static __noinline int is_member(const struct addr *a, enum member_flags as)
 {
-	struct member *m = bpf_map_lookup_elem(&members, a);
+	struct addr key = *a;
+	struct member *m = bpf_map_lookup_elem(&members, &key);
 
 	return m && m->flags & as;
 }

@@ -381,7 +381,7 @@ enum verdict {
 	VERDICT_DROP_NO_ROUTE,	      /* the kernel's FIB says unreachable */
 	VERDICT_DROP_TUNNEL_SOURCE,   /* a tunnel packet from no node that may send one here */
 	VERDICT_DROP_TUNNEL,	      /* a tunnel packet that is not as it has to be */
-	VERDICT_DROP_BOUNCE_RATE,     /* bounced, but datapath.bounceRate is used up */
+	VERDICT_DROP_BOUNCE_RATE,     /* bounced, but tunnel.bounceRate is used up */
 	VERDICT_DROP_NOT_LOCAL,	      /* ingress node: for a pod that is not here */
 	VERDICT_DROP_UNKNOWN_FLOW,    /* ingress node: of no flow, not to be bounced */
 	VERDICT_DROP_COLLISION,	      /* ingress node: its tuple is another VIP's flow's */
