@@ -34,7 +34,7 @@ func (n *Node) attachClsact(h *nodeHooks, name string, prog *ebpf.Program) error
 	qdisc := &netlink.GenericQdisc{QdiscType: "clsact", QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: h.Ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
 	if err := netlink.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("add the clsact qdisc: %w", err)
+		return fmt.Errorf("add the clsact qdisc (kernel modules sch_ingress and cls_bpf): %w", err)
 	}
 	filters, err := netlink.FilterList(dev, clsactParent(name))
 	if err != nil {
