@@ -151,7 +151,9 @@ func testTunnels(t *testing.T, inner6, outer6 bool) {
 			back(good, func(o *packet.Opened) { o.Hop = hopEnd }),
 			back(good, func(o *packet.Opened) { o.Inner = append(slices.Clone(o.Inner), 0) }),
 			back(good, func(o *packet.Opened) { o.Inner = o.Inner[:len(o.Inner)-1] }),
-			back(good, func(o *packet.Opened) { o.Inner = packet.UDP(d.client, netip.AddrPortFrom(d.vip.Addr().Prev(), 1), nil).IP() }),
+			back(good, func(o *packet.Opened) {
+				o.Inner = packet.UDP(d.client, netip.AddrPortFrom(d.vip.Addr().Prev(), 1), nil).IP()
+			}),
 			back(good, func(o *packet.Opened) { o.Inner = back(good)[14:] }),
 		},
 		"drop_icmp": {back(good, func(o *packet.Opened) {
