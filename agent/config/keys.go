@@ -69,7 +69,7 @@ func Default() *Config {
 			Slack:      5 * time.Second,
 			ExtraRanks: 3,
 			Longest:    15,
-			Max:        1 << 17,
+			Max:        1 << 19,
 			MaxLearned: 1 << 18,
 		},
 		NAT:     NAT{Ports: PortRange{1024, 29999}, MaxFlows: 1 << 19, Timeouts: defaultTimeouts()},
@@ -165,7 +165,7 @@ var settings = []setting[Config]{
 		func(c *Config) value { return uintValue[uint32]{&c.Tunnel.ProbeFailures} }},
 	{Key{"tunnel.probeRecoveries", "", restart, "Answered probes in a row after which an ingress node gets new flows again"},
 		func(c *Config) value { return uintValue[uint32]{&c.Tunnel.ProbeRecoveries} }},
-	{Key{"tunnel.failOpen", "", restart, "Percent of the ingress nodes that do not answer at which all count as alive, as the fault is likely to be elsewhere"},
+	{Key{"tunnel.failOpen", "", restart, "Where more than so many percent of the ingress nodes do not answer, all count as alive, as the fault is likely to be elsewhere"},
 		func(c *Config) value { return uintValue[uint32]{&c.Tunnel.FailOpen} }},
 
 	{Key{"chains.retention", "", restart, "How long a flow is looked for on former owners after other endpoints took its place; it can be found as long as it lives if that is longer than any flow. 0: never. The same on all LB nodes"},
