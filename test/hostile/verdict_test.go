@@ -299,7 +299,7 @@ func flowTable(t *testing.T, seen map[string]bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const insert, fails = "bpf_map_update_elem(&flows, &p->tuple, f, BPF_ANY)", "bpf_map_update_elem(&flows, &p->tuple, f, BPF_EXIST)"
+	const insert, fails = "bpf_map_update_elem(&flows, t, f, BPF_ANY)", "bpf_map_update_elem(&flows, t, f, BPF_EXIST)"
 	if !strings.Contains(string(b), insert) {
 		t.Fatalf("port.h has no %q", insert)
 	}
