@@ -18,7 +18,8 @@ static __always_inline void count_backend(const struct packet *p, int new_flow)
 		return;
 	c->packets++;
 	c->bytes += p->len;
-	c->flows += new_flow;
+	if (new_flow)
+		c->flows++;
 }
 
 /*
