@@ -34,7 +34,6 @@ func brute(row uint32, o Options, now time.Time, rows uint32, eps []Endpoint, si
 	ranked := rank(row, o, now, eps)
 	var own []netip.AddrPort
 	b.Primary, own = bruteWalk(ranked, o, now)
-	own = own[:min(len(own), o.Longest)]
 	chains := [][]netip.AddrPort{own}
 	for _, size := range sizes {
 		if !size.Until.After(now.Add(-o.Retention)) {
@@ -46,7 +45,7 @@ func brute(row uint32, o Options, now time.Time, rows uint32, eps []Endpoint, si
 		for source := range max(size.Rows, rows) {
 			if source < size.Rows && source != row && (source%rows == row || row%size.Rows == source) {
 				_, more := bruteWalk(rank(source, o, now, known), o, now)
-				chains = append(chains, more[:min(len(more), o.Longest)])
+				chains = append(chains, more)
 			}
 		}
 	}
@@ -68,10 +67,19 @@ func brute(row uint32, o Options, now time.Time, rows uint32, eps []Endpoint, si
 
 func bruteWalk(ranked []place, o Options, now time.Time) (primary netip.AddrPort, chain []netip.AddrPort) {
 	guard := doomsday
+	tenures := map[netip.AddrPort]time.Duration{}
 	for _, p := range ranked {
 		taken := guard.Equal(doomsday) || p.born.Before(guard.Add(o.Slack))
-		if taken && !p.forgotten && !slices.Contains(chain, p.id) {
-			chain = append(chain, p.id)
+		if taken && !p.forgotten {
+			tenure := time.Duration(math.MaxInt64)
+			if !guard.Equal(doomsday) && p.born.After(bigBang) {
+				tenure = guard.Sub(p.born)
+			}
+			tenures[p.id] = max(tenures[p.id], tenure)
+			if !slices.Contains(chain, p.id) {
+				tenures[p.id] = tenure
+				chain = append(chain, p.id)
+			}
 		}
 		if p.eligible && p.since.Before(guard) {
 			guard = p.since
@@ -86,6 +94,16 @@ func bruteWalk(ranked []place, o Options, now time.Time) (primary netip.AddrPort
 	if primary.IsValid() {
 		i := slices.Index(chain, primary)
 		chain = slices.Insert(slices.Delete(chain, i, i+1), 0, primary)
+	}
+	// Off with whoever had the least time to own flows, the lowest rank first.
+	for len(chain) > o.Longest {
+		least := 1
+		for i := range chain {
+			if i > 0 && tenures[chain[i]] <= tenures[chain[least]] {
+				least = i
+			}
+		}
+		chain = slices.Delete(chain, least, least+1)
 	}
 	return primary, chain
 }

@@ -35,7 +35,9 @@ type record struct {
 	// limit is the latest guard of a higher rank that keeps the record out of a
 	// chain: the time at which it can first have owned flows, less the slack.
 	limit int64
-	live  bool // false: to be forgotten
+	least int64 // the lesser of the limit and the one that it had at the Set before
+	born  int64 // the time at which it can first have owned flows; always for time immemorial
+	live  bool  // false: to be forgotten
 }
 
 // window is the time in which what happened counts.
@@ -108,6 +110,7 @@ func (w *window) records(seed [16]byte, e Endpoint) (records []record) {
 			Candidate: rendezvous.NewCandidate(seed, rendezvous.Endpoint{ID: e.ID, Weight: s.weight}),
 			guard:     guard,
 			limit:     w.limit(born),
+			born:      born,
 			live:      true,
 		}
 		if forgotten {

@@ -39,14 +39,18 @@ func (t *Table) take(records []record, w *window) (moved []uint32) {
 		seen[slot] = true
 		have := &t.records[slot]
 		// That a limit leaves the window changes nothing.
-		if !have.live || have.guard != r.guard || w.whenever(have.limit) != r.limit {
+		if !have.live || have.guard != r.guard || have.born != r.born || w.whenever(have.limit) != r.limit {
 			moved = append(moved, slot)
+		}
+		r.least = r.limit
+		if have.live {
+			r.least = min(r.limit, have.limit)
 		}
 		*have = r
 	}
 	for slot := range t.records {
 		if r := &t.records[slot]; r.live && !seen[uint32(slot)] {
-			r.live = false
+			r.live, r.least = false, r.limit
 			moved = append(moved, uint32(slot))
 		}
 	}
@@ -81,9 +85,10 @@ func (t *Table) fill(moved []uint32) (changed []uint32) {
 
 // matter says whether one of the moved records changes what the row's walk
 // finds. It does if its endpoint is in the chain, if it ranks with the extra
-// ranks or above, or if no one in the chain keeps it out. A record that is kept
-// out changes nothing below it either: what it keeps out, the one that keeps it
-// out does too.
+// ranks or above, or if no one in the chain keeps it out, now and before: then it is
+// in the chain before the cut, and others' tenures follow from it. A record that is kept
+// out changes nothing below it: what it keeps out, the one that keeps it out does
+// too, and what it ends, that one has ended earlier.
 func (t *Table) matter(moved []uint32, row uint32) bool {
 	var last contender
 	if n := t.opts.ExtraRanks; n > 0 {
@@ -99,7 +104,7 @@ func (t *Table) matter(moved []uint32, row uint32) bool {
 		if last.record != nil && !last.before(c) {
 			return true
 		}
-		member, out := false, !c.live || c.limit == aside
+		member, out := false, false
 		if primary != noSlot {
 			member, out = t.meet(c, primary, row, out)
 		}
@@ -117,7 +122,7 @@ func (t *Table) matter(moved []uint32, row uint32) bool {
 // because of it or was out before.
 func (t *Table) meet(c contender, slot, row uint32, out bool) (bool, bool) {
 	m := t.contender(slot, row)
-	return m.is(c), out || m.guard <= c.limit && m.before(c)
+	return m.is(c), out || m.guard <= c.least && m.before(c)
 }
 
 func (t *Table) contender(slot, row uint32) contender {

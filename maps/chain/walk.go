@@ -22,9 +22,10 @@ type walk struct {
 	twins      bool    // an endpoint is there with several weights
 
 	// Of the row walked last.
-	draws  []uint64    // of the candidates
-	chain  []contender // by rank, but the primary first
-	extras []contender // by rank
+	draws   []uint64    // of the candidates
+	chain   []contender // by rank, but the primary first
+	tenures []int64     // of an overlong chain
+	extras  []contender // by rank
 }
 
 type candidate struct {
@@ -151,17 +152,14 @@ func (w *walk) order(longest int) {
 			break
 		}
 	}
-	if w.twins {
-		n := 0
-		for _, c := range w.chain {
-			if !contains(w.chain[:n], c) {
-				w.chain[n] = c
-				n++
-			}
-		}
-		w.chain = w.chain[:n]
+	w.tenures = w.tenures[:0]
+	if len(w.chain) > longest {
+		w.measure()
 	}
-	w.chain = w.chain[:min(len(w.chain), longest)]
+	if w.twins {
+		w.unite()
+	}
+	w.cut(longest)
 }
 
 // further finds the highest ranks that are not in the chain.
