@@ -145,7 +145,7 @@ func (b *penstock) awaitNode(n *lab.LB) {
 		}
 		good := 0
 		for _, x := range all {
-			if x.Rows > 0 && (x.Mode == b.mode.way || x.Mode == "") {
+			if x.Rows > 0 && x.Mode == b.mode.way {
 				good++
 			}
 		}

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"os/exec"
-	"strings"
 
 	"github.com/penstock-lb/penstock/test/fixture"
 )
@@ -38,21 +36,12 @@ func newIngress(tb fixture.TB, l *Lab, n int, binary string, opts Options) *Ingr
 	l.Router.AddRoute(tb, fmt.Sprintf("fd00:2:%d::/64", n), g.Addr6.String())
 	g.configure(tb, fmt.Sprintf(`node: %s
 role: backend
-source: {directory: '%s'%s}
+source: {directory: '%s', history: '%s'}
 datapath: {interfaces: [eth0], mode: %s, bpffs: '%s'}
 metrics: {address: "127.0.0.1:9470"}
 api: {socket: '%s'}
-%s`, g.Name, g.Manifests(), historyKey(binary, g.history()), cmp.Or(opts.Mode, "auto"), g.Pins(), g.Socket(), opts.IngressConfig))
+%s`, g.Name, g.Manifests(), g.history(), cmp.Or(opts.Mode, "auto"), g.Pins(), g.Socket(), opts.IngressConfig))
 	return g
-}
-
-// historyKey is nothing for a binary that has no history.
-func historyKey(binary, path string) string {
-	out, err := exec.Command(binary, "config", "keys").Output()
-	if err != nil || !strings.Contains(string(out), "source.history") {
-		return ""
-	}
-	return ", history: '" + path + "'"
 }
 
 // The host's end of every pod's link, as some CNIs have it.
