@@ -1,16 +1,17 @@
 package main
 
 import (
-	"path/filepath"
 	"strings"
+
+	"github.com/penstock-lb/penstock/test/lab"
 )
 
 // cheatSheet tells what can be done with the network that was left up.
-func (l *lab) cheatSheet() {
-	lb := l.lbs[0]
+func (l *site) cheatSheet(binary string) {
+	lb := l.LBs[0]
 	text := strings.NewReplacer(
-		"NS", "nsenter --net=/run/netns/"+prefix, "VIP4", vip4, "VIP6", vip6, "DIR", lb.Dir, "PIN", filepath.Join(lb.BPFFS, "tables-*"),
-		"PENSTOCK", lb.binary+" --config "+lb.config(), "FRR", l.router.Dir(),
+		"NS", "nsenter --net=/run/netns/"+prefix, "VIP4", lab.VIP4.String(), "VIP6", lab.VIP6.String(), "RUN", runDir,
+		"PIN", lb.Pins()+"/tables-*", "PENSTOCK", binary+" --config "+runDir, "FRR", l.FRR.Dir(),
 	).Replace(sheet)
 	l.say.title("The network is up. make demo-down removes it.")
 	for line := range strings.Lines(text) {
@@ -19,26 +20,35 @@ func (l *lab) cheatSheet() {
 }
 
 const sheet = `
-Hosts: client, tor, lb1, lb2, web1, web2, web3. A shell in one of them:
+Hosts: client, router, lb1 to lb3, ingress1 to ingress3, node1, pod1 to pod6. A shell in one of them:
   NSclient bash
 
-Ask the sites:
-  NSclient curl -H 'Host: shop.example' http://VIP4/
-  NSclient curl -H 'Host: blog.example' 'http://[VIP6]/'
-  NSclient wrk -t1 -c32 -d10s -H 'Host: shop.example' http://VIP4/
+Ask pods on ingress nodes, and a node without an agent:
+  NSclient curl http://VIP4/
+  NSclient curl 'http://[VIP6]/'
+  NSclient curl http://VIP4:81/
+  NSclient wrk -t1 -c32 -d10s http://VIP4/
   NSclient traceroute -n VIP4
 
 The router:
-  NStor ip route show exact VIP4
-  NStor vtysh --vty_socket FRR --config_dir FRR -c 'show bgp summary'
+  NSrouter ip route show exact VIP4
+  NSrouter vtysh --vty_socket FRR --config_dir FRR -c 'show bgp summary'
 
-A load balancer node:
-  NSlb1 PENSTOCK status
-  NSlb1 PENSTOCK backends
-  NSlb1 PENSTOCK verdicts --watch
+An LB node:
+  NSlb1 PENSTOCK/lb1/penstock.yaml status
+  NSlb1 PENSTOCK/lb1/penstock.yaml backends
+  NSlb1 PENSTOCK/lb1/penstock.yaml nodes
+  NSlb1 PENSTOCK/lb1/penstock.yaml verdicts --watch
   NSlb1 bpftool map dump pinned PIN/frontends
-  NSlb1 tcpdump -ni eth0        (XDP takes packets before tcpdump sees them: try it on tor)
+  NSlb1 tcpdump -ni eth0        (XDP takes packets before tcpdump sees them: try it on router)
 
-Change what is wanted, and look at the backends again:
-  $EDITOR DIR/manifests/slices.yaml
+An ingress node, and what comes to it in tunnels:
+  NSingress1 PENSTOCK/ingress1/penstock.yaml status
+  NSrouter tcpdump -vni ingress1 udp dst port 6082 and greater 100     (shorter ones are probes)
+
+Start the third LB node:
+  NSlb3 PENSTOCK/lb3/penstock.yaml agent
+
+Change what is wanted, the same for each host, and look at the backends again:
+  $EDITOR RUN/lb1/manifests/cluster.yaml
 `

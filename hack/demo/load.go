@@ -3,55 +3,59 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/penstock-lb/penstock/test/lab"
 )
 
-// url is an address of the site at a VIP.
-func url(vip, path string) string {
-	return "http://" + net.JoinHostPort(vip, "80") + path
+// url is an address of a service.
+func url(vip netip.Addr, port uint16, path string) string {
+	return "http://" + netip.AddrPortFrom(vip, port).String() + path
 }
 
 // browser makes requests from the client, each over a connection of its own.
-func (l *lab) browser() *http.Client {
+func (l *site) browser() *http.Client {
 	return &http.Client{
 		Timeout:   5 * time.Second,
-		Transport: &http.Transport{DialContext: l.client.DialContext, DisableKeepAlives: true},
+		Transport: &http.Transport{DialContext: l.Client.DialContext, DisableKeepAlives: true},
 	}
 }
 
-// ask makes one request and returns which server answered, after checking that it was the right site.
-func ask(ctx context.Context, c *http.Client, vip, site string) (server string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url(vip, "/"), nil)
+// ask makes one request and returns which pod answered, after checking whom it saw.
+func ask(ctx context.Context, c *http.Client, vip netip.Addr) (server string, err error) {
+	const host = "shop.example"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url(vip, webPort, "/"), nil)
 	if err != nil {
 		return "", err
 	}
-	req.Host = site + ".example"
+	req.Host = host
 	resp, err := c.Do(req)
 	if err != nil {
 		return "", err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return "", err
+	a, err := parseAnswer(resp.Body, host)
+	if err == nil && a.client.Addr() != clientOf(vip) {
+		err = fmt.Errorf("%s saw the client %s, want %s", a.server, a.client, clientOf(vip))
 	}
-	answer, ok := strings.CutPrefix(string(body), site+" on ")
-	server, _, _ = strings.Cut(answer, ",")
-	if !ok || resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answered %s: %q", url(vip, "/"), resp.Status, body)
-	}
-	return server, nil
+	return a.server, err
 }
 
-// spread makes n requests, in both families and to all sites in turn, and counts who answered. None may fail.
-func (l *lab) spread(n int) map[string]int {
+// clientOf is the client's address in the VIP's family.
+func clientOf(vip netip.Addr) netip.Addr {
+	if vip.Is4() {
+		return lab.Client4
+	}
+	return lab.Client6
+}
+
+// spread makes n requests, in both families in turn, and counts who answered. None may fail.
+func (l *site) spread(n int) map[string]int {
 	const parallel = 8
 	var mu sync.Mutex
 	var first error
@@ -62,7 +66,7 @@ func (l *lab) spread(n int) map[string]int {
 	for range parallel {
 		running.Go(func() {
 			for i := range work {
-				server, err := ask(l.ctx, browser, []string{vip4, vip6}[i%2], sites[i/2%2])
+				server, err := ask(l.ctx, browser, vips[i%2])
 				mu.Lock()
 				if err != nil && first == nil {
 					first = err
@@ -91,14 +95,14 @@ type newcomers struct {
 	failed []error
 }
 
-func (l *lab) startNewcomers() *newcomers {
+func (l *site) startNewcomers() *newcomers {
 	ctx, cancel := context.WithCancel(l.ctx)
 	n := &newcomers{cancel: cancel, done: make(chan struct{})}
 	browser := l.browser()
 	go func() {
 		defer close(n.done)
 		for i := 0; ctx.Err() == nil; i++ {
-			_, err := ask(ctx, browser, []string{vip6, vip4}[i%2], sites[i/2%2])
+			_, err := ask(ctx, browser, vips[i%2])
 			if ctx.Err() != nil {
 				return
 			}

@@ -1,6 +1,32 @@
 package main
 
-import "testing"
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestParseAnswer(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want answer
+	}{
+		{"server=pod1 host=shop.example client=192.0.2.2 port=1234\n", answer{"pod1", netip.MustParseAddrPort("192.0.2.2:1234")}},
+		{"server=pod1 host=shop.example client=2001:db8:1::2 port=1234\n", answer{"pod1", netip.MustParseAddrPort("[2001:db8:1::2]:1234")}},
+		{"server=pod1 host=blog.example client=192.0.2.2 port=1234\n", answer{}},
+		{"server=pod1 host=shop.example client=nobody port=1234\n", answer{}},
+		{"<html>", answer{}},
+	} {
+		got, err := parseAnswer(strings.NewReader(c.text), "shop.example")
+		bad := c.want == (answer{})
+		switch {
+		case bad && err == nil:
+			t.Errorf("%q is taken for %v", c.text, got)
+		case !bad && (err != nil || got != c.want):
+			t.Errorf("%q is %v, %v, want %v", c.text, got, err, c.want)
+		}
+	}
+}
 
 func TestParseWrk(t *testing.T) {
 	const good = `Running 1s test @ http://192.0.2.1:80/

@@ -1,7 +1,8 @@
 // Command demo builds a small data centre out of network namespaces and shows Penstock at work in it:
 //
-//	client ── tor (FRR, ECMP) ──┬── lb1, lb2   penstock agent, one each
-//	                            └── web1 … web3   nginx, two virtual hosts
+//	client ── router (FRR, ECMP) ─┬─ lb1, lb2, lb3       penstock agent, XDP, BGP
+//	                              ├─ ingress1 … ingress3  penstock agent of role backend, nginx in pods
+//	                              └─ node1                nginx, no agent
 //
 // `demo run` tells what it does, checks each step, removes everything and exits with 0 only if all held.
 // `demo up` leaves the network running, `demo down` removes it.
@@ -104,13 +105,14 @@ func show(ctx context.Context, say *printer, binary string) error {
 func up(ctx context.Context, say *printer, binary string) error {
 	s := newStage(ctx, say)
 	err := s.perform(func() {
-		l := buildLab(s, binary)
+		l := buildSite(s, binary)
 		l.startAgents()
-		l.awaitPaths(2)
+		l.awaitPaths(len(l.up))
+		l.awaitPods()
 		if err := os.WriteFile(upMark, nil, 0o600); err != nil {
 			s.Fatalf("%v", err)
 		}
-		l.cheatSheet()
+		l.cheatSheet(binary)
 	})
 	if err != nil {
 		s.clean()
