@@ -4,6 +4,10 @@
  * row's chain are asked one after the other, then those of the next ranks, and at
  * last the primary is told to accept. Each bounce goes one position on, so there are
  * at most OWNERS_MAX of them, and one more where learned was wrong.
+ *
+ * Owners whose nodes do not answer are passed over, or what is behind them would not be
+ * found. A flow that nobody else knows may be theirs, so that nobody else takes it: its
+ * pod would end it, while the node may be back in a moment.
  */
 #pragma once
 #include "learned.h"
@@ -59,6 +63,22 @@ static __always_inline __u32 owner_at(__u32 primary, int chained, __u32 row, __u
 	return position < RANKS_MAX ? r->owners[position] - 1 : NOBODY;
 }
 
+/*
+ * silent_owner names the first owner of the row that could have the flow if its node
+ * answered, or nobody.
+ */
+__noinline __u32 silent_owner(__u32 primary, __u32 service, __u32 row, int chained)
+{
+	for (__u32 position = 0; position < OWNERS_MAX; position++) {
+		__u32 owner = owner_at(primary, chained, row, position);
+		struct backend *b = backend_at(owner);
+
+		if (b && b->service == service && tunnel_of(b) && !answers(b))
+			return owner;
+	}
+	return NOBODY;
+}
+
 /* search sets p->backend, which is the row's primary, and p->asked and p->accept. */
 __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 {
@@ -91,8 +111,11 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 		return 0;
 	}
 	forget(p);
-	p->backend = primary;
 	p->asked = OWNERS_MAX;
-	p->accept = 1;
+	/* A datagram may as well begin a flow. */
+	next = p->tuple.proto == IPPROTO_UDP ? NOBODY
+					     : silent_owner(primary, service, row, chained);
+	p->accept = next == NOBODY;
+	p->backend = p->accept ? primary : next;
 	return 0;
 }

@@ -27,7 +27,8 @@ const hopEnd = 1 + 15 + 3
 // choose says who is asked about a packet of flow t: the primary about one that
 // opens a flow; else the one that kept the flow, if that is known; else one owner
 // of the row after the other, as they send it back; and past the last one the
-// primary again, which takes it. Where no backend is usable, the first of the chain
+// primary again, which takes it, unless TCP may have its flow on a node that does not
+// answer now: then that is asked. Where no backend is usable, the first of the chain
 // takes nothing, but stands for the primary until it has sent the packet back. It is
 // false if there is none.
 func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
@@ -66,6 +67,13 @@ func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 		return owner{Backend: b, hop: uint8(hop)}, true
 	}
 	delete(m.learned, t)
+	if p.proto != protoUDP {
+		for _, addr := range s.owners(row) {
+			if b, ok := s.backend(addr); ok && m.dead[b.Tunnel] {
+				return owner{Backend: b, hop: hopEnd}, true
+			}
+		}
+	}
 	return owner{primary, hopEnd, true}, len(list) > 0
 }
 
