@@ -11,6 +11,17 @@
 #include "port.h"
 #include "reject.h"
 #include "rewrite.h"
+#include "tunnel.h"
+
+/*
+ * is_tunnel_end: what we translate to there has our address, and nodes would take it for
+ * a tunnel packet of ours. Whoever may list endpoints could be any client to any pod.
+ */
+static __always_inline int is_tunnel_end(const struct backend *b, __u8 proto)
+{
+	return proto == IPPROTO_UDP && b->port == tunnel_port &&
+	       is_member(&b->addr, MEMBER_SELF | MEMBER_LB | MEMBER_BACKEND);
+}
 
 /* open_flow starts a translated flow to p->backend. */
 static __always_inline enum verdict open_flow(struct packet *p, struct flow *f)
@@ -24,6 +35,8 @@ static __always_inline enum verdict open_flow(struct packet *p, struct flow *f)
 		return VERDICT_DROP_FRAGMENT;
 	if (is_vip(&p->tuple.src))
 		return VERDICT_DROP_SOURCE;
+	if (is_tunnel_end(b, p->tuple.proto))
+		return VERDICT_DROP_TUNNEL;
 	if (!b->source.halves[0] && !b->source.halves[1]) /* no route to it so far */
 		return VERDICT_DROP_NO_ROUTE;
 	return create_flow(p, &t, b, f);

@@ -41,6 +41,9 @@ func (m *Model) forward(p *parsed, s *service, observed []byte) (Result, error) 
 			return drop("drop_source"), nil
 		}
 		backend := o.Addr
+		if _, member := m.members[backend.Addr()]; member && p.proto == protoUDP && backend.Port() == m.cfg.TunnelPort {
+			return drop("drop_tunnel"), nil // it would be a tunnel packet of this node's
+		}
 		source := s.sources[backend]
 		if !source.IsValid() {
 			return drop("drop_no_route"), nil
