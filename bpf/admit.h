@@ -109,6 +109,19 @@ static __always_inline int is_known(const struct packet *p, const struct place *
 		     p->tcp_flags & TCP_SYN || completes(p, f));
 }
 
+/*
+ * is_over says whether a flow that was about to end has ended, so that the packet is of
+ * the tuple's next one: the client has used its port again, and the SYN went to another
+ * pod. What nobody else knows comes once more with ACCEPT.
+ */
+static __always_inline int is_over(context *ctx, const struct packet *p, const struct request *r,
+				   struct place *where)
+{
+	return where->flow->state == FLOW_CLOSING && !(r->flags & TUNNEL_ACCEPT) &&
+	       !(p->tcp_flags & TCP_SYN) && p->fragment == FRAGMENT_NONE &&
+	       has_witness(&where->key) && !is_connected(lookup_socket(ctx, &where->key, p));
+}
+
 /* admit returns DELIVER if the packet goes to the pod as where->key says. */
 static __always_inline enum verdict admit(context *ctx, const struct packet *p,
 					  const struct request *r, struct place *where)
@@ -117,6 +130,8 @@ static __always_inline enum verdict admit(context *ctx, const struct packet *p,
 
 	find_flow(&p->tuple, &r->pod, r->port, where);
 	if (is_known(p, where)) {
+		if (is_over(ctx, p, r, where))
+			return VERDICT_BOUNCE;
 		if (is_new_syn(p))
 			where->flow->overhead = r->inner - r->l3;
 		track_client(p, where, now_tick());

@@ -44,6 +44,14 @@ static __always_inline __u32 sequence(context *ctx, const struct packet *p)
 	return tcp ? bpf_ntohl(tcp->seq) : 0;
 }
 
+/* has_witness: the pod's sockets can be asked. */
+static __always_inline int has_witness(const struct tuple *key)
+{
+	struct pod *pod = bpf_map_lookup_elem(&pods, &key->dst);
+
+	return pod && pod->netns != POD_NETNS_UNKNOWN;
+}
+
 /*
  * lookup_socket returns the state of the TCP socket with the tuple, or of a listener.
  * With a packet it has to be one that expects the packet.
