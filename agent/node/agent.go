@@ -40,6 +40,7 @@ type Agent struct {
 	ledger      *ledger.Ledger
 	backoff     ledger.Backoff
 	retry       *time.Timer
+	seen        watched
 	synced      bool // the tables were written at least once
 	last        struct {
 		mtu    uint32 // that could be read
@@ -148,6 +149,8 @@ func (a *Agent) close() error {
 func (a *Agent) loop(ctx context.Context) {
 	resync := time.NewTicker(resync)
 	defer resync.Stop()
+	watch := time.NewTicker(watchEvery)
+	defer watch.Stop()
 	a.retry = time.NewTimer(0)
 	defer a.retry.Stop()
 	for {
@@ -160,6 +163,10 @@ func (a *Agent) loop(ctx context.Context) {
 			a.reload()
 		case <-resync.C:
 			a.sweep(ctx)
+		case now := <-watch.C:
+			if !a.watch(now) {
+				continue
+			}
 		case <-a.retry.C:
 		}
 		a.pass(ctx)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -248,6 +249,55 @@ func TestForwardingIsOff(t *testing.T) {
 		if s := w.agent.Status(); len(s.NotReady) > 0 {
 			t.Errorf("with pods of the node's own namespace alone: %v", s.NotReady)
 		}
+		w.stop()
+	})
+}
+
+// TestWatch: what nobody tells of is reported all the same, and its end too.
+func TestWatch(t *testing.T) {
+	run(t, "forwarding", func(t *testing.T, w *world) {
+		w.start()
+		for _, value := range []string{"0", "1"} {
+			w.mu.Lock()
+			w.sysctls["net/ipv4/ip_forward"] = value
+			w.mu.Unlock()
+			time.Sleep(watchEvery)
+			synctest.Wait()
+			if s := w.agent.Status(); (len(s.NotReady) > 0) != (value == "0") {
+				t.Errorf("ip_forward %s: not ready: %v", value, s.NotReady)
+			}
+		}
+		w.stop()
+	})
+	run(t, "probes", func(t *testing.T, w *world) {
+		w.probes = 5 // from before the agent
+		w.start()
+		says := func(what string, want int) {
+			t.Helper()
+			synctest.Wait()
+			got := slices.DeleteFunc(w.agent.Status().Warnings, func(text string) bool { return !strings.HasPrefix(text, "no LB node's probe has come in since") })
+			if len(got) != want {
+				t.Errorf("%s: warnings %q", what, got)
+			}
+		}
+		time.Sleep(quietAfter)
+		says("not for long enough", 0)
+		time.Sleep(watchEvery)
+		says("for long enough", 1)
+		w.mu.Lock()
+		w.probes++
+		w.mu.Unlock()
+		time.Sleep(watchEvery)
+		says("one came", 0)
+		time.Sleep(quietAfter)
+		says("none again", 1)
+		if n := strings.Count(w.log.String(), "step=probes"); n != 3 {
+			t.Errorf("%d lines in the log:\n%s", n, w.log)
+		}
+		none := objects()
+		none.Nodes = none.Nodes[1:]
+		w.change(none)
+		says("no LB node is known", 0)
 		w.stop()
 	})
 }

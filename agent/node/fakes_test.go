@@ -54,6 +54,7 @@ type world struct {
 	netns    map[netip.Addr]int32 // of pods; missing: unknown
 	defaults []string
 	flows    maps.FlowStats
+	probes   uint64
 
 	agent  *Agent
 	log    *bytes.Buffer
@@ -219,7 +220,9 @@ func (f fakeTables) Sweep(context.Context) (maps.SweepStats, error) {
 	return maps.SweepStats{Scanned: 5, Deleted: 2}, f.fail("sweep")
 }
 func (f fakeTables) Verdicts() ([]maps.VerdictCount, error) {
-	return []maps.VerdictCount{{Name: "deliver"}}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return []maps.VerdictCount{{Name: "deliver", Packets: 9}, {Name: "probe_answered", Packets: f.probes}}, nil
 }
 func (f fakeTables) Flows() (maps.FlowStats, error) {
 	f.mu.Lock()

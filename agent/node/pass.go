@@ -44,7 +44,8 @@ func (a *Agent) pass(ctx context.Context) {
 	if a.synced {
 		out.attach = a.uplinks.ensure(a.cfg.Datapath.Interfaces, began)
 	}
-	out.forwarding = system.ForwardingOff(a.deps.System, families(pods), a.uplinks.status(), "packets to pods")
+	a.seen.families = families(pods)
+	out.forwarding = system.ForwardingOff(a.deps.System, a.seen.families, a.uplinks.status(), "packets to pods")
 	a.report(out)
 	failed := errors.Join(out.own, out.sync, out.attach) != nil
 	a.publish(snapshot, out, began, a.schedule(failed, unplaced))

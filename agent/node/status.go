@@ -52,7 +52,15 @@ func (a *Agent) report(out outcome) {
 	for _, text := range out.ingress.Obstacles() {
 		a.ledger.Note("step", "tunnels", text)
 	}
+	if a.quiet(out) {
+		a.ledger.Note("step", "probes", a.seen.quiet)
+	}
 	a.ledger.Settle()
+}
+
+// quiet tells whether no probe comes in where some should: no obstacle says why.
+func (a *Agent) quiet(out outcome) bool {
+	return a.seen.quiet != "" && len(out.ingress.Obstacles()) == 0
 }
 
 // publish makes a pass visible to readers.
@@ -60,6 +68,9 @@ func (a *Agent) publish(snapshot desired.Snapshot, out outcome, began, next time
 	warnings := a.cfg.Warnings()
 	if len(a.uplinks.attached()) > 1 { // a client's packet may come by another one than its reply leaves by
 		warnings = append(warnings, system.Warnings(a.deps.System, a.uplinks.status())...)
+	}
+	if a.quiet(out) {
+		warnings = append(warnings, a.seen.quiet)
 	}
 	flows, flowsErr := a.tables.Flows()
 	err := text(errors.Join(out.own, out.sync))
