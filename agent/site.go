@@ -24,7 +24,7 @@ func (a *Agent) site() (desired.Site, error) {
 	return desired.Site{
 		Node: a.booted.Node, Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
 		Forwarding: desired.Forwarding(a.cfg.Forwarding),
-		Answering:  seen.Answering, Dead: seen.Dead, Sticky: a.history.Tunnels(),
+		Answering:  seen.Answering, Dead: seen.Dead, FailOpen: seen.Open, Sticky: a.history.Tunnels(),
 	}, nil
 }
 

@@ -33,7 +33,7 @@ func (a *Agent) want(ctx context.Context, snapshot desired.Snapshot, site desire
 		a.deps.Prober.Await(waiting)
 		cancel()
 		seen := a.deps.Prober.Result()
-		site.Answering, site.Dead = seen.Answering, seen.Dead
+		site.Answering, site.Dead, site.FailOpen = seen.Answering, seen.Dead, seen.Open
 		want = desired.From(snapshot, site, now)
 	}
 	want.Services = a.history.Observe(now, want.Services)

@@ -117,6 +117,13 @@ func (s *Status) warnings() []string {
 			notes = append(notes, fmt.Sprintf("interface %s runs in %s: %s", i.Name, text, i.Fallback))
 		}
 	}
+	if s.Tunnels != nil {
+		for _, n := range s.Tunnels.Nodes {
+			if n.State == probe.Silent {
+				notes = append(notes, fmt.Sprintf("ingress node %s at %s is silent, and its endpoints with forwarding auto get new flows by NAT: %s", n.Name, n.Addr, n.Reason))
+			}
+		}
+	}
 	if len(s.Config.Restart) > 0 {
 		notes = append(notes, "restart the agent to apply "+strings.Join(s.Config.Restart, ", "))
 	}
@@ -124,7 +131,7 @@ func (s *Status) warnings() []string {
 }
 
 // tunnels says what is wrong with tunnels, at either end. A node that never answered is a
-// matter of its own agent, and listed with its reason.
+// matter of its own agent, and a warning.
 func (s *Status) tunnels() (bad []string) {
 	if s.Ingress != nil && s.Source.Synced {
 		bad = append(bad, s.Ingress.Obstacles()...)
@@ -136,7 +143,8 @@ func (s *Status) tunnels() (bad []string) {
 		bad = append(bad, "ingress nodes cannot be probed: "+s.Tunnels.Error)
 	}
 	if s.Tunnels.Open {
-		bad = append(bad, "more ingress nodes are dead than tunnel.failOpen allows: all count as alive, as the fault is likely to be here")
+		bad = append(bad, "more ingress nodes are dead than tunnel.failOpen allows: all count as alive, as the fault is likely to be here: "+
+			"see that tunnel.port is theirs, that they know this node, and that no firewall drops what goes to that UDP port, either way")
 	}
 	for _, n := range s.Tunnels.Nodes {
 		if n.State == probe.Dead {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 )
 
@@ -64,6 +65,12 @@ func TestAssess(t *testing.T) {
 			"", "", ""},
 		{"restart", func(s *Status) { s.Config.Restart = []string{"nat.ports", "bgp.asn"} }, "", "",
 			"restart the agent to apply nat.ports, bgp.asn"},
+		{"dead node", func(s *Status) { s.Tunnels = tunnels(false, probe.Dead) }, "", "ingress node ing-1 at 10.0.0.1 is dead: why", ""},
+		{"silent node", func(s *Status) { s.Tunnels = tunnels(false, probe.Silent) }, "", "",
+			"ingress node ing-1 at 10.0.0.1 is silent, and its endpoints with forwarding auto get new flows by NAT: why"},
+		{"fail open", func(s *Status) { s.Tunnels = tunnels(true, probe.Alive) }, "",
+			"more ingress nodes are dead than tunnel.failOpen allows: all count as alive, as the fault is likely to be here: see that " +
+				"tunnel.port is theirs, that they know this node, and that no firewall drops what goes to that UDP port, either way", ""},
 		{"sweep", func(s *Status) { s.Datapath.SweepError = "no map" }, "", "sweep of flows: no map", ""},
 		{"own warning", func(s *Status) { s.Warnings = []string{"ip_forward is 0"} }, "", "", "ip_forward is 0"},
 	} {
@@ -77,4 +84,9 @@ func TestAssess(t *testing.T) {
 			}
 		})
 	}
+}
+
+func tunnels(open bool, state probe.State) *TunnelStatus {
+	node := probe.Node{Target: probe.Target{Name: "ing-1", Addr: netip.MustParseAddr("10.0.0.1")}, State: state, Reason: "why"}
+	return &TunnelStatus{Open: open, Nodes: []IngressNode{{Node: node}}}
 }

@@ -91,6 +91,8 @@ func (w *ways) tunnel(node string) way {
 	case dead:
 		out.reason, out.silent, out.since = NodeDead, true, since
 		out.detail = fmt.Sprintf("node %s has not answered at %s since %s; flows that it has stay, new ones go elsewhere", node, addr, since.UTC().Format(time.RFC3339))
+	case w.site.Answering[addr] && w.site.FailOpen:
+		out.detail = fmt.Sprintf("node %s at %s counts as answering, as do all, for more are dead than tunnel.failOpen allows; 'penstock nodes' has which answer", node, addr)
 	case w.site.Answering[addr]:
 		out.detail = fmt.Sprintf("node %s answers at %s", node, addr)
 	case w.site.Sticky[addr]:

@@ -103,7 +103,7 @@ func showTunnels(s desired.State) string {
 
 // parseSite reads lines such as "own 192.0.2.9 eth0", "peer 192.0.2.254 the
 // address of BGP peer tor1", "vips 192.0.2.0/24", "forwarding dsr", "answering
-// 10.1.0.1", "sticky 10.1.0.2" and, since half a minute, "dead 10.1.0.3".
+// 10.1.0.1", "sticky 10.1.0.2", "failopen" and, since half a minute, "dead 10.1.0.3".
 func parseSite(t *testing.T, text string) desired.Site {
 	t.Helper()
 	site := desired.Site{
@@ -125,6 +125,8 @@ func parseSite(t *testing.T, text string) desired.Site {
 			site.Answering[netip.MustParseAddr(words[1])] = true
 		case "sticky":
 			site.Sticky[netip.MustParseAddr(words[1])] = true
+		case "failopen":
+			site.FailOpen = true
 		case "dead":
 			site.Dead[netip.MustParseAddr(words[1])] = now.Add(-30 * time.Second)
 		default:

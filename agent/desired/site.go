@@ -24,6 +24,7 @@ type Site struct {
 	// tunnels to before, which they keep with ForwardingAuto. Others never answered.
 	Answering map[netip.Addr]bool
 	Dead      map[netip.Addr]time.Time
+	FailOpen  bool // so many do not answer that all count as answering
 	Sticky    map[netip.Addr]bool
 }
 

@@ -168,8 +168,11 @@ func (p *Prober) settle() {
 	if now.equal(p.last) {
 		return
 	}
-	if now.Open != p.last.Open {
-		p.log.Warn("most ingress nodes do not answer: the fault is rather here, all count as alive", "open", now.Open)
+	switch {
+	case now.Open && !p.last.Open:
+		p.log.Warn("more ingress nodes are dead than tunnel.failOpen allows: the fault is rather here, all count as alive")
+	case p.last.Open && !now.Open:
+		p.log.Info("enough ingress nodes answer again: those that do not are dead")
 	}
 	p.last = now
 	signal(p.changed)

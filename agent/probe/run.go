@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -66,7 +67,11 @@ func (p *Prober) note(t *track, before State) bool {
 	if t.State == before {
 		return false
 	}
-	p.log.Info("ingress node", "node", t.Name, "address", t.Addr, "state", t.State, "before", before)
+	level := slog.LevelInfo
+	if t.State == Dead {
+		level = slog.LevelWarn
+	}
+	p.log.Log(context.Background(), level, "ingress node", "node", t.Name, "address", t.Addr, "state", t.State, "before", before)
 	return true
 }
 

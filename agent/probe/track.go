@@ -172,8 +172,9 @@ func (t *track) why() string {
 		}
 		return text
 	case t.State == Silent:
-		return fmt.Sprintf("has answered none of %d probes to UDP port %d: see that its agent runs with role backend, that "+
-			"it knows this LB node, and that no firewall is between", t.Sent, t.rules.Port)
+		return fmt.Sprintf("has answered none of %d probes to UDP port %d: see that its agent runs with role backend and "+
+			"the same tunnel.port, that it knows this LB node, and that no firewall is between", t.Sent, t.rules.Port)
 	}
-	return fmt.Sprintf("has not answered %d probes", t.missed)
+	return fmt.Sprintf("has not answered %d probes to UDP port %d: see that it is up, that its agent has the same tunnel.port "+
+		"and knows this LB node, and that no firewall is between", t.missed, t.rules.Port)
 }
