@@ -29,6 +29,9 @@ is up, why the one before it ended.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			peers, err := ask(cmd.Context(), c, func(ctx context.Context, a *api.Client) ([]bgp.PeerState, error) { return a.Peers(ctx) })
+			if err == nil && len(peers) == 0 {
+				err = c.askedLB(cmd.Context())
+			}
 			if err != nil {
 				return err
 			}
@@ -62,6 +65,9 @@ without a peer waits for a session.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			routes, err := ask(cmd.Context(), c, func(ctx context.Context, a *api.Client) ([]bgp.Route, error) { return a.Routes(ctx) })
+			if err == nil && len(routes) == 0 {
+				err = c.askedLB(cmd.Context())
+			}
 			if err != nil {
 				return err
 			}

@@ -52,8 +52,13 @@ type site struct {
 	viewErr  error
 }
 
-func (n *site) Status() api.Status                      { return n.status }
-func (n *site) Services() ([]maps.ServiceStatus, error) { return n.services, nil }
+func (n *site) Status() api.Status { return n.status }
+func (n *site) Services() ([]maps.ServiceStatus, error) {
+	if n.status.Ingress != nil {
+		return []maps.ServiceStatus{}, nil
+	}
+	return n.services, nil
+}
 func (n *site) Verdicts() ([]maps.VerdictCount, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -343,6 +348,10 @@ func TestGolden(t *testing.T) {
 		{"nodes", broken, true, "nodes", exitOK},
 		{"nodes-json", testNode(), true, "nodes -o json", exitOK},
 		{"nodes-of-ingress", node, true, "nodes", exitError},
+		{"services-of-ingress", node, true, "services", exitError},
+		{"backends-of-ingress", node, true, "backends -o json", exitError},
+		{"backends-of-ingress-down", node, false, "backends", exitError},
+		{"peers-of-ingress", node, true, "bgp peers", exitError},
 		{"ingress-status", node, true, "status", exitOK},
 		{"ingress-status-json", node, true, "status -o json", exitOK},
 		{"ingress-status-down", node, false, "status", exitDegraded},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -40,6 +41,25 @@ func openPinned(pins string) (view, error) {
 		return ingressView{node}, nil
 	}
 	return nil, err // the likelier role's
+}
+
+var errIngressNode = errors.New("this is an ingress node, which has no such thing; ask an LB node, or look at 'penstock status' and 'penstock verdicts' here")
+
+// ofLB refuses what only an LB node's tables have, for an empty list reads like an outage.
+func ofLB(v view) error {
+	if _, ingress := v.(nodeView); ingress {
+		return errIngressNode
+	}
+	return nil
+}
+
+// askedLB is ofLB for an agent that has answered with nothing. One that is down has none to refuse.
+func (c *cli) askedLB(ctx context.Context) error {
+	status, err := ask(ctx, c, func(ctx context.Context, a *api.Client) (api.Status, error) { return a.Status(ctx) })
+	if err == nil && status.Ingress != nil {
+		return errIngressNode
+	}
+	return nil
 }
 
 // cleanupAll removes what is pinned, of either role.
@@ -112,7 +132,7 @@ func podsHere(s *api.IngressStatus) string {
 			unknown++
 		}
 	}
-	text := number(len(s.Pods))
+	text := number(len(s.Pods)) + " addresses"
 	if unknown > 0 {
 		text += fmt.Sprintf(", of %d the network namespace is not known", unknown)
 	}

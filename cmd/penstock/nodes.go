@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -29,8 +30,11 @@ that flaps has to answer longer each time before it counts as alive.`,
 			if err != nil {
 				return err
 			}
+			if status.Ingress != nil {
+				return errIngressNode
+			}
 			if status.Tunnels == nil {
-				return fmt.Errorf("this agent is not an LB node's, or has not read its source yet; ask one of role lb")
+				return errors.New("this agent has not read its source yet; 'penstock status' says why")
 			}
 			return c.print(status.Tunnels.Nodes, func(w io.Writer) error { return c.printNodes(w, status.Tunnels) })
 		},

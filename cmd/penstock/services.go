@@ -48,9 +48,15 @@ func (c *cli) services(ctx context.Context, names []string) ([]api.Service, erro
 			return a.Services(ctx, names...)
 		},
 		func(v view) ([]api.Service, error) {
+			if err := ofLB(v); err != nil {
+				return nil, err
+			}
 			all, err := v.Services()
 			return api.Select(api.InKernel(all), names), err
 		})
+	if err == nil && len(services) == 0 {
+		err = c.askedLB(ctx)
+	}
 	if err == nil && len(services) == 0 && len(names) > 0 {
 		return nil, notFound(names)
 	}
@@ -158,9 +164,15 @@ counts the flows that ever began at the backend; with dsr, the TCP ones by their
 			backends, err := askOrRead(cmd.Context(), c,
 				func(ctx context.Context, a *api.Client) ([]api.Backend, error) { return a.Backends(ctx, args...) },
 				func(v view) ([]api.Backend, error) {
+					if err := ofLB(v); err != nil {
+						return nil, err
+					}
 					services, err := v.Services()
 					return api.Backends(api.Select(api.InKernel(services), args), nil), err
 				})
+			if err == nil && len(backends) == 0 {
+				err = c.askedLB(cmd.Context())
+			}
 			if err != nil {
 				return err
 			}
