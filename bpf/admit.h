@@ -122,6 +122,17 @@ static __always_inline int is_over(context *ctx, const struct packet *p, const s
 	       has_witness(&where->key) && !is_connected(lookup_socket(ctx, &where->key, p));
 }
 
+/*
+ * is_forged says whether the packet is a RST that the pod's connection will not take, so
+ * that it ends nothing. Where the pod has no connection any more, the flow is to end.
+ */
+static __always_inline int is_forged(context *ctx, const struct packet *p, struct place *where)
+{
+	return p->tcp_flags & TCP_RST && where->flow->state == FLOW_ESTABLISHED &&
+	       is_connected(lookup_socket(ctx, &where->key, NULL)) &&
+	       !is_connected(lookup_socket(ctx, &where->key, p));
+}
+
 /* admit returns DELIVER if the packet goes to the pod as where->key says. */
 static __always_inline enum verdict admit(context *ctx, const struct packet *p,
 					  const struct request *r, struct place *where)
@@ -132,6 +143,8 @@ static __always_inline enum verdict admit(context *ctx, const struct packet *p,
 	if (is_known(p, where)) {
 		if (is_over(ctx, p, r, where))
 			return VERDICT_BOUNCE;
+		if (is_forged(ctx, p, where))
+			return VERDICT_DELIVER;
 		if (is_new_syn(p))
 			where->flow->overhead = r->inner - r->l3;
 		track_client(p, where, now_tick());

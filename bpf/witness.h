@@ -10,6 +10,8 @@
 
 /* Further from what the socket expects a segment is another connection's. */
 #define SEQUENCE_DISTANCE (1U << 26)
+/* So is a RST, which is at the end of what is on its way, or forged. */
+#define RESET_DISTANCE (1U << 20)
 
 /* What is read of the kernel's sockets; the loader finds the offsets in the kernel's BTF. */
 struct tcp_sock {
@@ -17,9 +19,9 @@ struct tcp_sock {
 	__u32 snd_nxt;
 } __attribute__((preserve_access_index));
 
-static __always_inline int is_near(__u32 a, __u32 b)
+static __always_inline int is_near(__u32 a, __u32 b, __u32 distance)
 {
-	return a - b + SEQUENCE_DISTANCE < 2 * SEQUENCE_DISTANCE;
+	return a - b + distance < 2 * distance;
 }
 
 /*
@@ -29,12 +31,13 @@ static __always_inline int is_near(__u32 a, __u32 b)
  */
 static __always_inline int expects(void *sk, const struct packet *p, __u32 seq)
 {
+	__u32 distance = p->tcp_flags & TCP_RST ? RESET_DISTANCE : SEQUENCE_DISTANCE;
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
 	if (!tp || p->fragment != FRAGMENT_NONE)
 		return 1;
-	return is_near(seq, tp->rcv_nxt) &&
-	       (!(p->tcp_flags & TCP_ACK) || is_near(p->tcp_ack, tp->snd_nxt));
+	return is_near(seq, tp->rcv_nxt, distance) &&
+	       (!(p->tcp_flags & TCP_ACK) || is_near(p->tcp_ack, tp->snd_nxt, SEQUENCE_DISTANCE));
 }
 
 static __always_inline __u32 sequence(context *ctx, const struct packet *p)
