@@ -282,14 +282,14 @@ func TestWatch(t *testing.T) {
 		}
 		time.Sleep(quietAfter)
 		says("not for long enough", 0)
-		time.Sleep(watchEvery)
+		time.Sleep(2 * watchEvery)
 		says("for long enough", 1)
 		w.mu.Lock()
 		w.probes++
 		w.mu.Unlock()
 		time.Sleep(watchEvery)
 		says("one came", 0)
-		time.Sleep(quietAfter)
+		time.Sleep(quietAfter + watchEvery)
 		says("none again", 1)
 		if n := strings.Count(w.log.String(), "step=probes"); n != 3 {
 			t.Errorf("%d lines in the log:\n%s", n, w.log)

@@ -11,8 +11,9 @@ import (
 const (
 	// watchEvery is how often that is looked at which nobody tells of.
 	watchEvery = 5 * time.Second
-	// quietAfter is two of the longest tunnel.probeInterval: LB nodes ask oftener.
-	quietAfter = 20 * time.Second
+	// quietAfter is more than the longest tunnel.probeInterval and a look; no multiple of
+	// watchEvery, so that a tick that is a little early does not cost another.
+	quietAfter = 18 * time.Second
 )
 
 // watched is what the loop saw at its last look.
