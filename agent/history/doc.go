@@ -17,6 +17,7 @@
 // time before: until then they were as this node knew them, after that its source
 // may have been cut off from the news. In the very first look nothing is known of
 // before, which makes all chains as long as they can be, for the retention.
+// A table that has grown had the sizes that follow from when its pods were born.
 //
 // An endpoint that goes is remembered for the retention. If it comes back it is the
 // one that it was, which is safe if it is another of that address too.

@@ -132,6 +132,9 @@ func (h *History) observe(l look, s maps.Service) (_ maps.Service, found bool) {
 	}
 	if usable && memory.resize(l, rowsFor(len(s.Backends), h.opts.Rows)) {
 		h.dirty = true
+		if l.first {
+			memory.sizes = grown(l, s.Backends, h.opts.Rows)
+		}
 	}
 	if memory.sizes = recentSizes(memory.sizes, l.horizon); len(s.Sizes) == 0 {
 		s.Sizes = slices.Clone(memory.sizes)
@@ -143,6 +146,38 @@ func (h *History) observe(l look, s maps.Service) (_ maps.Service, found bool) {
 func rowsFor(backends int, least uint32) uint32 {
 	const regionAlign = 32 // REGION_ALIGN in bpf/types.h: no table is smaller
 	return max(rendezvous.RowsFor(backends, least), regionAlign)
+}
+
+// listedAfter is how long after its start a pod may come to be an endpoint, which is
+// when a table grows.
+const listedAfter = time.Minute
+
+// grown gives the sizes that a table had before the first look, as far as the endpoints
+// tell that came to those that are older than the retention. Without those sizes an LB
+// node that joins would not find half of the flows. Removed endpoints are not known: where
+// all are new, nothing is, and of a table that became smaller neither.
+func grown(l look, backends []maps.Backend, least uint32) (sizes []chain.Size) {
+	var born []time.Time // of those that came
+	for _, b := range backends {
+		if b.BornAt.After(l.horizon) {
+			born = append(born, b.BornAt)
+		}
+	}
+	slices.SortFunc(born, time.Time.Compare)
+	old := len(backends) - len(born)
+	for i, t := range born {
+		if rows := rowsFor(old+i, least); old > 0 && rows != rowsFor(old+i+1, least) {
+			sizes = append(sizes, chain.Size{Rows: rows, Until: earlier(t.Add(listedAfter), l.now)})
+		}
+	}
+	return sizes
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // resize notes a new size of the table, which changes only while it has an
