@@ -110,11 +110,11 @@ func (s *Status) warnings() []string {
 	var notes []string
 	for _, i := range s.Datapath.Interfaces {
 		if i.Fallback != "" {
-			text := "generic mode, which is slow"
+			text, then := "generic mode, which is slow", ""
 			if s.Ingress != nil {
-				text = i.Mode + ", which is slower than native XDP"
+				text, then = i.Mode+", which is slower than native XDP", "; once that has changed, restart the agent"
 			}
-			notes = append(notes, fmt.Sprintf("interface %s runs in %s: %s", i.Name, text, i.Fallback))
+			notes = append(notes, fmt.Sprintf("interface %s runs in %s: %s%s", i.Name, text, i.Fallback, then))
 		}
 	}
 	if s.Tunnels != nil {

@@ -43,7 +43,7 @@ left behind is removed as well. Refused while an agent runs.`,
 				fmt.Fprintf(c.stdout, "removed %s, which nobody listens on\n", socket)
 			}
 			if len(devices) > 0 {
-				c.mention("warning: if the agent did not drain, routers with graceful restart keep this node's routes for restartTime (bgp.gracefulRestart.restartTime, 2m by default) and send here in vain")
+				c.mention("warning: if this is an LB node whose agent did not drain, routers with graceful restart keep its routes for restartTime (bgp.gracefulRestart.restartTime, 2m by default) and send here in vain")
 			}
 			return nil
 		},
