@@ -217,6 +217,8 @@ func (f fakeTables) Sync(_ context.Context, want maps.NodeWant) error {
 }
 
 func (f fakeTables) Sweep(context.Context) (maps.SweepStats, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return maps.SweepStats{Scanned: 5, Deleted: 2}, f.fail("sweep")
 }
 func (f fakeTables) Verdicts() ([]maps.VerdictCount, error) {
