@@ -64,25 +64,42 @@ static __always_inline __u32 owner_at(__u32 primary, int chained, __u32 row, __u
 }
 
 /*
- * silent_owner names the first owner of the row that could have the flow if its node
- * answered, or nobody.
+ * silent_owners names the first owner of the row that could have the flow if its node
+ * answered, or nobody; in the upper half of the result it says how many there are.
  */
-__noinline __u32 silent_owner(__u32 primary, __u32 service, __u32 row, int chained)
+__noinline __u64 silent_owners(__u32 primary, __u32 service, __u32 row, int chained)
 {
+	__u32 first = NOBODY;
+	__u64 count = 0;
+
 	for (__u32 position = 0; position < OWNERS_MAX; position++) {
 		__u32 owner = owner_at(primary, chained, row, position);
 		struct backend *b = backend_at(owner);
 
-		if (b && b->service == service && tunnel_of(b) && !answers(b))
-			return owner;
+		if (!b || b->service != service || !tunnel_of(b) || answers(b))
+			continue;
+		if (!count++)
+			first = owner;
 	}
-	return NOBODY;
+	return count << 32 | first;
+}
+
+/*
+ * wait_for leaves the flow to an owner that does not answer. If there is but one, the
+ * next packet goes there at once; if more, the others have to be asked when they answer.
+ */
+static __always_inline void wait_for(struct packet *p, __u32 service, __u64 silent)
+{
+	p->backend = silent;
+	if (silent >> 32 == 1)
+		learn(p, service);
 }
 
 /* search sets p->backend, which is the row's primary, and p->asked and p->accept. */
 __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 {
 	__u32 next, primary;
+	__u64 silent;
 
 	if (!p)
 		return 0;
@@ -112,10 +129,14 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 	}
 	forget(p);
 	p->asked = OWNERS_MAX;
-	/* A datagram may as well begin a flow. */
-	next = p->tuple.proto == IPPROTO_UDP ? NOBODY
-					     : silent_owner(primary, service, row, chained);
-	p->accept = next == NOBODY;
-	p->backend = p->accept ? primary : next;
+	if (p->tuple.proto != IPPROTO_UDP) { /* a datagram may as well begin a flow */
+		silent = silent_owners(primary, service, row, chained);
+		if (silent >> 32) {
+			wait_for(p, service, silent);
+			return 0;
+		}
+	}
+	p->backend = primary;
+	p->accept = 1;
 	return 0;
 }

@@ -28,6 +28,9 @@ func TestSilentNodeKeepsItsFlows(t *testing.T) {
 				t.Errorf("%s: a packet of the silent node's flow ends at %s, flags %d", name, o.Dst, o.Flags)
 			}
 			r.is("drop_tunnel", back(o).Frame()) // it answers after all, and never had the flow
+			if o := r.opened("encap", ack.Frame()); o.Dst != owner.Dst || o.Hop != packet.HopLearned {
+				t.Errorf("%s: the next packet makes its round again, by %s", name, o.Dst)
+			}
 		}
 
 		owner = r.fallsSilent(direct("dns", maps.UDP, f.vip, 3, false), ask.Frame())

@@ -68,10 +68,17 @@ func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 	}
 	delete(m.learned, t)
 	if p.proto != protoUDP {
+		var silent []maps.Backend
 		for _, addr := range s.owners(row) {
 			if b, ok := s.backend(addr); ok && m.dead[b.Tunnel] {
-				return owner{Backend: b, hop: hopEnd}, true
+				silent = append(silent, b)
 			}
+		}
+		if len(silent) == 1 {
+			m.learned[t] = keeper{s.Name, silent[0].Addr}
+		}
+		if len(silent) > 0 {
+			return owner{Backend: silent[0], hop: hopEnd}, true
 		}
 	}
 	return owner{primary, hopEnd, true}, len(list) > 0
