@@ -30,7 +30,8 @@ type device struct {
 
 // ensure attaches what is not attached, and anew what was made anew under its
 // name. A device that fails does not hold up the others. Those that are no longer
-// configured are detached last, so that packets always find the program.
+// configured are detached last, so that packets always find the program, and not before
+// all that are have it.
 //
 // With no name configured the devices of the default routes are taken. Those
 // once attached stay then, because a default route may be away for a while.
@@ -44,9 +45,14 @@ func (a *attachments) ensure(configured []string, now time.Time) error {
 			errs = append(errs, fmt.Errorf("interface %s: %s", name, next[i].Error))
 		}
 	}
+	before := a.devices
 	a.devices = next
-	if len(configured) > 0 {
+	switch {
+	case len(configured) == 0:
+	case a.attached() == len(names):
 		errs = append(errs, a.detachOthers(names))
+	default:
+		a.devices = append(a.devices, stillAttached(before, names)...)
 	}
 	if a.attached() == len(names) && len(names) > 0 && !a.settled && errors.Join(errs...) == nil {
 		err := a.datapath.Settle()
@@ -110,6 +116,17 @@ func (a *attachments) prepare(name string) {
 	if err := a.system.SetSysctl(key, "1"); err != nil {
 		a.log.Warn("packets without a known next hop will be lost", "interface", name, "err", err)
 	}
+}
+
+// stillAttached are those of the devices that are attached and not among the names. They
+// stay as they are while not all of the named ones are attached: a name may be wrong.
+func stillAttached(devices []device, names []string) (out []device) {
+	for _, d := range devices {
+		if d.Attached && !slices.Contains(names, d.Name) {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 func (a *attachments) detachOthers(names []string) error {

@@ -73,4 +73,16 @@ func TestInterfaces(t *testing.T) {
 		l.is("reload", syncWeb, "attach(eth1 auto)", "detach(eth0)", "speaker.Sync(192.0.2.1)")
 		l.stop()
 	})
+	run(t, "changed to one that is not there", func(t *testing.T, l *lab) {
+		l.start()
+		l.took()
+		next := *l.cfg
+		next.Datapath.Interfaces = []string{"eth9"}
+		l.configs.set(&next, nil)
+		l.is("reload", syncWeb, "speaker.Sync(192.0.2.1)")
+		if i := l.agent.Status().Datapath.Interfaces; len(i) != 2 || i[0].Error == "" || i[1].Name != "eth0" || !i[1].Attached {
+			t.Errorf("interfaces %+v", i)
+		}
+		l.stop()
+	})
 }

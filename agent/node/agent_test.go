@@ -198,6 +198,21 @@ func TestUplinks(t *testing.T) {
 		w.is("another one", syncAll, "attach(eth1 auto)", "detach(eth0)")
 		w.stop()
 	})
+	run(t, "reconfigured to one that is not there", func(t *testing.T, w *world) {
+		w.start()
+		w.is("start", "load", syncAll, "attach(eth0 auto)", "settle")
+		next := *w.cfg
+		next.Datapath.Interfaces = []string{"eth9"}
+		w.mu.Lock()
+		w.cfg = &next
+		w.mu.Unlock()
+		w.configs <- struct{}{}
+		w.is("a wrong one", syncAll)
+		if i := w.agent.Status().Datapath.Interfaces; len(i) != 2 || i[0].Error == "" || i[1].Name != "eth0" || !i[1].Attached {
+			t.Errorf("interfaces %+v", i)
+		}
+		w.stop()
+	})
 	run(t, "made anew under its name", func(t *testing.T, w *world) {
 		w.start()
 		w.is("start", "load", syncAll, "attach(eth0 auto)", "settle")

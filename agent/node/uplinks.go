@@ -30,7 +30,7 @@ type device struct {
 
 // ensure attaches what is not attached, and anew what was made anew under its name. A
 // device that fails does not hold up the others. Those that are no longer configured are
-// detached last.
+// detached last, and not before all that are have the programs.
 //
 // With no name configured the devices of the default routes are taken. Those once attached
 // stay then, because a default route may be away for a while.
@@ -44,9 +44,14 @@ func (u *uplinks) ensure(configured []string, now time.Time) error {
 			errs = append(errs, fmt.Errorf("interface %s: %s", name, next[i].Error))
 		}
 	}
+	before := u.devices
 	u.devices = next
-	if len(configured) > 0 {
+	switch {
+	case len(configured) == 0:
+	case len(u.attached()) == len(names):
 		errs = append(errs, u.detachOthers(names))
+	default:
+		u.devices = append(u.devices, stillAttached(before, names)...)
 	}
 	if len(u.attached()) == len(names) && len(names) > 0 && !u.settled && errors.Join(errs...) == nil {
 		err := u.datapath.Settle()
@@ -97,6 +102,17 @@ func (u *uplinks) one(name string, now time.Time) device {
 	return device{api.InterfaceStatus{
 		Name: name, Attached: true, Mode: string(at.Ingress), Egress: string(at.Egress), Fallback: at.Fallback, Since: now,
 	}, index}
+}
+
+// stillAttached are those of the devices that are attached and not among the names. They
+// stay as they are while not all of the named ones are attached: a name may be wrong.
+func stillAttached(devices []device, names []string) (out []device) {
+	for _, d := range devices {
+		if d.Attached && !slices.Contains(names, d.Name) {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 func (u *uplinks) detachOthers(names []string) error {
