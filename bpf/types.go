@@ -85,8 +85,15 @@ const TickShift = 30
 // FlowStates is the number of values that Flow.State can have.
 const FlowStates = int(lbFlowStateFLOW_STATES)
 
-// FlowEstablished is the state of an open TCP flow, here and on ingress nodes.
-const FlowEstablished = uint8(lbFlowStateFLOW_ESTABLISHED)
+// The states of an open TCP flow and of one that both sides have closed, here and on
+// ingress nodes.
+const (
+	FlowEstablished = uint8(lbFlowStateFLOW_ESTABLISHED)
+	FlowClosing     = uint8(lbFlowStateFLOW_CLOSING)
+)
+
+// FlowFinBackend, in a flow's flags, says that the backend has sent its FIN.
+const FlowFinBackend = uint8(lbFlowFlagsFLOW_FIN_BACKEND)
 
 // AddrFrom maps IPv4 into IPv6, as the maps have it.
 func AddrFrom(a netip.Addr) Addr { return Addr{Bytes: a.As16()} }

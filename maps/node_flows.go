@@ -22,8 +22,21 @@ func (t *NodeTables) Sweep(ctx context.Context) (SweepStats, error) {
 		return SweepStats{}, err
 	}
 	return t.sweep(ctx, func(key bpf.Tuple, f bpf.NodeFlow) bool {
-		return t.homeless(key, f) || int32(now-f.Seen) > int32(t.opts.Timeouts.Timeout(f.State)+sweepSlack)
+		return t.homeless(key, f) || int32(now-f.Seen) > int32(t.timeout(f)+sweepSlack)
 	})
+}
+
+// halfClosed is how many times the closing timeout a flow may be idle after its pod's
+// FIN. A client that has vanished then would keep its entry as long as an open flow;
+// one that does go on is known again by the pod's socket.
+const halfClosed = 10
+
+func (t *NodeTables) timeout(f bpf.NodeFlow) uint32 {
+	limit := t.opts.Timeouts.Timeout(f.State)
+	if f.State == bpf.FlowEstablished && f.Flags&bpf.FlowFinBackend != 0 {
+		limit = min(limit, halfClosed*t.opts.Timeouts.Timeout(bpf.FlowClosing))
+	}
+	return limit
 }
 
 func (t *NodeTables) homeless(key bpf.Tuple, _ bpf.NodeFlow) bool {

@@ -160,6 +160,15 @@ func TestNodeSweep(t *testing.T) {
 		t.Errorf("left are %+v, %v, want %+v", stats, err, want)
 	}
 
+	// After the pod's FIN a vanished client's flow goes sooner.
+	for port, idle := range map[uint16]uint32{20: 9 * minute, 21: 12 * minute} {
+		half := bpf.NodeFlow{State: open, Flags: bpf.FlowFinBackend, Seen: now - idle}
+		if err := d.m.flows.Put(nodeFlow(pod4, port), half); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep("half closed", 1)
+
 	// The flows of a pod that went are gone at once, before another has its address.
 	if err := d.Sync(t.Context(), NodeWant{Pods: both.Pods[1:]}); err != nil {
 		t.Fatal(err)
