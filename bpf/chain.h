@@ -23,11 +23,20 @@ static __always_inline int answers(const struct backend *b)
 	return t && !(t->flags & TUNNEL_DEAD);
 }
 
-static __always_inline int can_be_asked(__u32 index, __u32 service)
+/* Whether an owner can be asked. One whose packets are translated here can never be. */
+enum owner_state {
+	OWNER_NONE,
+	OWNER_ANSWERS,
+	OWNER_SILENT,
+};
+
+__noinline enum owner_state owner_state(__u32 index, __u32 service)
 {
 	struct backend *b = backend_at(index);
 
-	return b && b->service == service && answers(b);
+	if (!b || b->service != service || !tunnel_of(b))
+		return OWNER_NONE;
+	return answers(b) ? OWNER_ANSWERS : OWNER_SILENT;
 }
 
 /*
@@ -35,7 +44,7 @@ static __always_inline int can_be_asked(__u32 index, __u32 service)
  * (among them the primary again, or while the row changes the one of before), then
  * the next ranks. There may be none.
  */
-static __always_inline __u32 owner_at(__u32 primary, int chained, __u32 row, __u32 position)
+__noinline __u32 owner_at(__u32 primary, int chained, __u32 row, __u32 position)
 {
 	struct rank *r = bpf_map_lookup_elem(&ranks, &row);
 	struct chain *c;
@@ -74,9 +83,8 @@ __noinline __u64 silent_owners(__u32 primary, __u32 service, __u32 row, int chai
 
 	for (__u32 position = 0; position < OWNERS_MAX; position++) {
 		__u32 owner = owner_at(primary, chained, row, position);
-		struct backend *b = backend_at(owner);
 
-		if (!b || b->service != service || !tunnel_of(b) || answers(b))
+		if (owner_state(owner, service) != OWNER_SILENT)
 			continue;
 		if (!count++)
 			first = owner;
@@ -117,7 +125,7 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 	for (; next < OWNERS_MAX; next++) {
 		__u32 owner = owner_at(primary, chained, row, next);
 
-		if (!can_be_asked(owner, service))
+		if (owner_state(owner, service) != OWNER_ANSWERS)
 			continue;
 		p->backend = owner;
 		p->asked = next;
