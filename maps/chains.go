@@ -143,15 +143,27 @@ func (r ranks) at(row uint32) []uint32 { return r.words[int(row)*rankWords:][:bp
 // others, of which packets may still be about that saw the row chained.
 func (r ranks) chain(row uint32) *uint32 { return &r.words[int(row)*rankWords+bpf.RanksMax] }
 
-// set makes the row's owners these backends.
+// set makes the row's owners these backends. Those that stay move up or down, as others
+// come and go before them: each is at its new place before its old one is given away.
 func (r ranks) set(row uint32, owners []uint32) {
-	for i := range r.at(row) {
-		word := uint32(0)
-		if i < len(owners) {
-			word = owners[i] + 1
+	var want [bpf.RanksMax]uint32
+	for i := range min(len(owners), bpf.RanksMax) {
+		want[i] = owners[i] + 1
+	}
+	have := r.at(row)
+	for moved := true; moved; {
+		moved = false
+		for i, word := range want {
+			stays := slices.Contains(want[:], have[i]) && !slices.Contains(have[:i], have[i]) && !slices.Contains(have[i+1:], have[i])
+			if have[i] != word && (!stays || have[i] == 0) {
+				atomic.StoreUint32(&have[i], word)
+				moved = true
+			}
 		}
-		if p := &r.at(row)[i]; *p != word {
-			atomic.StoreUint32(p, word)
+	}
+	for i, word := range want { // none is left, but where two change places
+		if have[i] != word {
+			atomic.StoreUint32(&have[i], word)
 		}
 	}
 }

@@ -222,7 +222,7 @@ func TestNoRowHalfWritten(t *testing.T) {
 // sight is what a packet reads for one row.
 type sight struct {
 	chain [1 + bpf.ChainMax]uint32
-	extra [bpf.RanksMax]uint32
+	extra [2 * bpf.RanksMax]uint32 // read up and down, for owners move while they are read
 }
 
 func (s sight) owners() []uint32 { return s.chain[1 : 1+s.chain[0]] }
@@ -245,8 +245,11 @@ func look(t *Tables, row uint32) (s sight) {
 			s.chain[s.chain[0]] = primary
 		}
 	}
-	for i := range s.extra {
+	for i := range bpf.RanksMax {
 		s.extra[i] = atomic.LoadUint32(&t.ranks.at(row)[i])
+	}
+	for i := range bpf.RanksMax {
+		s.extra[2*bpf.RanksMax-1-i] = atomic.LoadUint32(&t.ranks.at(row)[bpf.RanksMax-1-i])
 	}
 	return s
 }
