@@ -25,7 +25,7 @@ static __always_inline int swap_macs(context *ctx)
 
 static __always_inline int swap_addrs(context *ctx, const struct request *r)
 {
-	const __u8 ttl = OUTER_TTL;
+	const __u8 ttl = TUNNEL_TTL;
 	__be16 old, new;
 
 	if (r->family == 4) {

@@ -23,7 +23,6 @@ static __always_inline int answers(const struct backend *b)
 	return t && !(t->flags & TUNNEL_DEAD);
 }
 
-/* Whether an owner can be asked. One whose packets are translated here can never be. */
 enum owner_state {
 	OWNER_NONE,
 	OWNER_ANSWERS,
@@ -34,7 +33,7 @@ __noinline enum owner_state owner_state(__u32 index, __u32 service)
 {
 	struct backend *b = backend_at(index);
 
-	if (!b || b->service != service || !tunnel_of(b))
+	if (!b || b->service != service || !tunnel_of(b)) /* translated here, for one */
 		return OWNER_NONE;
 	return answers(b) ? OWNER_ANSWERS : OWNER_SILENT;
 }

@@ -12,7 +12,6 @@
 #include "reject.h"
 #include "slot.h"
 
-#define TUNNEL_TTL	  64
 #define TUNNEL_PORT_FIRST 49152 /* RFC 8926, 3.3: of the dynamic ports */
 #define TUNNEL_PORT_MASK  0x3fff
 

@@ -6,7 +6,10 @@
 #pragma once
 #include "packet.h"
 
+#define TUNNEL_TTL	64
+#define GENEVE_CONTROL	0x80
 #define GENEVE_CRITICAL 0x40 /* there is an option that must not be ignored */
+#define OPTION_LEN_MASK 0x1f /* the upper three bits are reserved */
 #define OPTION_LEN4	((sizeof(__be32) + sizeof(struct tunnel_tail)) / 4)
 #define OPTION_LEN6	((sizeof(struct addr) + sizeof(struct tunnel_tail)) / 4)
 
@@ -15,7 +18,7 @@ struct tunnel_headers {
 	__u8 opt_len; /* of the option with its own header, in units of 4 bytes; version 0 above */
 	__u8 flags;
 	__be16 proto; /* of the inner packet, an ethertype */
-	__be32 vni;
+	__be32 vni;   /* upper 24 bits, the rest is reserved */
 	__be16 option_class;
 	__u8 option_type;
 	__u8 option_len; /* of its data, in units of 4 bytes */

@@ -7,16 +7,9 @@
 #pragma once
 #include "chain.h"
 #include "geneve.h"
+#include "member.h"
 #include "parse.h"
 #include "tick.h"
-
-static __noinline int is_member(const struct addr *a, enum member_flags as)
-{
-	struct addr key = *a;
-	struct member *m = bpf_map_lookup_elem(&members, &key);
-
-	return m && m->flags & as;
-}
 
 /* is_own_tunnel: the packet is a tunnel packet for this node. */
 static __always_inline int is_own_tunnel(const struct packet *p)

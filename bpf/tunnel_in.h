@@ -5,28 +5,13 @@
  */
 #pragma once
 #include "node_maps.h"
+
+#include "geneve.h"
+#include "member.h"
 #include "parse.h"
 
-/* Geneve with its one option's header (RFC 8926, 3.4 and 3.5). */
-struct geneve {
-	__u8 options; /* version in the upper two bits, length of the options in words */
-	__u8 flags;
-	__be16 proto;
-	__u8 vni[3];
-	__u8 reserved;
-	__be16 class;
-	__u8 type;
-	__u8 len; /* of the option's data in words, the upper three bits are reserved */
-};
-
-#define GENEVE_CONTROL	0x80
-#define GENEVE_CRITICAL 0x40
-#define OPTION_WORDS4	2 /* address of the pod and struct tunnel_tail */
-#define OPTION_WORDS6	5
-#define OPTION_LEN_MASK 0x1f
-#define HOP_MAX		31 /* of the wire format; no version asks as many owners */
-#define ECN_MASK	3
-#define OUTER_TTL	64
+#define HOP_MAX	 31 /* of the wire format; no version asks as many owners */
+#define ECN_MASK 3
 
 /* A packet from an LB node. Offsets count from the start of the frame. */
 struct request {
@@ -88,22 +73,16 @@ static __always_inline int parse_outer(context *ctx, struct packet *p, struct re
 	return udp && udp->dest == tunnel_port && tunnel_port;
 }
 
-static __always_inline int is_member(const struct addr *a, enum member_flags flag)
+static __always_inline int parse_option(context *ctx, struct request *r,
+					const struct tunnel_headers *h)
 {
-	struct member *m = bpf_map_lookup_elem(&members, a);
-
-	return m && m->flags & flag;
-}
-
-static __always_inline int parse_option(context *ctx, struct request *r, const struct geneve *g)
-{
-	int v6 = g->proto == bpf_htons(ETH_P_IPV6);
-	__u8 words = v6 ? OPTION_WORDS6 : OPTION_WORDS4;
-	__u32 data = r->udp + sizeof(struct udphdr) + sizeof(*g);
+	int v6 = h->proto == bpf_htons(ETH_P_IPV6);
+	__u8 words = v6 ? OPTION_LEN6 : OPTION_LEN4;
+	__u32 data = r->udp + sizeof(*h);
 	struct tunnel_tail *tail;
 	void *pod;
 
-	if (g->options != words + 1 || (g->len & OPTION_LEN_MASK) != words)
+	if (h->opt_len != words + 1 || (h->option_len & OPTION_LEN_MASK) != words)
 		return -1;
 	pod = at(ctx, data, v6 ? sizeof(struct addr) : sizeof(__be32));
 	if (!pod)
@@ -130,20 +109,19 @@ static __always_inline int parse_option(context *ctx, struct request *r, const s
  */
 static __always_inline int parse_tunnel(context *ctx, struct request *r)
 {
-	struct udphdr *udp = at(ctx, r->udp, sizeof(*udp));
-	struct geneve *g = at(ctx, r->udp + sizeof(*udp), sizeof(*g));
+	struct tunnel_headers *h = at(ctx, r->udp, sizeof(*h));
 	__be16 check;
 
-	if (!udp || !g || r->fragmented || r->l3 + r->len > frame_len(ctx) ||
-	    r->l3 + r->len != r->udp + (__u32)bpf_ntohs(udp->len))
+	if (!h || r->fragmented || r->l3 + r->len > frame_len(ctx) ||
+	    r->l3 + r->len != r->udp + (__u32)bpf_ntohs(h->udp.len))
 		return -1;
-	check = udp->check;
-	if ((g->flags & (GENEVE_CONTROL | GENEVE_CRITICAL)) != GENEVE_CRITICAL ||
-	    g->class != bpf_htons(TUNNEL_CLASS) || g->type != TUNNEL_TYPE || g->vni[0] ||
-	    g->vni[1] || g->vni[2] ||
-	    (g->proto != bpf_htons(ETH_P_IP) && g->proto != bpf_htons(ETH_P_IPV6)))
+	check = h->udp.check;
+	if ((h->flags & (GENEVE_CONTROL | GENEVE_CRITICAL)) != GENEVE_CRITICAL ||
+	    h->option_class != bpf_htons(TUNNEL_CLASS) || h->option_type != TUNNEL_TYPE ||
+	    h->vni & bpf_htonl(0xffffff00) ||
+	    (h->proto != bpf_htons(ETH_P_IP) && h->proto != bpf_htons(ETH_P_IPV6)))
 		return -1;
-	if (parse_option(ctx, r, g))
+	if (parse_option(ctx, r, h))
 		return -1;
 	if (r->flags == TUNNEL_PROBE)
 		return r->l3 + r->len != r->inner;
