@@ -121,6 +121,11 @@ type Service struct {
 	Backends  []Backend
 	Affinity  Affinity
 	Sizes     []chain.Size // that its table had before
+
+	// Restricted says that only clients of Sources are served; of none, if it is empty.
+	// Sources are of the frontends' family, in any order.
+	Restricted bool
+	Sources    []netip.Prefix
 }
 
 // MAC is an Ethernet address.

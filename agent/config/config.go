@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
 // DefaultPath is where the agent looks for its file unless told otherwise.
@@ -18,7 +20,10 @@ type Config struct {
 	Role         Role
 	Source       Source
 	VIPs         []netip.Prefix // networks that VIPs must be of; empty: any
-	Forwarding   string         // auto, dsr or nat
+	DefaultClass bool           // Services without a loadBalancerClass are ours
+	LBNodes      string         // label selector of the Nodes that may be LB nodes; empty: any
+	Pools        []ipam.Pool
+	Forwarding   string // auto, dsr or nat
 	Datapath     Datapath
 	Tunnel       Tunnel
 	Chains       Chains
@@ -43,9 +48,20 @@ const (
 // Source is where Kubernetes objects come from, and where what was seen of them
 // is remembered.
 type Source struct {
-	Directory string
-	History   string // a file; empty: none
+	Kind       SourceKind
+	Directory  string
+	History    string // a file; empty: none
+	Kubeconfig string // a file; empty: the pod's ServiceAccount
+	Namespace  string // of Leases; empty: the pod's
 }
+
+// SourceKind says where Kubernetes objects come from.
+type SourceKind string
+
+const (
+	SourceManifests  SourceKind = "manifests"
+	SourceKubernetes SourceKind = "kubernetes"
+)
 
 // Datapath configures the XDP program and its tables.
 type Datapath struct {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
 // Site is what counts beside Kubernetes objects: which node this is, and which
@@ -18,6 +20,16 @@ type Site struct {
 	VIPs  []netip.Prefix        // networks that Services may have addresses of; none: of any
 
 	Forwarding Forwarding // of Services that do not say; empty: auto
+	TunnelPort uint16     // of this node; 0: not compared with others'
+
+	// DefaultClass says that Services without a loadBalancerClass are ours too.
+	DefaultClass bool
+	// Allocated says that Services get their addresses from package ipam: what they ask
+	// for is theirs once their status has it. Pools are where externalIPs may be from then.
+	Allocated bool
+	Pools     []ipam.Pool
+	// LBNodes chooses the Nodes that may be LB nodes; nil: any.
+	LBNodes ipam.Selector
 
 	// What this node knows of ingress nodes, by the addresses of State.Nodes: which
 	// ones answer; since when others do not that did; and which ones endpoints had

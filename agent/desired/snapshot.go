@@ -12,11 +12,12 @@ import (
 // Objects are shared and must not be modified. No two objects of one kind have
 // the same namespace and name.
 type Snapshot struct {
-	Services []*corev1.Service
-	Slices   []*discoveryv1.EndpointSlice
-	Pods     []*corev1.Pod // what a source does not know of them is empty
-	Nodes    []*corev1.Node
-	Problems []Problem // what the source could not use
+	Services   []*corev1.Service
+	Slices     []*discoveryv1.EndpointSlice
+	Pods       []*corev1.Pod // what a source does not know of them is empty
+	Nodes      []*corev1.Node
+	Namespaces []*corev1.Namespace
+	Problems   []Problem // what the source could not use
 }
 
 // Problem is one thing that a source could not use, and where it stands. All
