@@ -79,7 +79,7 @@ func byService(all []*discoveryv1.EndpointSlice) map[string][]*discoveryv1.Endpo
 // parseSlices reads the slices of svc and explains what in them is of no use.
 func (b *builder) parseSlices(svc *corev1.Service) []endpointSet {
 	var out []endpointSet
-	for _, s := range b.slices[key(svc)] {
+	for _, s := range b.slices {
 		set := endpointSet{ports: s.Ports}
 		weight, why := weightOf(s)
 		if why != "" {
@@ -129,7 +129,7 @@ func (b *builder) parseEndpoint(ep discoveryv1.Endpoint, f family) (endpoint, st
 	case familyOf(addr) != f:
 		return endpoint{}, fmt.Sprintf("endpoint %s: not an %s address", s, f)
 	}
-	if holder := b.holders[addr]; holder != nil {
+	if holder := b.holder(addr); holder != nil {
 		return endpoint{}, fmt.Sprintf("endpoint %s: it is a VIP of the older Service %s; list the endpoints behind it", s, key(holder))
 	}
 	if len(ep.Addresses) > 1 {

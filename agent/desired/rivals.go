@@ -1,15 +1,10 @@
 package desired
 
-import (
-	"net/netip"
+import "net/netip"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-)
-
-// yield takes away the VIPs that are addresses of endpoints, and notes the
-// Services of those. An address cannot be both: the data path would take
-// what it sends to the endpoint for a client's packet.
+// rival names the Service, by namespace/name, whose endpoint's address a VIP is, and
+// which has it. An address cannot be both: the data path would take what it sends to
+// the endpoint for a client's packet.
 //
 // The VIP yields, because whoever may write a Service can ask for any address
 // and would get the traffic of others' endpoints, and slices are written by
@@ -17,36 +12,20 @@ import (
 // may write slices could else end any VIP: there the older Service has the
 // address where both ages are known, and what points to a VIP from a Service
 // that is not ours does no harm.
-func (b *builder) yield(all []*discoveryv1.EndpointSlice, mine []*corev1.Service) {
-	owners := make(map[string]*corev1.Service, len(mine))
-	for _, svc := range mine {
-		owners[key(svc)] = svc
+func (m *Model) rival(vip netip.Addr) (name string, lost bool) {
+	if len(m.homes[vip]) == 0 {
+		return "", false
 	}
-	for _, s := range all {
-		name := s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
-		for _, ep := range s.Endpoints {
-			addr, taken := b.takes(ep, owners[name])
-			if have, known := b.rivals[addr]; taken && (!known || name < have) {
-				b.rivals[addr] = name
-			}
+	holder := m.senior(vip, func(wish) bool { return true })
+	if holder == nil {
+		return "", false
+	}
+	for other := range m.homes[vip] {
+		w := m.entries[other].wish
+		takes := w.ends[vip] || w.svc != nil && !older(holder, w.svc)
+		if takes && (!lost || other < name) {
+			name, lost = other, true
 		}
 	}
-	for addr := range b.rivals {
-		delete(b.holders, addr)
-	}
-}
-
-// takes reports whether an endpoint of owner, which is nil if it is not ours,
-// takes its address from the Service that would have it as a VIP.
-func (b *builder) takes(ep discoveryv1.Endpoint, owner *corev1.Service) (netip.Addr, bool) {
-	if len(ep.Addresses) == 0 {
-		return netip.Addr{}, false
-	}
-	addr, err := netip.ParseAddr(ep.Addresses[0])
-	holder := b.holders[addr]
-	if err != nil || holder == nil {
-		return addr, false
-	}
-	pod := ep.TargetRef != nil && ep.TargetRef.Kind == "Pod"
-	return addr, pod || owner != nil && !older(holder, owner)
+	return name, lost
 }

@@ -1,0 +1,304 @@
+package desired
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// entry is one Service, or slices without one.
+type entry struct {
+	name   string
+	bundle Bundle
+	wish   wish
+
+	// What it gets.
+	seen    []netip.Addr // of wish.vips, as judged last
+	tables  []table      // by name
+	reasons []ServiceReason
+	dead    map[netip.Addr]bool // ingress nodes that do not answer
+}
+
+// wish is what a Service asks for. It depends on no other one.
+type wish struct {
+	svc     *corev1.Service // nil: it is not ours, or refused as a whole
+	timed   bool            // that may be another one when time has passed
+	vips    []netip.Addr
+	ports   []port
+	closed  map[family]bool // families in which it is refused
+	reasons []ServiceReason
+	ends    map[netip.Addr]bool // addresses of its endpoints; true: a pod's
+	nodes   map[string]bool     // that its endpoints are on
+}
+
+type table struct {
+	maps.Service
+	port   port
+	family family
+	ways   []Backend
+	why    refusal // what is to be said about its backends
+}
+
+func (t table) usable() bool {
+	return slices.ContainsFunc(t.Backends, maps.Backend.Eligible)
+}
+
+// builder works out one Service.
+type builder struct {
+	site   Site
+	ways   *ways
+	nodes  map[netip.Addr]string // addresses of hosts, each with its node
+	pods   map[string]*corev1.Pod
+	slices []*discoveryv1.EndpointSlice
+	holder func(netip.Addr) *corev1.Service // whose VIP an address is; nil: nobody's
+
+	dead    map[netip.Addr]bool // ingress nodes that do not answer
+	reasons []ServiceReason
+}
+
+func (m *Model) builder(e *entry) *builder {
+	return &builder{
+		site: m.site, ways: m.facts.ways, nodes: m.facts.hosts,
+		pods: byName(e.bundle.Pods), slices: e.bundle.Slices, holder: m.holder, dead: map[netip.Addr]bool{},
+	}
+}
+
+func (b *builder) explain(svc *corev1.Service, subject string, r Reason, detail string) {
+	b.reasons = append(b.reasons, ServiceReason{Service: key(svc), Subject: subject, Reason: r, Detail: detail})
+}
+
+// wish works out what e asks for.
+func (m *Model) wish(e *entry) (w wish) {
+	w.ends, w.nodes = ends(e.bundle)
+	svc := e.bundle.Service
+	if svc == nil {
+		return w
+	}
+	b := m.builder(e)
+	w.timed = svc.DeletionTimestamp != nil && svc.DeletionTimestamp.After(m.now)
+	mine, no := ours(svc, m.now)
+	if no.reason != "" {
+		b.explain(svc, "", no.reason, no.detail)
+	}
+	if mine && no.reason == "" {
+		w.svc = svc
+		w.vips = b.vips(svc)
+		w.ports = b.ports(svc)
+		w.closed = b.closed(svc, w.vips)
+	}
+	w.reasons = b.reasons
+	return w
+}
+
+// ends gives the addresses of endpoints, and the nodes that they are on.
+func ends(b Bundle) (addrs map[netip.Addr]bool, nodes map[string]bool) {
+	addrs, nodes = map[netip.Addr]bool{}, map[string]bool{}
+	pods := byName(b.Pods)
+	for _, s := range b.Slices {
+		for _, ep := range s.Endpoints {
+			if len(ep.Addresses) == 0 {
+				continue
+			}
+			if addr, err := netip.ParseAddr(ep.Addresses[0]); err == nil {
+				addrs[addr] = addrs[addr] || ep.TargetRef != nil && ep.TargetRef.Kind == "Pod"
+			}
+			nodes[nodeOf(ep, podOf(ep, s, pods))] = true
+		}
+	}
+	return addrs, nodes
+}
+
+// differing gives the addresses with which others may get something else, now that one
+// Service asks for b instead of a.
+func differing(a, b wish) map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	if a.svc != b.svc {
+		for _, addr := range slices.Concat(a.vips, b.vips) {
+			out[addr] = true
+		}
+		for _, w := range []wish{a, b} {
+			for addr := range w.ends {
+				out[addr] = true
+			}
+		}
+		return out
+	}
+	for _, w := range [][2]wish{{a, b}, {b, a}} {
+		for addr, pod := range w[0].ends {
+			if other, has := w[1].ends[addr]; !has || pod != other {
+				out[addr] = true
+			}
+		}
+		for _, addr := range w[0].vips {
+			if !slices.Contains(w[1].vips, addr) {
+				out[addr] = true
+			}
+		}
+	}
+	if !slices.Equal(a.ports, b.ports) || !sameKeys(a.closed, b.closed) {
+		for _, addr := range b.vips {
+			out[addr] = true
+		}
+	}
+	return out
+}
+
+func sameKeys[K comparable](a, b map[K]bool) bool {
+	for k := range a {
+		if a[k] != b[k] {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// closed are the families in which a Service cannot be served as it asks to be.
+func (b *builder) closed(svc *corev1.Service, vips []netip.Addr) map[family]bool {
+	out := map[family]bool{}
+	for _, f := range []family{ipv4, ipv6} {
+		has := slices.ContainsFunc(vips, func(a netip.Addr) bool { return familyOf(a) == f })
+		if ranges, yes := restricted(svc, f); yes && has {
+			b.explain(svc, string(f), SourceRanges, fmt.Sprintf("source ranges %s cannot be enforced; remove them to open the Service to everybody", ranges))
+			out[f] = true
+		}
+	}
+	return out
+}
+
+// ports gives the ports of svc that can be served. Of two with the same name or
+// number and protocol, the first is.
+func (b *builder) ports(svc *corev1.Service) []port {
+	var out []port
+	for _, sp := range svc.Spec.Ports {
+		p, no := parsePort(sp)
+		if no.reason != "" {
+			b.explain(svc, "port "+p.label, no.reason, no.detail)
+			continue
+		}
+		twin := slices.IndexFunc(out, func(o port) bool {
+			return o.proto == p.proto && (o.number == p.number || o.label == p.label)
+		})
+		if twin >= 0 {
+			b.explain(svc, "port "+p.String(), InvalidPort, fmt.Sprintf("port %d has the name or the number of port %s, which comes first", p.number, out[twin]))
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// fill works out what e gets.
+func (m *Model) fill(e *entry) {
+	e.seen, e.tables, e.dead = e.wish.vips, nil, nil
+	b := m.builder(e)
+	b.reasons = slices.Clone(e.wish.reasons)
+	if svc := e.wish.svc; svc != nil {
+		e.tables = m.claim(e, b)
+		b.fill(svc, e.tables)
+		slices.SortFunc(e.tables, func(a, b table) int { return cmp.Compare(a.Name, b.Name) })
+		e.dead = b.dead
+	}
+	slices.SortFunc(b.reasons, compareReasons)
+	e.reasons = slices.Compact(b.reasons)
+}
+
+// claim makes the tables of the frontends that e has.
+func (m *Model) claim(e *entry, b *builder) (out []table) {
+	svc := e.wish.svc
+	vips := slices.DeleteFunc(slices.Clone(e.wish.vips), func(a netip.Addr) bool {
+		rival, lost := m.rival(a)
+		if lost {
+			b.explain(svc, a.String(), AddressIsEndpoint, fmt.Sprintf("Service %s has an endpoint of that address; give one that no host has", rival))
+		}
+		return lost
+	})
+	aff, no := affinity(svc)
+	if no.reason != "" {
+		b.explain(svc, "", no.reason, no.detail)
+	}
+	for _, f := range []family{ipv4, ipv6} {
+		if e.wish.closed[f] {
+			continue
+		}
+		of := slices.DeleteFunc(slices.Clone(vips), func(a netip.Addr) bool { return familyOf(a) != f })
+		for _, p := range e.wish.ports {
+			t := table{port: p, family: f}
+			t.Name, t.Affinity = tableName(svc, p, f), aff
+			t.Frontends = m.frontends(b, svc, p, of)
+			if len(t.Frontends) > 0 {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+// frontends gives those of port p that svc has: all that no senior Service asks for.
+func (m *Model) frontends(b *builder, svc *corev1.Service, p port, vips []netip.Addr) []maps.Frontend {
+	var out []maps.Frontend
+	for _, vip := range vips {
+		fe := maps.Frontend{VIP: vip, Port: p.number, Proto: p.proto}
+		owner := m.senior(vip, func(w wish) bool { return w.asks(p, familyOf(vip)) })
+		if owner != svc {
+			b.explain(svc, fe.String(), FrontendTaken, fmt.Sprintf("Service %s has it: it %s; give one of them another address or port", key(owner), whySenior(owner, svc)))
+			continue
+		}
+		out = append(out, fe)
+	}
+	return out
+}
+
+// asks tells whether a Service asks for the number and protocol of p in a family.
+func (w wish) asks(p port, f family) bool {
+	return !w.closed[f] && slices.ContainsFunc(w.ports, func(o port) bool { return o.number == p.number && o.proto == p.proto })
+}
+
+// senior gives the most senior Service that asks for a VIP and that counts.
+func (m *Model) senior(vip netip.Addr, counts func(wish) bool) (out *corev1.Service) {
+	for name := range m.askers[vip] {
+		w := m.entries[name].wish
+		if counts(w) && (out == nil || seniority(w.svc, out) < 0) {
+			out = w.svc
+		}
+	}
+	return out
+}
+
+// holder gives the Service whose VIP an address is; nil if it is nobody's.
+func (m *Model) holder(addr netip.Addr) *corev1.Service {
+	if len(m.askers[addr]) == 0 {
+		return nil
+	}
+	if _, lost := m.rival(addr); lost {
+		return nil
+	}
+	return m.senior(addr, func(wish) bool { return true })
+}
+
+// fill gives tables their backends.
+func (b *builder) fill(svc *corev1.Service, tables []table) {
+	sets := b.parseSlices(svc)
+	f, source := b.forwarding(svc)
+	for i := range tables {
+		t := &tables[i]
+		b.backends(sets, t, f, source)
+		if t.why.reason != "" {
+			b.explain(svc, "port "+t.port.String()+"/"+string(t.family), t.why.reason, t.why.detail)
+		}
+	}
+	about := []refusal{apart(tables)}
+	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+		about = append(about, hidden(tables))
+	}
+	for _, no := range about {
+		if no.reason != "" {
+			b.explain(svc, "", no.reason, no.detail)
+		}
+	}
+}

@@ -1,0 +1,33 @@
+package desired
+
+import (
+	"maps"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// facts are what nodes and the site say to all Services.
+type facts struct {
+	fabric   *fabric
+	ways     *ways
+	hosts    map[netip.Addr]string // addresses of hosts, each with its node
+	excluded bool                  // this node announces nothing
+}
+
+func newFacts(nodes []*corev1.Node, site Site) facts {
+	f := newFabric(nodes, site)
+	return facts{
+		fabric: f, ways: newWays(f, site),
+		hosts:    f.addresses(nodeAddresses(nodes)),
+		excluded: excluded(nodes, site.Node),
+	}
+}
+
+// same compares what Services depend on, but for the ways to nodes.
+func (f facts) same(o facts) bool {
+	return f.excluded == o.excluded && maps.Equal(f.hosts, o.hosts)
+}
+
+// way compares ways: two Services of one forwarding take the same to a node if it is the same.
+func (f facts) way(node string) way { return f.ways.to(node, ForwardingDSR, "") }

@@ -1,0 +1,119 @@
+package desired_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// A Model that was told of changes knows what one knows that was told of everything, and
+// it says of whatever is another that it may be.
+func TestModelFollows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := desired.NewModel()
+		site, at := drawSite(t), now
+		s := drawSnapshot(t)
+		m.Apply(desired.Whole(s), site, at)
+		for range rapid.IntRange(1, 6).Draw(t, "steps") {
+			before := s
+			was := desired.From(s, site, at)
+			if rapid.Bool().Draw(t, "another site") {
+				site = drawSite(t)
+			}
+			at = at.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
+			s = edited(t, s)
+			change := m.Apply(delta(before, s, rapid.Bool().Draw(t, "reset")), site, at)
+			is := desired.From(s, site, at)
+			if diff := cmp.Diff(is, m.State(), compareStates); diff != "" {
+				t.Fatalf("the model (-told of all +told of changes):\n%s", diff)
+			}
+			checkChange(t, m, was, is, change)
+		}
+	})
+}
+
+// edited replaces some of the objects.
+func edited(t *rapid.T, s desired.Snapshot) desired.Snapshot {
+	o := drawSnapshot(t)
+	mix := func(label string) bool { return rapid.IntRange(0, 2).Draw(t, label) == 0 }
+	if mix("services") {
+		s.Services = o.Services
+	}
+	if mix("slices") {
+		s.Slices = o.Slices
+	}
+	if mix("nodes") {
+		s.Nodes = o.Nodes
+	}
+	if mix("pods") {
+		s.Pods = o.Pods
+	}
+	return s
+}
+
+// delta is what a source would say.
+func delta(before, after desired.Snapshot, reset bool) desired.Delta {
+	d := desired.Whole(after)
+	if reset {
+		return d
+	}
+	d.Reset = false
+	for name := range desired.Whole(before).Bundles {
+		if _, still := d.Bundles[name]; !still {
+			d.Bundles[name] = desired.Bundle{}
+		}
+	}
+	return d
+}
+
+func checkChange(t *rapid.T, m *desired.Model, was, is desired.State, change desired.Change) {
+	vips := func(s desired.State) map[string]string {
+		out := map[string]string{}
+		for _, v := range s.VIPs {
+			out[v.Addr.String()] = fmt.Sprint(v)
+		}
+		return out
+	}
+	noted := map[string]bool{}
+	for a := range change.VIPs {
+		noted[a.String()] = true
+		v, has := m.VIP(a)
+		if want := vips(is)[a.String()]; has != (want != "") || has && want != fmt.Sprint(v) {
+			t.Errorf("VIP %s is %v in the model, %s in the state", a, v, want)
+		}
+	}
+	for _, pair := range [][2]desired.State{{was, is}, {is, was}} {
+		other := vips(pair[1])
+		for addr, v := range vips(pair[0]) {
+			if other[addr] != v && !noted[addr] {
+				t.Errorf("VIP %s changed from %s to %s unnoticed", addr, v, other[addr])
+			}
+		}
+	}
+	tables := func(s desired.State) map[string][]maps.Service {
+		out := map[string][]maps.Service{}
+		for _, svc := range s.Services {
+			name := desired.ServiceOf(svc.Name)
+			out[name] = append(out[name], svc)
+		}
+		return out
+	}
+	a, b := tables(was), tables(is)
+	for _, name := range []string{"default/s0", "default/s1", "default/s2", "default/s3"} {
+		if diff := cmp.Diff(b[name], m.Tables(name), compareStates); diff != "" {
+			t.Errorf("tables of %s (-state +model):\n%s", name, diff)
+		}
+		if diff := cmp.Diff(a[name], b[name], compareStates); diff != "" && !change.Services[name] {
+			t.Errorf("%s changed unnoticed:\n%s", name, diff)
+		}
+	}
+	if diff := cmp.Diff([]any{was.Members, was.Nodes, was.Sources, was.Problems}, []any{is.Members, is.Nodes, is.Sources, is.Problems}, compareStates); diff != "" && !change.Fabric {
+		t.Errorf("the fabric changed unnoticed:\n%s", diff)
+	}
+}
