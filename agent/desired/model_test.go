@@ -2,10 +2,13 @@ package desired_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"pgregory.net/rapid"
 
 	"github.com/penstock-lb/penstock/agent/desired"
@@ -41,20 +44,29 @@ func TestModelFollows(t *testing.T) {
 // edited replaces some of the objects.
 func edited(t *rapid.T, s desired.Snapshot) desired.Snapshot {
 	o := drawSnapshot(t)
-	mix := func(label string) bool { return rapid.IntRange(0, 2).Draw(t, label) == 0 }
-	if mix("services") {
-		s.Services = o.Services
-	}
-	if mix("slices") {
-		s.Slices = o.Slices
-	}
-	if mix("nodes") {
+	s.Services = mixed(t, "service", s.Services, o.Services, func(a, b *corev1.Service) bool { return a.Name == b.Name })
+	s.Slices = mixed(t, "slice", s.Slices, o.Slices, func(a, b *discoveryv1.EndpointSlice) bool { return a.Name == b.Name })
+	s.Pods = mixed(t, "pod", s.Pods, o.Pods, func(a, b *corev1.Pod) bool { return a.Name == b.Name })
+	if rapid.IntRange(0, 3).Draw(t, "nodes") == 0 {
 		s.Nodes = o.Nodes
 	}
-	if mix("pods") {
-		s.Pods = o.Pods
-	}
 	return s
+}
+
+// mixed keeps most of the old objects and takes a few of the new ones.
+func mixed[T any](t *rapid.T, kind string, old, fresh []T, same func(a, b T) bool) (out []T) {
+	for _, o := range old {
+		if rapid.IntRange(0, 5).Draw(t, kind+" goes") > 0 {
+			out = append(out, o)
+		}
+	}
+	for _, f := range fresh {
+		if rapid.IntRange(0, 2).Draw(t, kind+" comes") > 0 {
+			continue
+		}
+		out = append(slices.DeleteFunc(out, func(o T) bool { return same(o, f) }), f)
+	}
+	return out
 }
 
 // delta is what a source would say.
