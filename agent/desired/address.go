@@ -58,12 +58,9 @@ func (b *builder) vips(svc *corev1.Service) []netip.Addr {
 
 // vip parses an external address, or says why no Service may have it.
 func (b *builder) vip(s string) (netip.Addr, refusal) {
-	addr, why := unicast(s)
-	if why == "" {
-		why = unroutable(addr)
-	}
-	if why != "" {
-		return addr, refusal{InvalidAddress, why + "; give a unicast address"}
+	addr, no := usableVIP(s)
+	if no.reason != "" {
+		return addr, no
 	}
 	if no := b.site.reserved(addr); no.reason != "" {
 		return addr, no
@@ -72,6 +69,18 @@ func (b *builder) vip(s string) (netip.Addr, refusal) {
 		return addr, refusal{AddressIsNode, fmt.Sprintf("it is the address of node %s; give one that no host has", node)}
 	}
 	return addr, b.site.outside(addr)
+}
+
+// usableVIP parses an external address, or says why it is none anywhere.
+func usableVIP(s string) (netip.Addr, refusal) {
+	addr, why := unicast(s)
+	if why == "" {
+		why = unroutable(addr)
+	}
+	if why != "" {
+		return addr, refusal{InvalidAddress, why + "; give a unicast address"}
+	}
+	return addr, refusal{}
 }
 
 // unroutable says why no router takes a route to addr. Pods may well have an

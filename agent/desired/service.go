@@ -21,6 +21,16 @@ type refusal struct {
 	detail string
 }
 
+// classOurs reports whether the loadBalancerClass of svc is ours; byDefault says that
+// none is. The API server lets the class of a LoadBalancer Service be changed only
+// together with its type (KEP-1959).
+func classOurs(svc *corev1.Service, byDefault bool) bool {
+	if class := svc.Spec.LoadBalancerClass; class != nil && *class != "" {
+		return *class == Class
+	}
+	return byDefault
+}
+
 // ours reports whether svc is for us to look at, and if so why it is refused.
 func ours(svc *corev1.Service, now time.Time) (bool, refusal) {
 	class := ""

@@ -64,6 +64,10 @@ type Claim struct {
 	Pool       string       // annotation penstock.dev/pool; empty: any
 	SharingKey string       // annotation penstock.dev/sharing-key; empty: it shares no address
 
+	// Invalid says what is wrong with its request: it keeps what it holds and gets nothing
+	// new, and these are among the Decision's refusals.
+	Invalid []Finding
+
 	Held    []netip.Addr // those in its status
 	Version string       // its resourceVersion; opaque
 }
