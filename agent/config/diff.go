@@ -1,10 +1,15 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/penstock-lb/penstock/agent/ipam"
+)
 
 // Change is one key whose value differs between two configurations.
 type Change struct {
-	Key      string // of a peer by its name, as in "bgp.peers[tor1].holdTime"
+	Key      string // of a peer or pool by its name, as in "bgp.peers[tor1].holdTime"
 	Old, New string // secrets show as such
 }
 
@@ -34,25 +39,42 @@ func Diff(old, new *Config) Changes {
 	for _, s := range settings {
 		compare(&c, s.Live, s.Name, s.at(old), s.at(new))
 	}
-	before, after := byName(old.BGP.Peers), byName(new.BGP.Peers)
-	for i := range old.BGP.Peers {
-		a := &old.BGP.Peers[i]
-		b, kept := after[a.Name]
+	password := setting[Peer]{Key{Name: "password", Live: live}, func(p *Peer) value { return secretValue{&p.Password} }}
+	compareLists(&c, peersKey, old.BGP.Peers, new.BGP.Peers, append(slices.Clone(peerSettings), password),
+		func(p *Peer) (name, brief string) { return p.Name, fmt.Sprintf("%s AS %d", p.Address, p.ASN) })
+	compareLists(&c, poolsKey, old.Pools, new.Pools, poolSettings,
+		func(p *ipam.Pool) (name, brief string) { return p.Name, rangesValue{&p.Ranges}.String() })
+	return c
+}
+
+// compareLists compares entries of one name; brief stands for one that came or went.
+func compareLists[C any](c *Changes, key string, old, new []C, settings []setting[C], of func(*C) (name, brief string)) {
+	named := func(list []C) map[string]*C {
+		out := map[string]*C{}
+		for i := range list {
+			name, _ := of(&list[i])
+			out[name] = &list[i]
+		}
+		return out
+	}
+	before, after := named(old), named(new)
+	for i := range old {
+		a := &old[i]
+		name, brief := of(a)
+		b, kept := after[name]
 		if !kept {
-			c.add(live, peersKey+"["+a.Name+"]", a.brief(), "")
+			c.add(live, key+"["+name+"]", brief, "")
 			continue
 		}
-		for _, s := range peerSettings {
-			compare(&c, s.Live, peersKey+"["+a.Name+"]."+s.Name, s.at(a), s.at(b))
-		}
-		compare(&c, live, peersKey+"["+a.Name+"].password", secretValue{&a.Password}, secretValue{&b.Password})
-	}
-	for i := range new.BGP.Peers {
-		if b := &new.BGP.Peers[i]; before[b.Name] == nil {
-			c.add(live, peersKey+"["+b.Name+"]", "", b.brief())
+		for _, s := range settings {
+			compare(c, s.Live, key+"["+name+"]."+s.Name, s.at(a), s.at(b))
 		}
 	}
-	return c
+	for i := range new {
+		if name, brief := of(&new[i]); before[name] == nil {
+			c.add(live, key+"["+name+"]", "", brief)
+		}
+	}
 }
 
 func compare(c *Changes, live bool, key string, a, b value) {
@@ -61,13 +83,3 @@ func compare(c *Changes, live bool, key string, a, b value) {
 		c.add(live, key, a.String(), b.String())
 	}
 }
-
-func byName(peers []Peer) map[string]*Peer {
-	out := map[string]*Peer{}
-	for i := range peers {
-		out[peers[i].Name] = &peers[i]
-	}
-	return out
-}
-
-func (p *Peer) brief() string { return fmt.Sprintf("%s AS %d", p.Address, p.ASN) }

@@ -14,6 +14,11 @@ bgp:
     - {name: tor1, address: 192.0.2.1, asn: 64513}
     - {name: tor2, address: 192.0.2.2, asn: 64513}
 `
+	const pools = `
+pools:
+  - {name: a, addresses: [192.0.2.0/24]}
+  - {name: b, addresses: ["2001:db8::/64"], serviceSelector: "!internal, tier=web"}
+`
 	tests := []struct {
 		name     string
 		old, new string
@@ -39,6 +44,22 @@ bgp:
 				{"bgp.peers[tor2].holdTime", "9s", "30s"},
 				{"bgp.peers[2001:db8::1]", "", "2001:db8::1 AS 64513"},
 			}}},
+		{name: "pools in another order", old: pools, new: `
+pools:
+  - {name: b, addresses: ["2001:db8::/64"], serviceSelector: "tier=web,!internal"}
+  - {name: a, addresses: [192.0.2.0-192.0.2.255]}
+`},
+		{name: "pools", old: pools, new: `
+pools:
+  - {name: b, addresses: ["2001:db8::/64"], priority: -3, serviceSelector: tier in (web)}
+  - {name: c, addresses: [192.0.2.0/25, 198.51.100.7]}
+`,
+			want: Changes{Live: []Change{
+				{"pools[a]", "192.0.2.0/24", ""},
+				{"pools[b].priority", "0", "-3"},
+				{"pools[b].serviceSelector", "!internal,tier=web", "tier in (web)"},
+				{"pools[c]", "", "192.0.2.0/25,198.51.100.7/32"},
+			}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -60,7 +81,7 @@ func TestDiffCoversEveryKey(t *testing.T) {
 	for _, s := range settings {
 		changed := Default()
 		at := s.at(changed)
-		for _, text := range []string{"x", "false", "true", "17", "17s", "backend", "nat", "192.0.2.1", "generic", "drop", "restart", "debug", "json", "5-6"} {
+		for _, text := range []string{"x", "false", "true", "17", "17s", "backend", "nat", "192.0.2.1", "generic", "drop", "restart", "debug", "json", "5-6", "kubernetes"} {
 			if err := at.Set(text); err == nil && at.String() != s.at(Default()).String() {
 				break
 			}

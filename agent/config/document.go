@@ -26,7 +26,7 @@ func WriteTable(w io.Writer) error {
 }
 
 // DefaultFile is a file that sets every key to its default, with its meaning
-// above it. The peers, which have no default, are an example in comments.
+// above it. Peers and pools, which have no default, are examples in comments.
 func DefaultFile() string { return defaultFile("", "Every key") }
 
 // DefaultFileFor is DefaultFile with the keys that count for one role.
@@ -37,7 +37,7 @@ func DefaultFileFor(role Role) string {
 // ofIngressNodes are the keys, and sections, that count for RoleBackend. Those of
 // RoleLB are all but the section backend.
 var ofIngressNodes = []string{
-	"node", "role", "source.directory", "datapath.interfaces", "datapath.mode", "datapath.compile", "datapath.clang",
+	"node", "role", "source.kind", "source.directory", "source.kubeconfig", "source.namespace", "lbNodes", "datapath.interfaces", "datapath.mode", "datapath.compile", "datapath.clang",
 	"datapath.sources", "datapath.bpffs", "datapath.discardFlows", "tunnel.port", "backend", "metrics", "api", "log",
 }
 
@@ -71,8 +71,8 @@ func defaultFile(role Role, keys string) string {
 		path := strings.Split(s.Name, ".")
 		above, name := path[:len(path)-1], path[len(path)-1]
 		if len(open) == 0 || open[0] != path[0] {
-			if len(open) > 0 && open[0] == "bgp" {
-				writePeers(&b)
+			if len(open) > 0 {
+				writeList(&b, open[0])
 			}
 			b.WriteByte('\n')
 		}
@@ -91,20 +91,30 @@ func defaultFile(role Role, keys string) string {
 	return b.String()
 }
 
-// writePeers continues the section bgp with an example of peers.
-func writePeers(b *strings.Builder) {
-	example := map[string]string{"name": "tor1", "address": "192.0.2.1", "asn": "64512"}
-	b.WriteString("  # Routers. A change of one leaves the sessions of the others alone. [live]\n  # peers:\n")
-	for i, s := range peerSettings {
+// writeList follows what stands above a list with an example of one entry.
+func writeList(b *strings.Builder, above string) {
+	switch above {
+	case "bgp":
+		b.WriteString("  # Routers. A change of one leaves the sessions of the others alone. [live]\n  # peers:\n")
+		writeEntry(b, "  ", defaultPeer(), peerSettings, map[string]string{"name": "tor1", "address": "192.0.2.1", "asn": "64512"})
+	case "vips":
+		b.WriteString("\n# Addresses that Services get, with source.kind: kubernetes. No two pools have one in\n" +
+			"# common. A change takes no Service's address away. The same on all LB nodes. [live]\n# pools:\n")
+		writeEntry(b, "", defaultPool(), poolSettings, map[string]string{"name": "public", "addresses": `[192.0.2.0/24, "2001:db8::/64"]`})
+	}
+}
+
+func writeEntry[C any](b *strings.Builder, indent string, empty C, settings []setting[C], example map[string]string) {
+	for i, s := range settings {
 		text, ok := example[s.Name]
 		if !ok {
-			text = yamlText(s.at(new(defaultPeer())))
+			text = yamlText(s.at(&empty))
 		}
 		dash := "  "
 		if i == 0 {
 			dash = "- "
 		}
-		fmt.Fprintf(b, "  #   %s%s: %s # %s\n", dash, s.Name, text, plain(s.Doc))
+		fmt.Fprintf(b, "%s#   %s%s: %s # %s\n", indent, dash, s.Name, text, plain(s.Doc))
 	}
 }
 
@@ -113,9 +123,9 @@ func indent(depth int) string { return strings.Repeat("  ", depth) }
 func yamlText(v value) string {
 	text := v.String()
 	switch v.(type) {
-	case listValue, prefixesValue:
+	case listValue, prefixesValue, rangesValue:
 		return "[" + strings.ReplaceAll(text, ",", ", ") + "]"
-	case boolValue, durationValue, uintValue[uint32], uintValue[uint16], uintValue[uint8]:
+	case boolValue, durationValue, uintValue[uint32], uintValue[uint16], uintValue[uint8], intValue:
 		return text
 	}
 	if text == "" || strings.ContainsAny(text, ":#") {

@@ -16,7 +16,7 @@ func TestTableHoldsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
-	if got, want := len(lines), 2+len(settings)+len(peerSettings); got != want {
+	if got, want := len(lines), 2+len(settings)+len(peerSettings)+len(poolSettings); got != want {
 		t.Errorf("%d lines, want %d", got, want)
 	}
 	for _, l := range lines {
@@ -68,9 +68,11 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("warnings of the default: %q", got)
 	}
 	for text, want := range map[string]string{
-		"role: backend":                          "",
-		"role: backend\ntunnel: {port: 6081}":    "tunnel.port is 6081",
-		"role: backend\ndatapath: {sources: /x}": "datapath.sources is set",
+		"source: {kind: kubernetes}":                "pools is empty",
+		"pools: [{name: a, addresses: [10.0.0.1]}]": "pools is of no use",
+		"role: backend":                             "",
+		"role: backend\ntunnel: {port: 6081}":       "tunnel.port is 6081",
+		"role: backend\ndatapath: {sources: /x}":    "datapath.sources is set",
 	} {
 		got := strings.Join(mustParse(t, text).Warnings(), "; ")
 		if got == "" && want == "" || want != "" && strings.HasPrefix(got, want) {
@@ -79,8 +81,11 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("warnings of %q: %q, want %q", text, got, want)
 	}
 	quiet := "vips: [192.0.2.0/24]\ndatapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
-	if got := mustParse(t, quiet).Warnings(); len(got) != 0 {
-		t.Errorf("warnings: %q", got)
+	const allocated = "source: {kind: kubernetes}\npools: [{name: a, addresses: [10.0.0.1]}]\ndatapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
+	for _, text := range []string{quiet, allocated} {
+		if got := mustParse(t, text).Warnings(); len(got) != 0 {
+			t.Errorf("warnings: %q", got)
+		}
 	}
 }
 

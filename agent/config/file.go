@@ -15,15 +15,15 @@ import (
 type file struct {
 	name  string
 	text  map[string]string // by key; lists separated by commas
-	line  map[string]int    // of each key and of each peer
-	peers int
+	line  map[string]int    // of each key, and of each entry of a list
+	items map[string]int    // how many entries a list has, by its key
 	faults
 }
 
 // parseFile checks keys and kinds of nodes; values stay text. Syntax errors are
 // faults too.
 func parseFile(name string, data []byte) *file {
-	f := &file{name: name, text: map[string]string{}, line: map[string]int{}}
+	f := &file{name: name, text: map[string]string{}, line: map[string]int{}, items: map[string]int{}}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
 	switch err := dec.Decode(&doc); {
@@ -68,13 +68,14 @@ func (f *file) section(path string, n *yaml.Node) {
 			key = path + "." + name
 		}
 		f.line[key] = line
+		l, ok := listAt(key)
 		switch {
-		case key == peersKey:
-			f.peerList(value)
+		case ok:
+			f.list(l, value)
 		case isSection(key):
 			f.section(key, value)
 		case !f.leaf(key, value, settingKeys()):
-			names := append(append(settingKeys(), sections()...), peersKey)
+			names := append(append(settingKeys(), sections()...), listKeys()...)
 			f.fault(line, "", "", "unknown key %q%s", key, suggest(key, names))
 		}
 	})
@@ -94,27 +95,28 @@ func (f *file) mapping(n *yaml.Node, do func(line int, name string, value *yaml.
 	}
 }
 
-func (f *file) peerList(n *yaml.Node) {
+func (f *file) list(l list, n *yaml.Node) {
 	if isNull(n) {
 		return
 	}
 	if n.Kind != yaml.SequenceNode {
-		f.fault(n.Line, peersKey, brief(n), "write a list, each peer beginning with a dash")
+		f.fault(n.Line, l.key, brief(n), "write a list, each %s beginning with a dash", l.item)
 		return
 	}
 	for i, item := range n.Content {
 		item = resolve(item)
-		prefix := peerKey(i, "")
-		f.line[strings.TrimSuffix(prefix, ".")] = item.Line
-		f.peers++
+		entry := l.entry(i, "")
+		f.line[entry] = item.Line
+		f.items[l.key]++
 		if item.Kind != yaml.MappingNode {
-			f.fault(item.Line, strings.TrimSuffix(prefix, "."), brief(item), "write the peer's keys, at least address and asn")
+			f.fault(item.Line, entry, brief(item), "write the %s's keys, at least %s", l.item, l.least)
 			continue
 		}
 		f.mapping(item, func(line int, name string, value *yaml.Node) {
-			f.line[prefix+name] = line
-			if !f.leaf(prefix+name, value, peerKeys(prefix)) {
-				f.fault(line, "", "", "unknown key %q%s", prefix+name, suggest(prefix+name, peerKeys(prefix)))
+			key := l.entry(i, name)
+			f.line[key] = line
+			if known := l.entries(i); !f.leaf(key, value, known) {
+				f.fault(line, "", "", "unknown key %q%s", key, suggest(key, known))
 			}
 		})
 	}
@@ -145,8 +147,6 @@ func (f *file) leaf(key string, n *yaml.Node, known []string) bool {
 	}
 	return true
 }
-
-func peerKey(i int, name string) string { return fmt.Sprintf("%s[%d].%s", peersKey, i, name) }
 
 func resolve(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {

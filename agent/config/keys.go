@@ -3,6 +3,8 @@ package config
 import (
 	"log/slog"
 	"time"
+
+	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
 // Key is one setting.
@@ -21,10 +23,15 @@ func Keys() []Key {
 		k.Default = s.at(Default()).String()
 		out = append(out, k)
 	}
-	for _, s := range peerSettings {
+	out = append(out, entryKeys(peersKey, defaultPeer, peerSettings)...)
+	return append(out, entryKeys(poolsKey, defaultPool, poolSettings)...)
+}
+
+func entryKeys[C any](key string, empty func() C, settings []setting[C]) (out []Key) {
+	for _, s := range settings {
 		k := s.Key
-		k.Name = peersKey + "[]." + k.Name
-		k.Default = s.at(new(defaultPeer())).String()
+		k.Name = key + "[]." + k.Name
+		k.Default = s.at(new(empty())).String()
 		out = append(out, k)
 	}
 	return out
@@ -36,14 +43,14 @@ type setting[C any] struct {
 	at func(*C) value
 }
 
-const peersKey = "bgp.peers"
-
 // Default gives the configuration that an empty file stands for, but for the
 // name of the node, which Load looks up.
 func Default() *Config {
 	return &Config{
-		Role:       RoleLB,
-		Source:     Source{Directory: "/etc/penstock/manifests", History: "/run/penstock/history.json"},
+		Role: RoleLB,
+		Source: Source{
+			Kind: SourceManifests, Directory: "/etc/penstock/manifests", Namespace: "penstock-system", History: "/run/penstock/history.json",
+		},
 		Forwarding: "auto",
 		Datapath: Datapath{
 			Mode:         "auto",
@@ -99,6 +106,8 @@ func defaultPeer() Peer {
 	return Peer{HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, ConnectRetry: 2 * time.Second}
 }
 
+func defaultPool() ipam.Pool { return ipam.Pool{AutoAssign: true} }
+
 const (
 	live    = true
 	restart = false
@@ -107,12 +116,24 @@ const (
 var settings = []setting[Config]{
 	{Key{"node", "", restart, "Name of this node's Node object; empty: the host name"},
 		func(c *Config) value { return stringValue{&c.Node} }},
-	{Key{"role", "", restart, "What this node is: `lb` takes clients' packets and announces the VIPs, `backend` is an ingress node, which takes LB nodes' packets out of their tunnels. `source.directory`, `datapath.interfaces`, `datapath.mode`, `datapath.compile` and `datapath.bpffs` are of both"},
+	{Key{"role", "", restart, "What this node is: `lb` takes clients' packets and announces the VIPs, `backend` is an ingress node, which takes LB nodes' packets out of their tunnels. The keys of `source` but its `history`, `lbNodes`, `datapath.interfaces`, `datapath.mode`, `datapath.compile` and `datapath.bpffs` are of both"},
 		func(c *Config) value { return choiceValue[Role]{&c.Role, []Role{RoleLB, RoleBackend}} }},
-	{Key{"source.directory", "", restart, "Directory of Kubernetes YAML: Service, EndpointSlice, Pod and Node objects"},
+	{Key{"source.kind", "", restart, "Where Kubernetes objects come from: `manifests`, files in a directory, or `kubernetes`, the API server, where Services get their addresses from the `pools` too"},
+		func(c *Config) value {
+			return choiceValue[SourceKind]{&c.Source.Kind, []SourceKind{SourceManifests, SourceKubernetes}}
+		}},
+	{Key{"source.directory", "", restart, "Directory of Kubernetes YAML for `source.kind: manifests`: Service, EndpointSlice, Pod, Node and Namespace objects"},
 		func(c *Config) value { return stringValue{&c.Source.Directory} }},
+	{Key{"source.kubeconfig", "", restart, "File that says where the API server is and how to log in, for `source.kind: kubernetes`; empty: the ServiceAccount of the agent's pod"},
+		func(c *Config) value { return stringValue{&c.Source.Kubeconfig} }},
+	{Key{"source.namespace", "", restart, "Namespace of the Leases by which LB nodes agree on who hands out addresses. The same on all LB nodes"},
+		func(c *Config) value { return stringValue{&c.Source.Namespace} }},
 	{Key{"source.history", "", restart, "File in which an LB node remembers what the objects do not tell: since when it knows an endpoint, its former weights and the like; empty: nowhere. Without it, displaced flows cost more for `chains.retention` after a restart"},
 		func(c *Config) value { return stringValue{&c.Source.History} }},
+	{Key{"defaultClass", "", live, "Take Services that have no `spec.loadBalancerClass` too, not only those of class `penstock.dev/xdp`; `source.kind: manifests` always does. The same on all LB nodes"},
+		func(c *Config) value { return boolValue{&c.DefaultClass} }},
+	{Key{"lbNodes", "", live, "Label selector of the Nodes that may be LB nodes, as in `penstock.dev/role=lb`; empty: any Node. The same on all nodes"},
+		func(c *Config) value { return selectorTextValue{&c.LBNodes} }},
 	{Key{"vips", "", live, "Networks in CIDR notation that Services may have addresses of; empty: any address but those of nodes, peers and endpoints"},
 		func(c *Config) value { return prefixesValue{&c.VIPs} }},
 	{Key{"forwarding", "", live, "How packets reach the pods of a Service that has no annotation `penstock.dev/forwarding`: `dsr` through tunnels, `nat` translated, `auto` through tunnels where the pod's node is an ingress node that answers. The same on all LB nodes"},
@@ -239,35 +260,4 @@ var settings = []setting[Config]{
 		func(c *Config) value { return levelValue{&c.Log.Level} }},
 	{Key{"log.format", "", restart, "Format of the log: `text` or `json`"},
 		func(c *Config) value { return choiceValue[string]{&c.Log.Format, []string{"text", "json"}} }},
-}
-
-// peerSettings are those of one entry of bgp.peers. A change of one peer leaves
-// the sessions of the others alone.
-var peerSettings = []setting[Peer]{
-	{Key{"name", "", live, "Name in logs, metrics and `penstock bgp peers`; empty: the address"},
-		func(p *Peer) value { return stringValue{&p.Name} }},
-	{Key{"address", "", live, "The router's address"},
-		func(p *Peer) value { return addrValue{&p.Address} }},
-	{Key{"asn", "", live, "The router's autonomous system number"},
-		func(p *Peer) value { return uintValue[uint32]{&p.ASN} }},
-	{Key{"localAddress", "", live, "This node's end of the session; empty: chosen by route"},
-		func(p *Peer) value { return addrValue{&p.LocalAddress} }},
-	{Key{"passwordFile", "", live, "File with the password of TCP MD5 (RFC 2385); a line break at its end does not count"},
-		func(p *Peer) value { return stringValue{&p.PasswordFile} }},
-	{Key{"holdTime", "", live, "Silence after which a peer is given up, whole seconds from 3s (RFC 4271)"},
-		func(p *Peer) value { return durationValue{&p.HoldTime} }},
-	{Key{"keepaliveTime", "", live, "Interval of keepalives, whole seconds, at most a third of the hold time"},
-		func(p *Peer) value { return durationValue{&p.KeepaliveTime} }},
-	{Key{"connectRetry", "", live, "Interval of attempts to connect, whole seconds"},
-		func(p *Peer) value { return durationValue{&p.ConnectRetry} }},
-	{Key{"multihopTTL", "", live, "TTL of our packets to a router that is not directly connected; 0: it is"},
-		func(p *Peer) value { return uintValue[uint8]{&p.MultihopTTL} }},
-	{Key{"ttlSecurity", "", live, "Accept only packets that no router has forwarded (GTSM, RFC 5082); the router must do the same"},
-		func(p *Peer) value { return boolValue{&p.TTLSecurity} }},
-	{Key{"families", "", live, "Address families of the routes: `ipv4`, `ipv6` or both; empty: that of `address`, and those with a next hop"},
-		func(p *Peer) value { return listValue{&p.Families} }},
-	{Key{"nextHop4", "", live, "Next hop of IPv4 routes; empty: this node"},
-		func(p *Peer) value { return addrValue{&p.NextHop4} }},
-	{Key{"nextHop6", "", live, "Next hop of IPv6 routes; empty: this node"},
-		func(p *Peer) value { return addrValue{&p.NextHop6} }},
 }

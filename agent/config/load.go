@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -43,7 +42,13 @@ func parse(name string, data []byte, flags *pflag.FlagSet) (*Config, *loader, er
 	all = append(all, l.strayEnvironment()...)
 	cfg := Default()
 	found := l.scalars(cfg)
-	found = append(found, l.peers(cfg)...)
+	cfg.BGP.Peers = entries(l, &found, peersKey, defaultPeer, peerSettings)
+	for i := range cfg.BGP.Peers {
+		if p := &cfg.BGP.Peers[i]; p.Name == "" {
+			p.Name = addrValue{&p.Address}.String()
+		}
+	}
+	cfg.Pools = entries(l, &found, poolsKey, defaultPool, poolSettings)
 	found = append(found, cfg.resolve()...)
 	if len(all)+len(found) == 0 {
 		found = cfg.faults()
@@ -72,7 +77,7 @@ type loader struct {
 	flags *pflag.FlagSet
 }
 
-// scalars fills everything but the peers: flag over environment over file over
+// scalars fills everything but the lists of sections: flag over environment over file over
 // default.
 func (l *loader) scalars(cfg *Config) (found faults) {
 	v := viper.New()
@@ -96,21 +101,19 @@ func (l *loader) scalars(cfg *Config) (found faults) {
 	return found
 }
 
-func (l *loader) peers(cfg *Config) (found faults) {
-	for i := range l.file.peers {
-		p := defaultPeer()
-		for _, s := range peerSettings {
-			key := peerKey(i, s.Name)
-			if text, ok := l.file.text[key]; ok {
-				set(&found, s.at(&p), key, text)
+// entries gives those of a list, which stand in the file alone.
+func entries[C any](l *loader, found *faults, key string, empty func() C, settings []setting[C]) (out []C) {
+	for i := range l.file.items[key] {
+		entry := empty()
+		for _, s := range settings {
+			name := entryKey(key, i, s.Name)
+			if text, ok := l.file.text[name]; ok {
+				set(found, s.at(&entry), name, text)
 			}
 		}
-		if p.Name == "" {
-			p.Name = addrValue{&p.Address}.String()
-		}
-		cfg.BGP.Peers = append(cfg.BGP.Peers, p)
+		out = append(out, entry)
 	}
-	return found
+	return out
 }
 
 // set keeps the text of a secret out of the error.
@@ -131,7 +134,7 @@ func (l *loader) origin(key string) (string, int) {
 	if f := l.flag(key); f != nil && f.Changed {
 		return "flag --" + f.Name, 0
 	}
-	if strings.HasPrefix(key, peersKey) {
+	if _, ok := listAbove(key); ok {
 		for k := key; k != ""; k = k[:max(0, strings.LastIndexByte(k, '.'))] {
 			if line, ok := l.file.line[k]; ok {
 				return l.file.at(line), line
@@ -170,8 +173,8 @@ func (l *loader) strayEnvironment() (found faults) {
 			continue
 		}
 		var err error
-		if name == envName(peersKey) {
-			err = errors.New("peers can be set in the file only; remove the variable")
+		if i := slices.IndexFunc(lists, func(l list) bool { return name == envName(l.key) }); i >= 0 {
+			err = fmt.Errorf("%ss can be set in the file only; remove the variable", lists[i].item)
 		} else if hint := suggest(name, ours); hint != "" {
 			err = fmt.Errorf("unknown variable%s", hint)
 		}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
 	"golang.org/x/tools/txtar"
+
+	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
 var update = flag.Bool("update", false, "write what the tests see to testdata and README.md")
@@ -67,6 +70,67 @@ func TestDefaultFilePeersExample(t *testing.T) {
 	cfg := mustParse(t, text.String())
 	if len(cfg.BGP.Peers) != 1 || cfg.BGP.Peers[0].Name != "tor1" || cfg.BGP.Peers[0].HoldTime != 9*time.Second {
 		t.Errorf("peers = %+v from\n%s", cfg.BGP.Peers, text.String())
+	}
+}
+
+// So is that of the pools.
+func TestDefaultFilePoolsExample(t *testing.T) {
+	text := ""
+	for line := range strings.Lines(DefaultFile()) {
+		if strings.HasPrefix(line, "# pools:") || strings.HasPrefix(line, "#   ") {
+			text += strings.Replace(line, "# ", "", 1)
+		}
+	}
+	want := []ipam.Pool{{Name: "public", AutoAssign: true, Ranges: []ipam.Range{
+		ipam.RangeOf(netip.MustParsePrefix("192.0.2.0/24")), ipam.RangeOf(netip.MustParsePrefix("2001:db8::/64")),
+	}}}
+	if diff := cmp.Diff(want, mustParse(t, text).Pools, compareConfigs); diff != "" {
+		t.Errorf("want -, got +\n%s\nfrom\n%s", diff, text)
+	}
+}
+
+func TestPools(t *testing.T) {
+	cfg := mustParse(t, `
+source: {kind: kubernetes}
+lbNodes: "!spare, role = lb"
+pools:
+  - name: a
+    addresses: [192.0.2.10 - 192.0.2.20, 198.51.100.7, "2001:db8::/64"]
+    priority: -7
+    autoAssign: false
+    avoidBuggyIPs: true
+    namespaces: [web]
+    namespaceSelector: team in (red,blue)
+    serviceSelector: "!internal"
+`)
+	p := cfg.Pools[0]
+	claim := func(ns, team, label string) ipam.Claim {
+		return ipam.Claim{Namespace: ns, NamespaceLabels: map[string]string{"team": team}, Labels: map[string]string{label: ""}}
+	}
+	for _, tt := range []struct {
+		ns, team, label string
+		want            bool
+	}{
+		{"web", "red", "", true}, {"web", "blue", "external", true},
+		{"api", "red", "", false}, {"web", "green", "", false}, {"web", "red", "internal", false},
+	} {
+		if got := ipam.Admits(p, claim(tt.ns, tt.team, tt.label)); got != tt.want {
+			t.Errorf("Admits %+v = %v", tt, got)
+		}
+	}
+	for text, want := range map[string]bool{
+		"192.0.2.9": false, "192.0.2.10": true, "192.0.2.20": true, "192.0.2.21": false, "198.51.100.7": true,
+		"2001:db8::": true, "2001:db8::ffff:ffff:ffff:ffff": true, "2001:db8:0:1::": false, "::ffff:192.0.2.10": false,
+	} {
+		if got := p.Contains(netip.MustParseAddr(text)); got != want {
+			t.Errorf("Contains %s = %v", text, got)
+		}
+	}
+	if p.Priority != -7 || p.AutoAssign || !p.AvoidBuggyIPs || cfg.LBNodes != "role=lb,!spare" || cfg.Source.Namespace != "penstock-system" {
+		t.Errorf("%+v, %+v, lbNodes %q", p, cfg.Source, cfg.LBNodes)
+	}
+	if got := (rangesValue{&p.Ranges}).String(); got != "192.0.2.10-192.0.2.20,198.51.100.7/32,2001:db8::/64" {
+		t.Errorf("ranges %s", got)
 	}
 }
 
@@ -138,6 +202,7 @@ func TestErrorsNameTheirSource(t *testing.T) {
 	t.Setenv("PENSTOCK_NAT_PORTS", "9-1")
 	t.Setenv("PENSTOCK_DATAPATH_BPFS", "/x")
 	t.Setenv("PENSTOCK_BGP_PEERS", "tor1")
+	t.Setenv("PENSTOCK_POOLS", "a")
 	t.Setenv("PENSTOCK_SERVICE_HOST", "10.0.0.1") // Kubernetes sets it for a Service called penstock
 	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 	AddFlags(fs)
@@ -147,6 +212,7 @@ func TestErrorsNameTheirSource(t *testing.T) {
 	_, err := Parse("f.yaml", []byte("node: a b\n"), fs)
 	const want = `environment PENSTOCK_BGP_PEERS: peers can be set in the file only; remove the variable
 environment PENSTOCK_DATAPATH_BPFS: unknown variable (did you mean PENSTOCK_DATAPATH_BPFFS?)
+environment PENSTOCK_POOLS: pools can be set in the file only; remove the variable
 environment PENSTOCK_NAT_PORTS: nat.ports = "9-1": write a range of ports within 1-65535, as in 1024-29999
 flag --datapath-rows: datapath.rows = "1000": write a power of two, as in 16384
 f.yaml:1: node = "a b": write the name of a Node object, at most 253 letters, digits, dots and dashes`

@@ -32,7 +32,7 @@ func flagName(key string) string {
 	return b.String()
 }
 
-// AddFlags defines a flag for every key but the peers and the secret ones.
+// AddFlags defines a flag for every key but the lists of sections and the secret ones.
 // Their values count when the set is given to Load.
 func AddFlags(fs *pflag.FlagSet) {
 	def := Default()
@@ -61,7 +61,7 @@ func kindOf(v value) string {
 	switch v.(type) {
 	case boolValue:
 		return "bool"
-	case uintValue[uint32], uintValue[uint16], uintValue[uint8]:
+	case uintValue[uint32], uintValue[uint16], uintValue[uint8], intValue:
 		return "number"
 	case durationValue:
 		return "duration"
@@ -69,7 +69,7 @@ func kindOf(v value) string {
 		return "address"
 	case portsValue:
 		return "ports"
-	case listValue, prefixesValue:
+	case listValue, prefixesValue, rangesValue:
 		return "list"
 	}
 	return "string"
@@ -79,14 +79,6 @@ func settingKeys() []string {
 	out := make([]string, len(settings))
 	for i, s := range settings {
 		out[i] = s.Name
-	}
-	return out
-}
-
-func peerKeys(prefix string) []string {
-	out := make([]string, len(peerSettings))
-	for i, s := range peerSettings {
-		out[i] = prefix + s.Name
 	}
 	return out
 }
@@ -106,17 +98,13 @@ func sections() []string {
 
 func isSection(key string) bool { return slices.Contains(sections(), key) }
 
-// isList reports whether a key, of a peer too, takes a YAML sequence.
+// isList reports whether a key, of an entry too, takes a YAML sequence of words.
 func isList(key string) bool {
 	for _, s := range settings {
 		if s.Name == key && kindOf(s.at(new(Config))) == "list" {
 			return true
 		}
 	}
-	for _, s := range peerSettings {
-		if strings.HasPrefix(key, peersKey) && s.Name == lastPart(key) && kindOf(s.at(new(Peer))) == "list" {
-			return true
-		}
-	}
-	return false
+	l, ok := listAbove(key)
+	return ok && slices.Contains(l.words, lastPart(key))
 }

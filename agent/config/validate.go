@@ -22,7 +22,8 @@ func (c *Config) faults() (found faults) {
 	found = append(found, c.Chains.faults()...)
 	found = append(found, c.NAT.faults()...)
 	found = append(found, c.Backend.faults()...)
-	return append(found, c.BGP.faults()...)
+	found = append(found, c.BGP.faults()...)
+	return append(found, c.poolFaults()...)
 }
 
 func (c *Config) general() (found faults) {
@@ -30,12 +31,7 @@ func (c *Config) general() (found faults) {
 		found.add("node", c.Node, "write the name of a Node object, at most 253 letters, digits, dots and dashes")
 	}
 	check(&found, "role", c.Role, []Role{RoleLB, RoleBackend})
-	if c.Source.Directory == "" {
-		found.add("source.directory", "", "write the path of a directory")
-	}
-	if h := c.Source.History; h != "" && !filepath.IsAbs(h) {
-		found.add("source.history", h, "write an absolute path, or nothing")
-	}
+	found = append(found, c.Source.faults()...)
 	check(&found, "forwarding", c.Forwarding, []string{"auto", "dsr", "nat"})
 	check(&found, "shutdown", c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart})
 	within(&found, "drainTimeout", c.DrainTimeout, 0, time.Hour)

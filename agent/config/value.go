@@ -53,6 +53,18 @@ func (v uintValue[T]) Set(s string) error {
 	return nil
 }
 
+type intValue struct{ p *int }
+
+func (v intValue) String() string { return strconv.Itoa(*v.p) }
+func (v intValue) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil {
+		return errors.New("write a whole number, as in 10 or -10")
+	}
+	*v.p = int(n)
+	return nil
+}
+
 type durationValue struct{ p *time.Duration }
 
 // String leaves out the zeros of time.Duration's "3h0m0s".

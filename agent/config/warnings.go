@@ -22,7 +22,13 @@ func (c *Config) warnings() (found faults) {
 	if c.Role == RoleBackend {
 		return found // VIPs, routers and the seed are LB nodes' affair
 	}
-	if len(c.VIPs) == 0 {
+	switch {
+	case c.Source.Kind == SourceKubernetes && len(c.Pools) == 0:
+		found.add("pools", "", "pools is empty: no Service gets an address; add a pool")
+	case c.Source.Kind == SourceManifests && len(c.Pools) > 0:
+		found.add("pools", "", "pools is of no use with source.kind manifests, whose Services have the addresses that they ask for; set source.kind: kubernetes, or remove it")
+	}
+	if len(c.VIPs) == 0 && c.Source.Kind == SourceManifests {
 		found.add("vips", "", "vips is not set: whoever may write a Service can have the traffic to any address of the network come here; set it to the networks that VIPs are of")
 	}
 	if c.Datapath.Seed == "" {
