@@ -24,6 +24,7 @@ test: ## Install what is missing, then run every test and each fuzzer for five s
 
 e2e: ## Only the end-to-end tests in network namespaces
 	@hack/setup.sh test
+	@hack/kubetest.sh >/dev/null
 	go test -count=1 -timeout 20m ./test/...
 
 bench: ## Nanoseconds per packet, our programs beside floors

@@ -4,5 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+hack/kubetest.sh >/dev/null # outside of go test's time limit
 go test -count=1 -timeout 20m ./bpf/... ./hack/... ./test/...
 go list ./... | grep -vE '/(bpf|hack|test)(/|$)' | xargs go test -race -timeout 20m
