@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
@@ -65,6 +66,9 @@ func (s *Status) degraded() []string {
 	if !s.Source.Synced {
 		add("source %s is not synced", s.Source.Name)
 	}
+	if s.Source.Lost() {
+		add("%s", s.Source.API.lost())
+	}
 	if n := len(s.Source.Problems); n > 0 {
 		add("source: %s", count(n, "problem"))
 	}
@@ -106,6 +110,18 @@ func (s *Status) degraded() []string {
 	return bad
 }
 
+// lost says since when and why. That what is in force stays is said where it is read first.
+func (l *Link) lost() string {
+	text := "API server " + l.Server + " does not answer"
+	if !l.Since.IsZero() {
+		text += " since " + l.Since.UTC().Format(time.RFC3339)
+	}
+	if l.Error != "" {
+		text += ": " + l.Error
+	}
+	return text + "; forwarding, tables and announcements stay as they are until it does"
+}
+
 func (s *Status) warnings() []string {
 	var notes []string
 	for _, i := range s.Datapath.Interfaces {
@@ -123,6 +139,9 @@ func (s *Status) warnings() []string {
 				notes = append(notes, fmt.Sprintf("ingress node %s at %s is silent, and its endpoints with forwarding auto get new flows by NAT: %s", n.Name, n.Addr, n.Reason))
 			}
 		}
+	}
+	if text := s.skew(); text != "" {
+		notes = append(notes, text)
 	}
 	if len(s.Config.Restart) > 0 {
 		notes = append(notes, "restart the agent to apply "+strings.Join(s.Config.Restart, ", "))

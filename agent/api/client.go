@@ -60,6 +60,22 @@ func (c *Client) Backends(ctx context.Context, services ...string) ([]Backend, e
 	return fetch[[]Backend](ctx, c, "/v1/backends", services)
 }
 
+// Explain follows one Service from its object to the routers. The error is a *NotFound
+// where the agent knows nothing of it.
+func (c *Client) Explain(ctx context.Context, namespace, name string) (Explanation, error) {
+	return fetch[Explanation](ctx, c, "/v1/services/"+url.PathEscape(namespace)+"/"+url.PathEscape(name), nil)
+}
+
+// Names returns the namespace/name of every Service that the agent has something to say of.
+func (c *Client) Names(ctx context.Context) ([]string, error) {
+	return fetch[[]string](ctx, c, "/v1/names", nil)
+}
+
+// Pools returns how full the pools are.
+func (c *Client) Pools(ctx context.Context) (PoolsStatus, error) {
+	return fetch[PoolsStatus](ctx, c, "/v1/pools", nil)
+}
+
 // Verdicts returns the data path's counters.
 func (c *Client) Verdicts(ctx context.Context) ([]maps.VerdictCount, error) {
 	return fetch[[]maps.VerdictCount](ctx, c, "/v1/verdicts", nil)
@@ -79,7 +95,10 @@ func (c *Client) Routes(ctx context.Context) ([]bgp.Route, error) {
 // listens, and carries the agent's own words where it answered with an error.
 func fetch[T any](ctx context.Context, c *Client, path string, services []string) (T, error) {
 	var v T
-	u := url.URL{Scheme: "http", Host: "penstock", Path: path}
+	u, err := url.Parse("http://penstock" + path)
+	if err != nil {
+		return v, err
+	}
 	u.RawQuery = url.Values{"service": services}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -108,7 +127,9 @@ func fetch[T any](ctx context.Context, c *Client, path string, services []string
 func refusal(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what could be read is enough to say
 	var f failure
-	if json.Unmarshal(body, &f) == nil && f.Error != "" {
+	if json.Unmarshal(body, &f) == nil && f.Missing != nil {
+		return f.Missing
+	} else if f.Error != "" {
 		return fmt.Errorf("agent: %s", f.Error)
 	}
 	return fmt.Errorf("agent answered %s: %s", resp.Status, body)

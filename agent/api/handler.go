@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -28,6 +29,9 @@ func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
 	get(mux, "/v1/bgp/peers", func(*http.Request) (any, error) { return nonNil(agent.Peers(), nil) })
 	get(mux, "/v1/bgp/routes", func(*http.Request) (any, error) { return nonNil(agent.Routes(), nil) })
 	get(mux, "/v1/services", func(r *http.Request) (any, error) { return nonNil(selected(agent, r)) })
+	get(mux, "/v1/services/{namespace}/{name}", func(r *http.Request) (any, error) { return explained(agent, r) })
+	get(mux, "/v1/names", func(*http.Request) (any, error) { return nonNil(Names(agent)) })
+	get(mux, "/v1/pools", func(*http.Request) (any, error) { return pools(agent), nil })
 	get(mux, "/v1/backends", func(r *http.Request) (any, error) {
 		services, err := selected(agent, r)
 		return Backends(services, agent.Status().Backends), err
@@ -42,6 +46,20 @@ func selected(agent Agent, r *http.Request) ([]Service, error) {
 		return nil, err
 	}
 	return Select(Services(kernel, agent.Status()), r.URL.Query()["service"]), nil
+}
+
+// explained answers for one Service, or with names that the caller may have meant.
+func explained(agent Agent, r *http.Request) (any, error) {
+	service := r.PathValue("namespace") + "/" + r.PathValue("name")
+	e, found, err := Explain(agent, service)
+	if err != nil || found {
+		return e, err
+	}
+	names, err := Names(agent)
+	if err != nil {
+		return nil, err
+	}
+	return nil, &NotFound{Service: service, Near: Near(service, names)}
 }
 
 func newHealthMux(agent Agent, metrics http.Handler) *http.ServeMux {
@@ -75,22 +93,23 @@ func get(mux *http.ServeMux, path string, read func(*http.Request) (any, error))
 			body, err = json.Marshal(v)
 		}
 		w.Header().Set("Content-Type", "application/json")
-		if err != nil {
+		if missing, ok := errors.AsType[*NotFound](err); ok {
+			w.WriteHeader(http.StatusNotFound)
+			body, _ = json.Marshal(failure{err.Error(), missing})
+		} else if err != nil {
 			w.WriteHeader(http.StatusInternalServerError)
-			body, _ = json.Marshal(failure{err.Error()}) // a struct of one string always encodes
+			body, _ = json.Marshal(failure{Error: err.Error()}) // strings always encode
 		}
 		_, _ = w.Write(append(body, '\n')) // a reader that left is not our error
 	})
 }
 
 type failure struct {
-	Error string `json:"error"`
+	Error   string    `json:"error"`
+	Missing *NotFound `json:"missing,omitempty"`
 }
 
 // nonNil makes an empty list [] rather than null in JSON.
 func nonNil[T any](list []T, err error) ([]T, error) {
-	if list == nil {
-		list = []T{}
-	}
-	return list, err
+	return nonNilList(list), err
 }

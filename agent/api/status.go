@@ -36,6 +36,7 @@ type Status struct {
 	Reasons  []desired.ServiceReason `json:"reasons"` // why parts of Services are not in force
 	Sync     SyncStatus              `json:"sync"`
 
+	Nodes    []NodeStatus      `json:"nodes,omitempty"`   // what agents publish on their Node objects
 	Tunnels  *TunnelStatus     `json:"tunnels,omitempty"` // of an LB node
 	Ingress  *IngressStatus    `json:"ingress,omitempty"` // of an ingress node
 	Backends []desired.Backend `json:"-"`                 // how packets reach each; /v1/backends has them
@@ -60,11 +61,25 @@ type ConfigStatus struct {
 
 // SourceStatus says what is known of the wanted state's origin.
 type SourceStatus struct {
-	Name     string            `json:"name"` // for instance the manifests' directory
+	Name     string            `json:"name"`           // for instance the manifests' directory
+	Kind     string            `json:"kind,omitempty"` // manifests or kubernetes
 	Synced   bool              `json:"synced"`
 	Changed  time.Time         `json:"changed,omitzero"` // when the source last reported a change
 	Problems []desired.Problem `json:"problems"`
+	API      *Link             `json:"api,omitempty"` // with kubernetes
 }
+
+// Link says whether the API server answers. While it does not, the last state of its
+// objects stays in force.
+type Link struct {
+	Server    string    `json:"server"` // its URL
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"`  // it has been so
+	Error     string    `json:"error,omitempty"` // why it does not answer
+}
+
+// Lost tells whether there is an API server that does not answer.
+func (s SourceStatus) Lost() bool { return s.API != nil && !s.API.Connected }
 
 // DatapathStatus says what runs in the kernel.
 type DatapathStatus struct {

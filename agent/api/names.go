@@ -1,0 +1,99 @@
+package api
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// NotFound says that nothing is known of a Service.
+type NotFound struct {
+	Service string   `json:"service"`
+	Near    []string `json:"near,omitempty"` // names that may have been meant
+}
+
+func (e *NotFound) Error() string {
+	text := "there is no Service " + e.Service
+	if len(e.Near) > 0 {
+		text += "; did you mean " + strings.Join(e.Near, " or ") + "?"
+	}
+	return text
+}
+
+// Names lists the Services that are in the tables, wanted, or have a reason for not being
+// in force, by namespace/name.
+func Names(agent Agent) ([]string, error) {
+	kernel, err := agent.Services()
+	if err != nil {
+		return nil, err
+	}
+	status := agent.Status()
+	var names []string
+	for _, s := range Services(kernel, status) {
+		names = append(names, whole(s.Name))
+	}
+	for _, r := range status.Reasons {
+		names = append(names, r.Service)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// whole gives the Service of a table's name.
+func whole(table string) string {
+	service, _, _ := strings.Cut(table, ":")
+	return service
+}
+
+// mostNear is how many names are offered instead of one that is not there.
+const mostNear = 3
+
+// Near returns the names that are like service, the likest first: those of the same name
+// in another namespace, and those that differ by few letters.
+func Near(service string, names []string) []string {
+	type candidate struct {
+		name     string
+		distance int
+	}
+	_, wanted, _ := strings.Cut(service, "/")
+	var near []candidate
+	for _, n := range names {
+		_, own, _ := strings.Cut(n, "/")
+		switch d := distance(service, n); {
+		case d <= max(1, len(wanted)/3):
+			near = append(near, candidate{n, d})
+		case own == wanted:
+			near = append(near, candidate{n, 0})
+		case wanted != "" && strings.HasPrefix(own, wanted):
+			near = append(near, candidate{n, d})
+		}
+	}
+	slices.SortStableFunc(near, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.name, b.name))
+	})
+	out := []string{}
+	for _, c := range near[:min(len(near), mostNear)] {
+		out = append(out, c.name)
+	}
+	return out
+}
+
+// distance is that of Levenshtein, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
