@@ -22,7 +22,7 @@ func (a *Agent) site() (desired.Site, error) {
 	a.own = own
 	seen := a.deps.Prober.Result()
 	return desired.Site{
-		Node: a.booted.Node, Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
+		Node: a.booted.Node, DefaultClass: true, Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
 		Forwarding: desired.Forwarding(a.cfg.Forwarding),
 		Answering:  seen.Answering, Dead: seen.Dead, FailOpen: seen.Open, Sticky: a.history.Tunnels(),
 	}, nil

@@ -82,7 +82,7 @@ func (m *Model) wish(e *entry) (w wish) {
 	}
 	b := m.builder(e)
 	w.timed = svc.DeletionTimestamp != nil && svc.DeletionTimestamp.After(m.now)
-	mine, no := ours(svc, m.now)
+	mine, no := ours(svc, m.site.DefaultClass, m.now)
 	if no.reason != "" {
 		b.explain(svc, "", no.reason, no.detail)
 	}

@@ -28,7 +28,7 @@ func TestLongNames(t *testing.T) {
 	const most = 159
 	name := func(svc *corev1.Service) string {
 		t.Helper()
-		s := desired.From(desired.Snapshot{Services: []*corev1.Service{svc}}, desired.Site{Node: "lb1"}, now)
+		s := desired.From(desired.Snapshot{Services: []*corev1.Service{svc}}, desired.Site{Node: "lb1", DefaultClass: true}, now)
 		if len(s.Services) != 1 {
 			t.Fatalf("services: %+v", s.Services)
 		}
@@ -69,6 +69,6 @@ func BenchmarkFrom(b *testing.B) {
 		s.Services, s.Slices = append(s.Services, svc), append(s.Slices, slice)
 	}
 	for b.Loop() {
-		desired.From(s, desired.Site{Node: "lb1"}, now)
+		desired.From(s, desired.Site{Node: "lb1", DefaultClass: true}, now)
 	}
 }

@@ -109,7 +109,7 @@ func drawPod(t *rapid.T, name string) *corev1.Pod {
 }
 
 func drawSite(t *rapid.T) desired.Site {
-	s := desired.Site{Node: pick(t, "site", "n0", "n9")}
+	s := desired.Site{Node: pick(t, "site", "n0", "n9"), DefaultClass: rapid.IntRange(0, 4).Draw(t, "not by default") > 0}
 	s.Forwarding = pick(t, "forwarding", "", desired.ForwardingAuto, desired.ForwardingDSR, desired.ForwardingNAT)
 	s.Answering, s.Dead, s.Sticky = map[netip.Addr]bool{}, map[netip.Addr]time.Time{}, map[netip.Addr]bool{}
 	for _, a := range []string{"198.51.100.1", "198.51.100.2", "2001:db8:1::1"} {
@@ -180,7 +180,7 @@ func TestRefusedServicesCostOnlyThemselves(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
-		alone := desired.From(s, desired.Site{Node: "n1"}, now)
+		alone := desired.From(s, desired.Site{Node: "n1", DefaultClass: true}, now)
 		bad := 0
 		for _, svc := range all {
 			if rapid.Bool().Draw(t, svc.Name) {
@@ -188,7 +188,7 @@ func TestRefusedServicesCostOnlyThemselves(t *testing.T) {
 				bad++
 			}
 		}
-		among := desired.From(s, desired.Site{Node: "n1"}, now)
+		among := desired.From(s, desired.Site{Node: "n1", DefaultClass: true}, now)
 		told := map[string]bool{}
 		among.Reasons = slices.DeleteFunc(among.Reasons, func(r desired.ServiceReason) bool {
 			of := strings.HasPrefix(r.Service, "bad/")

@@ -107,7 +107,7 @@ func showTunnels(s desired.State) string {
 func parseSite(t *testing.T, text string) desired.Site {
 	t.Helper()
 	site := desired.Site{
-		Node: "lb1", Own: map[netip.Addr]string{}, Peers: map[netip.Addr]string{},
+		Node: "lb1", DefaultClass: true, Own: map[netip.Addr]string{}, Peers: map[netip.Addr]string{},
 		Answering: map[netip.Addr]bool{}, Sticky: map[netip.Addr]bool{}, Dead: map[netip.Addr]time.Time{},
 	}
 	for line := range strings.Lines(text) {
@@ -150,7 +150,7 @@ func TestScripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			want, site := "", desired.Site{Node: "lb1"}
+			want, site := "", desired.Site{Node: "lb1", DefaultClass: true}
 			for _, f := range archive.Files {
 				if f.Name == "want" {
 					want = string(f.Data)

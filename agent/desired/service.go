@@ -32,7 +32,8 @@ func classOurs(svc *corev1.Service, byDefault bool) bool {
 }
 
 // ours reports whether svc is for us to look at, and if so why it is refused.
-func ours(svc *corev1.Service, now time.Time) (bool, refusal) {
+// byDefault says that Services without a class are ours.
+func ours(svc *corev1.Service, byDefault bool, now time.Time) (bool, refusal) {
 	class := ""
 	if svc.Spec.LoadBalancerClass != nil {
 		class = *svc.Spec.LoadBalancerClass
@@ -42,8 +43,10 @@ func ours(svc *corev1.Service, now time.Time) (bool, refusal) {
 		return true, refusal{NotLoadBalancer, fmt.Sprintf("type is %q; only LoadBalancer is served", svc.Spec.Type)}
 	case svc.Spec.Type != corev1.ServiceTypeLoadBalancer:
 		return false, refusal{}
-	case class != "" && class != Class:
-		return true, refusal{OtherClass, fmt.Sprintf("loadBalancerClass is %q; ours is %q or none", class, Class)}
+	case !classOurs(svc, byDefault) && class != "":
+		return true, refusal{OtherClass, fmt.Sprintf("loadBalancerClass is %q; ours is %q", class, Class)}
+	case !classOurs(svc, byDefault):
+		return true, refusal{OtherClass, fmt.Sprintf("it has no loadBalancerClass; ours is %q, and without one only with defaultClass: true", Class)}
 	case svc.DeletionTimestamp != nil && !svc.DeletionTimestamp.After(now):
 		return true, refusal{Deleted, "deletionTimestamp has passed"}
 	case svc.Spec.ClusterIP == corev1.ClusterIPNone:

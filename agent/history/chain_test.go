@@ -167,7 +167,7 @@ func newLB(file string) *lb {
 }
 
 func (n *lb) look(s *site) {
-	at := desired.Site{Node: "lb1", Sticky: n.h.Tunnels(), Answering: map[netip.Addr]bool{netip.MustParseAddr("10.1.0.3"): true}}
+	at := desired.Site{Node: "lb1", DefaultClass: true, Sticky: n.h.Tunnels(), Answering: map[netip.Addr]bool{netip.MustParseAddr("10.1.0.3"): true}}
 	if s.silent.IsZero() {
 		at.Answering[ingress] = true
 	} else {
