@@ -81,6 +81,18 @@ func (s *Server) AsPod(ctx context.Context, tb testing.TB, namespace, name, pod 
 	return s.with(s.PodToken(ctx, tb, namespace, name, pod))
 }
 
+// AsNode is As with a token that is bound to a Node, for what runs there outside of Pods.
+func (s *Server) AsNode(ctx context.Context, tb testing.TB, namespace, name, node string) *rest.Config {
+	tb.Helper()
+	n, err := s.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s.with(s.Token(ctx, tb, namespace, name, &authnv1.BoundObjectReference{
+		APIVersion: "v1", Kind: "Node", Name: node, UID: n.UID,
+	}))
+}
+
 func (s *Server) with(token string) *rest.Config {
 	cfg := rest.AnonymousClientConfig(s.Config)
 	cfg.BearerToken, cfg.QPS = token, -1
