@@ -22,7 +22,7 @@ const (
 	// fresh is how old the time of the last look in the file may get.
 	fresh = 30 * time.Second
 	// Files from large on, in bytes, are written in at most a twentieth of the time.
-	large, share = 8 << 20, 20
+	large, share = 256 << 10, 20
 )
 
 // The file, in JSON. Times are in UTC, of this node's clock.

@@ -76,26 +76,57 @@ type look struct {
 // they do not have yet, and remembers them. They are not modified, but share with
 // the result what stays as it is.
 func (h *History) Observe(now time.Time, services []maps.Service) []maps.Service {
+	l := h.look(now)
+	out, found := h.observeAll(l, services)
+	found = h.miss(l) || found
+	h.limit()
+	h.looked(l, found)
+	return out
+}
+
+// Update is Observe for the services that changed since the last Observe or Update, and the
+// names of those that are gone. All others count as observed, as they were.
+func (h *History) Update(now time.Time, services []maps.Service, gone []string) []maps.Service {
+	l := h.look(now)
+	out, found := h.observeAll(l, services)
+	for _, s := range services {
+		found = h.missIn(l, s.Name) || found
+	}
+	for _, name := range gone {
+		if h.services[name] != nil {
+			found = h.missIn(l, name) || found
+		}
+	}
+	h.looked(l, found)
+	return out
+}
+
+// look begins one.
+func (h *History) look(now time.Time) look {
 	now = now.Round(0).UTC() // what the file can hold: no monotonic clock
 	if now.Before(h.last) {
 		h.clamp(now)
 	}
-	l := look{now: now, last: h.last, changed: h.changed, first: h.last.IsZero(), horizon: now.Add(-h.opts.Retention)}
 	h.pass++
-	found := false
-	out := make([]maps.Service, len(services))
+	return look{now: now, last: h.last, changed: h.changed, first: h.last.IsZero(), horizon: now.Add(-h.opts.Retention)}
+}
+
+// looked ends one, which found something new or not.
+func (h *History) looked(l look, found bool) {
+	h.last = l.now
+	if found || l.first {
+		h.changed, h.dirty = l.now, true
+	}
+}
+
+func (h *History) observeAll(l look, services []maps.Service) (out []maps.Service, found bool) {
+	out = make([]maps.Service, len(services))
 	for i, s := range services {
 		var other bool
 		out[i], other = h.observe(l, s)
 		found = found || other
 	}
-	found = h.miss(l) || found
-	h.limit()
-	h.last = now
-	if found || l.first {
-		h.changed, h.dirty = now, true
-	}
-	return out
+	return out, found
 }
 
 // observe looks at one service, and says whether its endpoints are others than
@@ -201,28 +232,35 @@ func recentSizes(sizes []chain.Size, horizon time.Time) []chain.Size {
 // miss notes what was there before and is not now, and forgets what went longer ago
 // than the retention.
 func (h *History) miss(l look) (found bool) {
-	for name, s := range h.services {
-		for addr, e := range s.endpoints {
-			switch {
-			case e.pass == h.pass:
-			case e.gone.IsZero():
-				e.leave(l)
-				found = true
-			case !e.gone.After(l.horizon):
-				delete(s.endpoints, addr)
-				h.dirty = true
-			}
-		}
-		if s.pass != h.pass && len(s.endpoints) == 0 {
-			delete(h.services, name)
-			h.dirty = true
-		}
+	for name := range h.services {
+		found = h.missIn(l, name) || found
 	}
 	for addr, used := range h.tunnels {
 		if used != l.now && !used.After(l.horizon) {
 			delete(h.tunnels, addr)
 			h.dirty = true
 		}
+	}
+	return found
+}
+
+// missIn is miss for one service.
+func (h *History) missIn(l look, name string) (found bool) {
+	s := h.services[name]
+	for addr, e := range s.endpoints {
+		switch {
+		case e.pass == h.pass:
+		case e.gone.IsZero():
+			e.leave(l)
+			found = true
+		case !e.gone.After(l.horizon):
+			delete(s.endpoints, addr)
+			h.dirty = true
+		}
+	}
+	if s.pass != h.pass && len(s.endpoints) == 0 {
+		delete(h.services, name)
+		h.dirty = true
 	}
 	return found
 }

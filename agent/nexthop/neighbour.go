@@ -61,14 +61,20 @@ func (r *Resolver) setNeighbour(n *netlink.Neigh, gone bool) bool {
 	return e.usable() != old.usable() || e.mac != old.mac
 }
 
-// inUse returns the neighbours that routes lead to, and forgets when others were provoked.
-func (r *Resolver) inUse() map[neighbour]struct{} {
-	used := make(map[neighbour]struct{}, len(r.provoked))
-	for _, rt := range r.routes {
+// vias returns the neighbours that routes lead to.
+func vias(routes map[netip.Addr]*route) map[neighbour]struct{} {
+	out := map[neighbour]struct{}{}
+	for _, rt := range routes {
 		if rt.found && !rt.kernelOnly {
-			used[rt.via] = struct{}{}
+			out[rt.via] = struct{}{}
 		}
 	}
+	return out
+}
+
+// inUse returns the neighbours that all routes lead to, and forgets when others were provoked.
+func (r *Resolver) inUse() map[neighbour]struct{} {
+	used := vias(r.routes)
 	for n := range r.provoked {
 		if _, ok := used[n]; !ok {
 			delete(r.provoked, n)
@@ -80,13 +86,19 @@ func (r *Resolver) inUse() map[neighbour]struct{} {
 // provokeNew asks the kernel to resolve those neighbours that are unusable and were never provoked,
 // and returns them.
 func (r *Resolver) provokeNew() []neighbour {
-	var fresh []neighbour
-	for n := range r.inUse() {
+	r.inUse() // forgets
+	fresh := r.unprovoked(r.routes)
+	r.provoke(fresh)
+	return fresh
+}
+
+// unprovoked returns the neighbours of routes that are unusable and were never provoked.
+func (r *Resolver) unprovoked(routes map[netip.Addr]*route) (fresh []neighbour) {
+	for n := range vias(routes) {
 		if _, before := r.provoked[n]; !before && !r.neighbours[n].usable() {
 			fresh = append(fresh, n)
 		}
 	}
-	r.provoke(fresh)
 	return fresh
 }
 

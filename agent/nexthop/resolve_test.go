@@ -151,3 +151,24 @@ func TestResolveForgetsOthers(t *testing.T) {
 		t.Errorf("routes kept: %d, want 1", len(l.r.routes))
 	}
 }
+
+// Add finds what Resolve finds, and leaves alone what was found before.
+func TestAdd(t *testing.T) {
+	l := newLab(t)
+	l.run()
+	old := []netip.Addr{netip.MustParseAddr("192.0.2.254"), netip.MustParseAddr("2001:db8::fe")}
+	l.resolveAll(old...)
+	before := l.r.Stats()
+	added := []netip.Addr{netip.MustParseAddr("198.51.100.254"), netip.MustParseAddr("2001:db8:1::fe")}
+	got := l.r.Add(t.Context(), added)
+	after := l.r.Stats()
+	if n := after.RouteLookups - before.RouteLookups; n != 2 || after.Addresses != 4 {
+		t.Errorf("%d route lookups for two addresses, and %d of 4 watched", n, after.Addresses)
+	}
+	want := l.resolveAll(append(old, added...)...)
+	for _, a := range added {
+		if diff := cmp.Diff(want[a], got[a], cmpopts.EquateComparable(netip.Addr{})); diff != "" || got[a].Ifindex == 0 {
+			t.Errorf("%s: next hop (-Resolve +Add):\n%s", a, diff)
+		}
+	}
+}

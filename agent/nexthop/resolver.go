@@ -93,12 +93,44 @@ func (r *Resolver) Resolve(ctx context.Context, addrs []netip.Addr) map[netip.Ad
 			r.log.Error("read links and neighbours", "err", err)
 		}
 	}
-	r.lookupStale()
+	r.lookup(r.routes)
 	fresh := r.provokeNew()
 	r.provokeDue(time.Now())
 	r.awaitNeighbours(ctx, fresh)
 	r.given = r.join()
 	return maps.Clone(r.given)
+}
+
+// Add returns the next hop of each of addrs, and watches those too from then on, beside what the last
+// [Resolver.Resolve] was asked for. It waits as that does, and looks at no other address.
+func (r *Resolver) Add(ctx context.Context, addrs []netip.Addr) map[netip.Addr]lbmaps.NextHop {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.following {
+		if err := r.resync(); err != nil {
+			r.log.Error("read links and neighbours", "err", err)
+		}
+	}
+	added := make(map[netip.Addr]*route, len(addrs))
+	for _, a := range addrs {
+		if r.routes[a] == nil {
+			r.routes[a] = &route{stale: true}
+		}
+		added[a] = r.routes[a]
+	}
+	r.lookup(added)
+	fresh := r.unprovoked(added)
+	r.provoke(fresh)
+	r.awaitNeighbours(ctx, fresh)
+	hops := make(map[netip.Addr]lbmaps.NextHop, len(added))
+	if r.given == nil {
+		r.given = map[netip.Addr]lbmaps.NextHop{}
+	}
+	for a, rt := range added {
+		hops[a] = r.hop(rt)
+		r.given[a] = hops[a]
+	}
+	return hops
 }
 
 // watch makes addrs the watched set.

@@ -21,12 +21,12 @@ type route struct {
 	kernelOnly bool // encapsulates: more than an Ethernet header is needed
 }
 
-// lookupStale asks the kernel for each route that may have changed. An address without a route is an
+// lookup asks the kernel for each of routes that may have changed. An address without a route is an
 // answer; if asking itself fails, the old answer stays, and is asked for again later.
-func (r *Resolver) lookupStale() {
+func (r *Resolver) lookup(routes map[netip.Addr]*route) {
 	var failed int
 	var first error
-	for a, rt := range r.routes {
+	for a, rt := range routes {
 		if !rt.stale {
 			continue
 		}

@@ -122,7 +122,7 @@ func (r *Resolver) settle(s suspects) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.markStale(s)
-	r.lookupStale()
+	r.lookup(r.routes)
 	if !r.signalIfChanged() {
 		r.provokeDue(time.Now())
 	}
@@ -135,7 +135,7 @@ func (r *Resolver) startFollowing() error {
 		return err
 	}
 	r.following = true
-	r.lookupStale()
+	r.lookup(r.routes)
 	r.signalIfChanged()
 	return nil
 }
