@@ -245,7 +245,7 @@ func (d *decoder) typed(text []byte, value metav1.Object) {
 	}
 	o := object{id: id{d.place.Kind, d.place.Namespace, d.place.Name}, value: value, document: d.place.Document, line: d.place.Line}
 	if pod, ok := value.(*corev1.Pod); ok {
-		o.value = slim(pod)
+		o.value = desired.SlimPod(pod)
 	}
 	if twin, twice := d.at[o.id]; twice {
 		first := fmt.Sprintf("document %d", d.objects[twin].document)
@@ -260,32 +260,4 @@ func (d *decoder) typed(text []byte, value metav1.Object) {
 // are many, nobody writes them by hand, and of what is in there hardly anything is read.
 func ofNewerPods(f fault) bool {
 	return f.mild && (strings.HasPrefix(f.field, "spec.") || strings.HasPrefix(f.field, "status."))
-}
-
-// slim leaves out of a pod what nobody asks for, which is nearly all of it.
-func slim(p *corev1.Pod) *corev1.Pod {
-	out := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: p.Namespace, Name: p.Name, UID: p.UID, CreationTimestamp: p.CreationTimestamp,
-			DeletionTimestamp: p.DeletionTimestamp, DeletionGracePeriodSeconds: p.DeletionGracePeriodSeconds,
-		},
-		Spec: corev1.PodSpec{NodeName: p.Spec.NodeName},
-		Status: corev1.PodStatus{
-			Conditions: p.Status.Conditions, PodIPs: p.Status.PodIPs, StartTime: p.Status.StartTime,
-			InitContainerStatuses: states(p.Status.InitContainerStatuses),
-			ContainerStatuses:     states(p.Status.ContainerStatuses),
-		},
-	}
-	if weight, ok := p.Annotations[desired.WeightAnnotation]; ok {
-		out.Annotations = map[string]string{desired.WeightAnnotation: weight}
-	}
-	return out
-}
-
-func states(all []corev1.ContainerStatus) []corev1.ContainerStatus {
-	out := make([]corev1.ContainerStatus, len(all))
-	for i, s := range all {
-		out[i].State = s.State
-	}
-	return out
 }
