@@ -3,6 +3,7 @@ package maps
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
@@ -14,24 +15,23 @@ import (
 // a crash in the middle of a Sync, is removed, and so written anew by the next
 // Sync where it is wanted.
 func (t *Tables) adopt() error {
-	byID := make(map[uint32]*service)
-	if err := t.adoptServices(byID); err != nil {
+	if err := t.adoptServices(); err != nil {
 		return fmt.Errorf("adopt services: %w", err)
 	}
-	t.adoptRegions(byID)
+	t.adoptRegions()
 	if err := t.adoptFrontends(); err != nil {
 		return fmt.Errorf("adopt frontends: %w", err)
 	}
 	if err := errors.Join(t.tunnels.adopt(), t.members.adopt()); err != nil {
 		return fmt.Errorf("adopt tunnels and members: %w", err)
 	}
-	if err := t.adoptBackends(byID); err != nil {
+	if err := t.adoptBackends(); err != nil {
 		return fmt.Errorf("adopt backends: %w", err)
 	}
 	return nil
 }
 
-func (t *Tables) adoptServices(byID map[uint32]*service) error {
+func (t *Tables) adoptServices() error {
 	var stray []uint32
 	var id uint32
 	var raw bpf.Service
@@ -43,18 +43,18 @@ func (t *Tables) adoptServices(byID map[uint32]*service) error {
 			stray = append(stray, id)
 			continue
 		}
-		t.services[s.name], byID[id] = s, s
+		t.services[s.name], t.byID[id] = s, s
 	}
 	return errors.Join(it.Err(), deleteAll(t.m.services, stray))
 }
 
-func (t *Tables) adoptRegions(byID map[uint32]*service) {
+func (t *Tables) adoptRegions() {
 	for id := range uint32(len(t.published.words)) {
 		raw := t.published.get(id)
 		if raw == (bpf.Region{}) {
 			continue
 		}
-		s := byID[id]
+		s := t.byID[id]
 		if s == nil {
 			t.published.set(id, bpf.Region{})
 			continue
@@ -97,13 +97,17 @@ func (t *Tables) adoptFrontends() error {
 		if f := frontendOf(key); isVIP(key) {
 			t.vips[f.VIP] = true
 		} else {
-			t.frontends[f] = value.Service
+			t.point(f, value.Service)
 		}
 	}
+	for vip := range t.vips {
+		t.idleVIPs[vip] = t.vipRefs[vip] == 0
+	}
+	maps.DeleteFunc(t.idleVIPs, func(_ netip.Addr, idle bool) bool { return !idle })
 	return it.Err()
 }
 
-func (t *Tables) adoptBackends(byID map[uint32]*service) error {
+func (t *Tables) adoptBackends() error {
 	var stray []bpf.BackendKey
 	var key bpf.BackendKey
 	var index uint32
@@ -114,7 +118,7 @@ func (t *Tables) adoptBackends(byID map[uint32]*service) error {
 			return err
 		}
 		addr := netip.AddrPortFrom(key.Addr.Netip(), bpf.Htons(key.Port))
-		s := byID[key.Service]
+		s := t.byID[key.Service]
 		if s == nil || backendKey(addr, s.id) != key || raw.Service != key.Service || backendAddr(raw) != addr ||
 			t.indices.reserve(index) != nil {
 			stray = append(stray, key)
@@ -130,7 +134,7 @@ func (t *Tables) adoptBackends(byID map[uint32]*service) error {
 // them by their number.
 func (t *Tables) clearStray() error {
 	return walk(t.m.backends, func(i uint32, raw bpf.Backend) error {
-		if raw == (bpf.Backend{}) || t.indices.used[i] {
+		if raw == (bpf.Backend{}) || t.indices.has(i) {
 			return nil
 		}
 		return t.m.backends.Put(i, bpf.Backend{})

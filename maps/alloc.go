@@ -78,35 +78,45 @@ func (r *regions) put(g region) {
 type indices struct {
 	what  string // for errors: what runs out, and the key that sets the limit
 	limit uint32
-	used  map[uint32]bool
+	words []uint64 // a bit for each number that is in use
+	used  uint32
 	next  uint32 // nothing below it is free
 }
 
 func newIndices(what string, limit uint32) *indices {
-	return &indices{what: what, limit: limit, used: make(map[uint32]bool)}
+	return &indices{what: what, limit: limit, words: make([]uint64, (limit+63)/64)}
 }
 
 func (x *indices) take() (uint32, error) {
-	for ; x.next < x.limit; x.next++ {
-		if !x.used[x.next] {
-			x.used[x.next] = true
-			return x.next, nil
+	for word := x.next / 64; word < uint32(len(x.words)); word++ {
+		i := word*64 + uint32(bits.TrailingZeros64(^x.words[word]))
+		if i < min((word+1)*64, x.limit) {
+			x.next = i
+			return i, x.reserve(i)
 		}
 	}
+	x.next = x.limit
 	return 0, fmt.Errorf("all %d %s", x.limit, x.what)
 }
 
-func (x *indices) free() int { return int(x.limit) - len(x.used) }
+func (x *indices) free() int { return int(x.limit - x.used) }
+
+func (x *indices) has(i uint32) bool { return i < x.limit && x.words[i/64]&(1<<(i%64)) != 0 }
 
 func (x *indices) reserve(i uint32) error {
-	if i >= x.limit || x.used[i] {
+	if i >= x.limit || x.has(i) {
 		return fmt.Errorf("index %d is in use twice", i)
 	}
-	x.used[i] = true
+	x.words[i/64] |= 1 << (i % 64)
+	x.used++
 	return nil
 }
 
 func (x *indices) put(i uint32) {
-	delete(x.used, i)
+	if !x.has(i) {
+		return
+	}
+	x.words[i/64] &^= 1 << (i % 64)
+	x.used--
 	x.next = min(x.next, i)
 }

@@ -21,7 +21,7 @@ type goneBackend struct {
 	*backend
 }
 
-func (t *Tables) upsertBackend(s *service, want Backend, all Want) error {
+func (t *Tables) upsertBackend(s *service, want Backend, hop NextHop, all Want) error {
 	var way uint16
 	if want.Tunnel.IsValid() {
 		tunnel, err := t.tunnels.put(want.Tunnel, all)
@@ -30,7 +30,7 @@ func (t *Tables) upsertBackend(s *service, want Backend, all Want) error {
 		}
 		way = tunnel.index
 	}
-	raw := rawBackend(want.Addr, s.id, all.NextHops[want.Addr.Addr()], way)
+	raw := rawBackend(want.Addr, s.id, hop, way)
 	b := s.backends[want.Addr]
 	if b != nil && raw.Source == (bpf.Addr{}) {
 		raw.Source = b.raw.Source // for now nobody knows the way; the node's address is still its own

@@ -91,6 +91,7 @@ func (t *Tables) Sweep(ctx context.Context) (stats SweepStats, err error) {
 	})
 	for id, s := range lingering {
 		s.nat.ended = err == nil && !alive[id]
+		t.schedule(s)
 	}
 	return stats, err
 }

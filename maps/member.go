@@ -31,17 +31,19 @@ func (x *members) adopt() error {
 	return it.Err()
 }
 
-// flags joins what is wanted of each address.
+// memberFlags joins what is wanted of each address.
 func memberFlags(want []Member) map[netip.Addr]bpf.MemberFlags {
 	flags := make(map[netip.Addr]bpf.MemberFlags, len(want))
 	for _, m := range want {
 		f := flags[m.Addr.Unmap()]
-		for flag, set := range map[bpf.MemberFlags]bool{
-			bpf.MemberSelf: m.Self, bpf.MemberLB: m.LB, bpf.MemberBackend: m.Backend,
-		} {
-			if set {
-				f |= flag
-			}
+		if m.Self {
+			f |= bpf.MemberSelf
+		}
+		if m.LB {
+			f |= bpf.MemberLB
+		}
+		if m.Backend {
+			f |= bpf.MemberBackend
 		}
 		flags[m.Addr.Unmap()] = f
 	}

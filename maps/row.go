@@ -40,6 +40,7 @@ func (t *Tables) fillLate() {
 	time.Sleep(grace)
 	for _, u := range t.unfilled {
 		t.fill(u.s, u.want, u.now)
+		t.schedule(u.s)
 	}
 	t.unfilled = t.unfilled[:0]
 }

@@ -77,17 +77,27 @@ func (t *Tables) fill(s *service, want Service, now time.Time) {
 	due := !next.IsZero() && !now.Before(next)
 	if s.fresh || due || !slices.EqualFunc(eps, s.given, sameEndpoint) {
 		s.given = eps
-		for _, row := range s.table.Set(now, eps) {
-			if !s.fresh && !s.crowded() {
-				t.putRow(s, row)
-			}
-		}
+		t.rank(s, now)
 	}
 	if s.fresh || s.crowded() {
-		s.short = 0
-		for row := range s.region.rows {
+		t.putRows(s)
+	}
+}
+
+// rank brings the rows that change into the kernel, unless all have to be.
+func (t *Tables) rank(s *service, now time.Time) {
+	for _, row := range s.table.Set(now, s.given) {
+		if !s.fresh && !s.crowded() {
 			t.putRow(s, row)
 		}
+	}
+}
+
+// putRows brings all rows into the kernel.
+func (t *Tables) putRows(s *service) {
+	s.short, s.filled = 0, t.syncs
+	for row := range s.region.rows {
+		t.putRow(s, row)
 	}
 	s.fresh = false
 }

@@ -23,6 +23,8 @@ type service struct {
 	backends map[netip.AddrPort]*backend
 	nat      translation
 
+	frontends []Frontend // that the kernel has of it
+
 	table  *chain.Table     // nil: not known what the rows mean
 	direct bool             // it looks for displaced flows
 	fresh  bool             // the rows are not yet what the table says
@@ -30,6 +32,10 @@ type service struct {
 	sizes  []chain.Size     // what it was made with
 	former []chain.Size     // those that this process saw end
 	short  uint32           // rows that found no room for their chain
+	filled uint64           // the Sync in which all rows were written last
+
+	due   time.Time // when time changes something, zero if never
+	place int       // in the queue of those, from 1; 0: not there
 }
 
 // validate refuses what no table can hold, before anything of it is applied.
@@ -77,7 +83,7 @@ func (s Service) normal() Service {
 
 // upsert brings one service into the kernel. Where it fails, the frontends still
 // say what they said before.
-func (t *Tables) upsert(want Service, all Want) error {
+func (t *Tables) upsert(want wish, all Want) error {
 	s := t.services[want.Name]
 	if s == nil {
 		id, err := t.ids.take()
@@ -85,17 +91,19 @@ func (t *Tables) upsert(want Service, all Want) error {
 			return err
 		}
 		s = &service{name: want.Name, id: id, backends: make(map[netip.AddrPort]*backend)}
-		t.services[want.Name] = s
+		t.services[want.Name], t.byID[id] = s, s
 	}
+	defer t.schedule(s)
 	if err := t.room(s, want.Backends); err != nil {
 		return err
 	}
 	now := t.now()
-	if err := t.resize(s, want, now); err != nil {
+	if err := t.resize(s, want.Service, now); err != nil {
 		return err
 	}
 	for _, b := range want.Backends {
-		if err := t.upsertBackend(s, b, all); err != nil {
+		hop, _ := want.hop(b, all)
+		if err := t.upsertBackend(s, b, hop, all); err != nil {
 			return fmt.Errorf("backend %s: %w", b.Addr, err)
 		}
 	}
@@ -107,11 +115,11 @@ func (t *Tables) upsert(want Service, all Want) error {
 	}
 	s.nat.see(want.translated(), now, t.opts.Chain.Retention)
 	if want.usable() || s.left.rows != 0 || t.published.get(s.id).Flags&bpf.RegionUsable == 0 {
-		t.fill(s, want, now)
-		t.publish(s, want)
+		t.fill(s, want.Service, now)
+		t.publish(s, want.Service)
 	} else { // nobody may be sent to the first of a row that has no primary
-		t.publish(s, want)
-		t.unfilled = append(t.unfilled, unfilled{s, want, now})
+		t.publish(s, want.Service)
+		t.unfilled = append(t.unfilled, unfilled{s, want.Service, now})
 	}
 	t.retire(s, want.Backends)
 	for _, f := range want.Frontends {
@@ -197,22 +205,24 @@ func (t *Tables) remove(s *service) error {
 	t.retire(s, nil)
 	t.leave(s.left)
 	t.leave(s.region)
+	t.unschedule(s)
 	delete(t.services, s.name)
+	delete(t.byID, s.id)
 	t.freed.ids = append(t.freed.ids, s.id)
 	return ignoreMissing(t.m.services.Delete(s.id))
 }
 
 // pruneServices removes the services that are not wanted and that no frontend
 // points at.
-func (t *Tables) pruneServices(wanted map[string]bool) error {
-	pointed := make(map[uint32]bool)
-	for _, id := range t.frontends {
-		pointed[id] = true
-	}
+func (t *Tables) pruneServices() error {
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(t.services)) {
+	for _, name := range slices.Sorted(maps.Keys(t.wishes.leaving)) {
 		s := t.services[name]
-		if wanted[name] || pointed[s.id] {
+		if s != nil && len(s.frontends) > 0 {
+			continue
+		}
+		delete(t.wishes.leaving, name)
+		if s == nil {
 			continue
 		}
 		if err := t.remove(s); err != nil {

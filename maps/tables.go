@@ -3,9 +3,7 @@ package maps
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"time"
 
@@ -51,9 +49,18 @@ type Tables struct {
 
 	// What is in the kernel.
 	services  map[string]*service
+	byID      map[uint32]*service
 	frontends map[Frontend]uint32 // the number of the service
 	vips      map[netip.Addr]bool // those that have their entry
+	vipRefs   map[netip.Addr]int  // their frontends
+	idleVIPs  map[netip.Addr]bool // those that have their entry and no frontend
 	replaced  bool                // an element of frontends was freed: see upsertFrontend
+
+	wishes   wishes
+	complete bool              // wishes has all services: a partial Sync may follow
+	syncs    uint64            // how many there were
+	queue    queue             // what time changes
+	crowded  map[*service]bool // whose rows have not all the chains that they should
 
 	gone  []goneBackend // no row names them any more, but they are still there
 	freed struct {      // free, but not to be used before the next Sync
@@ -86,8 +93,13 @@ func Open(lb *bpf.LB, opts Options, log *slog.Logger) (*Tables, error) {
 		cpus:      cpus,
 		now:       time.Now,
 		services:  make(map[string]*service),
+		byID:      make(map[uint32]*service),
 		frontends: make(map[Frontend]uint32),
 		vips:      make(map[netip.Addr]bool),
+		vipRefs:   make(map[netip.Addr]int),
+		idleVIPs:  make(map[netip.Addr]bool),
+		wishes:    newWishes(),
+		crowded:   make(map[*service]bool),
 		ids:       newIndices("services are in use: raise datapath.maxFrontends", view.m.services.MaxEntries()),
 		indices:   newIndices("backends are in use: raise datapath.maxBackends", view.m.backends.MaxEntries()),
 		regions:   newRegions(min(view.m.slots.MaxEntries()*bpf.SlotsPerLine, view.m.ranks.MaxEntries())),
@@ -141,85 +153,52 @@ func (t *Tables) Close() error {
 
 // Sync makes the tables what is wanted. It is idempotent. A service that can't be
 // made so costs only itself: it stays as it was, and the error, joined with
-// others, has a *ServiceError for it.
+// others, has a *ServiceError for it. The next Sync tries it again, also if that is
+// partial and does not name it, and then has the error again.
+//
+// The work of a partial Sync is that of the services that it names, of those that are
+// due, and of looking through Members and the tunnels.
 func (t *Tables) Sync(ctx context.Context, want Want) error {
+	if want.Partial && !t.complete {
+		return ErrIncomplete
+	}
+	t.complete = false
+	t.syncs++
 	t.reuse()
 	t.freed.at = time.Time{}
 	defer func() { t.freed.at = time.Now() }()
-	want = want.normal()
-	services, errs := admit(want.Services)
+	if !want.Partial {
+		want = want.normal()
+	}
+	p, errs := t.plan(want)
 	// A node that has died, or a way that has changed, is of use to know first.
 	errs = append(errs, t.members.sync(want.Members), t.tunnels.refresh(want))
-	kept := refusedNames(errs)
-	wanted, owner := maps.Clone(kept), make(map[Frontend]string)
-	for _, s := range services {
-		wanted[s.Name] = true
-		for _, f := range s.Frontends {
-			owner[f] = s.Name
-		}
-	}
 	prune := func(moved bool) {
-		errs = append(errs, t.pruneFrontends(owner, kept, moved), t.pruneServices(wanted), t.clear(ctx))
+		errs = append(errs, t.pruneFrontends(p, moved), t.pruneServices(), t.clear(ctx))
 	}
 	prune(false) // makes room, and takes nothing from anybody
-	errs = append(errs, t.upsertAll(ctx, services, want)...)
+	errs = append(errs, t.upsertAll(ctx, p.wishes, want)...)
 	t.fillLate()
+	t.ageAll(t.now())
 	t.putLate()
 	if ctx.Err() == nil {
 		prune(true)
+		t.complete = ctx.Err() == nil
 	}
 	return errors.Join(errs...)
 }
 
-func (t *Tables) upsertAll(ctx context.Context, services []Service, want Want) (errs []error) {
-	for _, s := range services {
+func (t *Tables) upsertAll(ctx context.Context, wishes []wish, want Want) (errs []error) {
+	for _, s := range wishes {
 		if err := ctx.Err(); err != nil {
 			return append(errs, err)
 		}
 		if err := t.upsert(s, want); err != nil {
 			errs = append(errs, &ServiceError{s.Name, err})
+			t.wishes.later(s, want)
 		}
 	}
 	return errs
-}
-
-// admit returns the services that can be, and an error for each other one.
-func admit(want []Service) (services []Service, errs []error) {
-	names := make(map[string]bool)
-	owner := make(map[Frontend]string)
-	for _, s := range want {
-		s = s.normal()
-		err := s.validate()
-		if err == nil && names[s.Name] {
-			err = errors.New("two services have this name")
-		}
-		for _, f := range s.Frontends {
-			if other, taken := owner[f]; err == nil && taken {
-				err = fmt.Errorf("frontend %s belongs to service %s", f, other)
-			}
-		}
-		if err != nil {
-			errs = append(errs, &ServiceError{s.Name, err})
-			continue
-		}
-		names[s.Name] = true
-		for _, f := range s.Frontends {
-			owner[f] = s.Name
-		}
-		services = append(services, s)
-	}
-	return services, errs
-}
-
-// refusedNames are the services whose state of before is still in force.
-func refusedNames(errs []error) map[string]bool {
-	names := make(map[string]bool)
-	for _, err := range errs {
-		if refused, ok := errors.AsType[*ServiceError](err); ok {
-			names[refused.Service] = true
-		}
-	}
-	return names
 }
 
 // normal returns what is wanted with plain IPv4 addresses for keys.

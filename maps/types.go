@@ -168,8 +168,16 @@ type Member struct {
 	Backend bool // it is an ingress node's: an LB node takes its bounces
 }
 
-// Want is the whole content of the tables.
+// Want is the whole content of the tables, or a part of it. What it refers to stays as
+// it is until the Sync has ended.
 type Want struct {
+	// Partial says that Services has only those that are to change, and Removed the names
+	// of those that are to go; a name in both stays. All others stay as the last Sync
+	// wanted them. NextHops then needs only the addresses of Services and of all ingress
+	// nodes; Members and Dead are whole. IPv4 addresses are plain, not mapped into IPv6.
+	Partial bool
+	Removed []string
+
 	Services []Service
 	NextHops map[netip.Addr]NextHop // by the address of a backend, or of its ingress node
 	Members  []Member
