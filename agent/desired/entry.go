@@ -31,7 +31,8 @@ type wish struct {
 	timed   bool            // that may be another one when time has passed
 	vips    []netip.Addr
 	ports   []port
-	closed  map[family]bool // families in which it is refused
+	closed  bool // it is refused, and keeps its frontends from others nevertheless
+	sources sources
 	reasons []ServiceReason
 	ends    map[netip.Addr]bool // addresses of its endpoints; true: a pod's
 	nodes   map[string]bool     // that its endpoints are on
@@ -46,7 +47,7 @@ type table struct {
 }
 
 func (t table) usable() bool {
-	return slices.ContainsFunc(t.Backends, maps.Backend.Eligible)
+	return (!t.Restricted || len(t.Sources) > 0) && slices.ContainsFunc(t.Backends, maps.Backend.Eligible)
 }
 
 // builder works out one Service.
@@ -90,7 +91,7 @@ func (m *Model) wish(e *entry) (w wish) {
 		w.svc = svc
 		w.vips = b.vips(svc)
 		w.ports = b.ports(svc)
-		w.closed = b.closed(svc, w.vips)
+		w.sources, w.closed = b.limits(svc, &w)
 	}
 	w.reasons = b.reasons
 	return w
@@ -141,7 +142,7 @@ func differing(a, b wish) map[netip.Addr]bool {
 			}
 		}
 	}
-	if !slices.Equal(a.ports, b.ports) || !sameKeys(a.closed, b.closed) {
+	if !slices.Equal(a.ports, b.ports) {
 		for _, addr := range b.vips {
 			out[addr] = true
 		}
@@ -149,26 +150,14 @@ func differing(a, b wish) map[netip.Addr]bool {
 	return out
 }
 
-func sameKeys[K comparable](a, b map[K]bool) bool {
-	for k := range a {
-		if a[k] != b[k] {
-			return false
-		}
+// limits reads whom svc is for, and tells whether it is refused: it is served as it asks
+// to be or not at all.
+func (b *builder) limits(svc *corev1.Service, w *wish) (s sources, closed bool) {
+	s, no := sourcesOf(svc)
+	if no.reason != "" {
+		b.explain(svc, "", no.reason, no.detail)
 	}
-	return len(a) == len(b)
-}
-
-// closed are the families in which a Service cannot be served as it asks to be.
-func (b *builder) closed(svc *corev1.Service, vips []netip.Addr) map[family]bool {
-	out := map[family]bool{}
-	for _, f := range []family{ipv4, ipv6} {
-		has := slices.ContainsFunc(vips, func(a netip.Addr) bool { return familyOf(a) == f })
-		if ranges, yes := restricted(svc, f); yes && has {
-			b.explain(svc, string(f), SourceRanges, fmt.Sprintf("source ranges %s cannot be enforced; remove them to open the Service to everybody", ranges))
-			out[f] = true
-		}
-	}
-	return out
+	return s, no.reason != ""
 }
 
 // ports gives the ports of svc that can be served. Of two with the same name or
@@ -200,7 +189,7 @@ func (m *Model) fill(e *entry) {
 	b.reasons = slices.Clone(e.wish.reasons)
 	if svc := e.wish.svc; svc != nil {
 		e.tables = m.claim(e, b)
-		b.fill(svc, e.tables)
+		b.fill(svc, e.tables, e.wish.sources)
 		slices.SortFunc(e.tables, func(a, b table) int { return cmp.Compare(a.Name, b.Name) })
 		e.dead = b.dead
 	}
@@ -223,13 +212,14 @@ func (m *Model) claim(e *entry, b *builder) (out []table) {
 		b.explain(svc, "", no.reason, no.detail)
 	}
 	for _, f := range []family{ipv4, ipv6} {
-		if e.wish.closed[f] {
-			continue
+		if e.wish.closed {
+			break
 		}
 		of := slices.DeleteFunc(slices.Clone(vips), func(a netip.Addr) bool { return familyOf(a) != f })
 		for _, p := range e.wish.ports {
 			t := table{port: p, family: f}
 			t.Name, t.Affinity = tableName(svc, p, f), aff
+			e.wish.sources.restrict(&t.Service, f)
 			t.Frontends = m.frontends(b, svc, p, of)
 			if len(t.Frontends) > 0 {
 				out = append(out, t)
@@ -244,7 +234,7 @@ func (m *Model) frontends(b *builder, svc *corev1.Service, p port, vips []netip.
 	var out []maps.Frontend
 	for _, vip := range vips {
 		fe := maps.Frontend{VIP: vip, Port: p.number, Proto: p.proto}
-		owner := m.senior(vip, func(w wish) bool { return w.asks(p, familyOf(vip)) })
+		owner := m.senior(vip, func(w wish) bool { return w.asks(p) })
 		if owner != svc {
 			b.explain(svc, fe.String(), FrontendTaken, fmt.Sprintf("Service %s has it: it %s; give one of them another address or port", key(owner), whySenior(owner, svc)))
 			continue
@@ -254,9 +244,9 @@ func (m *Model) frontends(b *builder, svc *corev1.Service, p port, vips []netip.
 	return out
 }
 
-// asks tells whether a Service asks for the number and protocol of p in a family.
-func (w wish) asks(p port, f family) bool {
-	return !w.closed[f] && slices.ContainsFunc(w.ports, func(o port) bool { return o.number == p.number && o.proto == p.proto })
+// asks tells whether a Service asks for the number and protocol of p.
+func (w wish) asks(p port) bool {
+	return slices.ContainsFunc(w.ports, func(o port) bool { return o.number == p.number && o.proto == p.proto })
 }
 
 // senior gives the most senior Service that asks for a VIP and that counts.
@@ -282,12 +272,15 @@ func (m *Model) holder(addr netip.Addr) *corev1.Service {
 }
 
 // fill gives tables their backends.
-func (b *builder) fill(svc *corev1.Service, tables []table) {
+func (b *builder) fill(svc *corev1.Service, tables []table, from sources) {
 	sets := b.parseSlices(svc)
 	f, source := b.forwarding(svc)
 	for i := range tables {
 		t := &tables[i]
 		b.backends(sets, t, f, source)
+		if t.Restricted && len(t.Sources) == 0 {
+			t.why = from.nobody(t.family)
+		}
 		if t.why.reason != "" {
 			b.explain(svc, "port "+t.port.String()+"/"+string(t.family), t.why.reason, t.why.detail)
 		}

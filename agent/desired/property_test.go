@@ -34,6 +34,7 @@ func drawService(t *rapid.T, name string) *corev1.Service {
 	svc.Spec.PublishNotReadyAddresses = pick(t, "publish", false, false, true)
 	addresses := []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "10.0.0.1", "198.51.100.1", "127.0.0.1", "x"}
 	svc.Spec.ExternalIPs = rapid.SliceOfN(rapid.SampledFrom(addresses), 0, 3).Draw(t, "externalIPs")
+	svc.Spec.LoadBalancerSourceRanges = pick(t, "ranges", nil, nil, []string{"10.0.0.0/8"}, []string{"2001:db8::7/64", "0.0.0.0/0"}, []string{"x"})
 	for range rapid.IntRange(0, 3).Draw(t, "ports") {
 		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{
 			Name:     pick(t, "port name", "", "a", "b"),
@@ -228,7 +229,10 @@ func TestStateIsConsistent(t *testing.T) {
 			if i > 0 && s.Services[i-1].Name >= svc.Name || len(svc.Frontends) == 0 {
 				t.Errorf("service %s: out of order, twice, or without a frontend", svc.Name)
 			}
-			usable[svc.Name] = slices.ContainsFunc(svc.Backends, maps.Backend.Eligible)
+			usable[svc.Name] = (!svc.Restricted || len(svc.Sources) > 0) && slices.ContainsFunc(svc.Backends, maps.Backend.Eligible)
+			if slices.ContainsFunc(svc.Sources, func(p netip.Prefix) bool { return p.Addr().Is4() != svc.Frontends[0].VIP.Is4() || p != p.Masked() }) {
+				t.Errorf("service %s of %s has sources %s", svc.Name, svc.Frontends[0], svc.Sources)
+			}
 			if of, _, _ := strings.Cut(svc.Name, ":"); !usable[svc.Name] && !explained[of] {
 				t.Errorf("service %s takes no flow and no reason says why", svc.Name)
 			}

@@ -37,6 +37,9 @@ func show(s desired.State) string {
 		for _, fe := range svc.Frontends {
 			fmt.Fprintf(&b, "  frontend %s\n", fe)
 		}
+		if svc.Restricted {
+			fmt.Fprintf(&b, "  only %s\n", svc.Sources)
+		}
 		for _, be := range svc.Backends {
 			fmt.Fprintf(&b, "  backend %s weight %d", be.Addr, be.Weight)
 			if be.Draining {

@@ -2,8 +2,6 @@ package desired
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -145,20 +143,4 @@ func affinity(svc *corev1.Service) (maps.Affinity, refusal) {
 	}
 	return maps.AffinityNone, refusal{UnsupportedAffinity,
 		fmt.Sprintf("sessionAffinity %q; None is used, ClientIP can be", svc.Spec.SessionAffinity)}
-}
-
-// restricted reports whether svc is closed to some clients of the family. The
-// annotation is the older form of the field and yields to it.
-func restricted(svc *corev1.Service, f family) (string, bool) {
-	ranges := svc.Spec.LoadBalancerSourceRanges
-	if len(ranges) == 0 {
-		if a := strings.TrimSpace(svc.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]); a != "" {
-			ranges = strings.FieldsFunc(a, func(r rune) bool { return r == ',' || r == ' ' })
-		}
-	}
-	open := slices.ContainsFunc(ranges, func(r string) bool {
-		p, err := netip.ParsePrefix(strings.TrimSpace(r))
-		return err == nil && p.Bits() == 0 && familyOf(p.Addr()) == f
-	})
-	return strings.Join(ranges, ", "), len(ranges) > 0 && !open
 }

@@ -71,7 +71,7 @@ const (
 	OtherClass          Reason = "OtherClass"          // loadBalancerClass names another implementation
 	Deleted             Reason = "Deleted"             // its deletionTimestamp has passed
 	Headless            Reason = "Headless"            // clusterIP is None
-	SourceRanges        Reason = "SourceRanges"        // it restricts its sources
+	SourceRanges        Reason = "SourceRanges"        // it restricts its sources in a way that cannot be read
 	NoAddress           Reason = "NoAddress"           // it has no external address
 	NoPorts             Reason = "NoPorts"             // it has no port
 	UnsupportedAffinity Reason = "UnsupportedAffinity" // sessionAffinity is unknown; None is used
@@ -88,6 +88,7 @@ const (
 	FrontendTaken     Reason = "FrontendTaken"     // a senior Service has the same address, port and protocol
 
 	// Of a port.
+	NobodyAdmitted      Reason = "NobodyAdmitted" // it restricts its sources, to none of the family
 	UnsupportedProtocol Reason = "UnsupportedProtocol"
 	InvalidPort         Reason = "InvalidPort"
 
