@@ -36,11 +36,11 @@ func newIngress(tb fixture.TB, l *Lab, n int, binary string, opts Options) *Ingr
 	l.Router.AddRoute(tb, fmt.Sprintf("fd00:2:%d::/64", n), g.Addr6.String())
 	g.configure(tb, fmt.Sprintf(`node: %s
 role: backend
-source: {directory: '%s', history: '%s'}
+%s
 datapath: {interfaces: [eth0], mode: %s, bpffs: '%s'}
 metrics: {address: "127.0.0.1:9470"}
 api: {socket: '%s'}
-%s`, g.Name, g.Manifests(), g.history(), cmp.Or(opts.Mode, "auto"), g.Pins(), g.Socket(), opts.IngressConfig))
+%s`, g.Name, g.source(opts), cmp.Or(opts.Mode, "auto"), g.Pins(), g.Socket(), opts.IngressConfig))
 	return g
 }
 

@@ -36,6 +36,8 @@ type Options struct {
 	Ingress       int    // ingress nodes with an agent, see [Ingress]
 	IngressConfig string // more lines of their agents' configuration
 	Underlay6     bool   // tunnels are IPv6, by an annotation of the Nodes
+
+	Kubernetes bool // agents have an API server for source, see [Host.InCluster]
 }
 
 // Lab is the site. LBs and Nodes count from 0, their names from 1.

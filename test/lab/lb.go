@@ -34,9 +34,13 @@ func newLB(tb fixture.TB, l *Lab, n int, binary string, opts Options) *LB {
 	})
 	b.AddRoute(tb, "default", fmt.Sprintf("10.0.%d.1", n))
 	b.AddRoute(tb, "default6", fmt.Sprintf("fd00:0:%d::1", n))
+	config := opts.Config
+	if opts.Kubernetes {
+		config = pools + "\n" + config
+	}
 	b.configure(tb, fmt.Sprintf(`node: %s
 vips: [198.51.100.0/24, "2001:db8:100::/64"]
-source: {directory: '%s', history: '%s'}
+%s
 datapath: {interfaces: %s, mode: %s, bpffs: '%s', seed: lab}
 bgp:
   asn: %d
@@ -47,7 +51,7 @@ bgp:
 metrics: {address: "127.0.0.1:9470"}
 api: {socket: '%s'}
 drainTimeout: 5s
-%s`, b.Name, b.Manifests(), b.history(), cmp.Or(opts.Interfaces, "[eth0]"), cmp.Or(opts.Mode, "auto"), b.Pins(),
-		LBASN, b.Addr4, n, RouterASN, n, RouterASN, b.Socket(), opts.Config))
+%s`, b.Name, b.source(opts), cmp.Or(opts.Interfaces, "[eth0]"), cmp.Or(opts.Mode, "auto"), b.Pins(),
+		LBASN, b.Addr4, n, RouterASN, n, RouterASN, b.Socket(), config))
 	return b
 }
