@@ -60,7 +60,7 @@ func Near(service string, names []string) []string {
 	for _, n := range names {
 		_, own, _ := strings.Cut(n, "/")
 		switch d := distance(service, n); {
-		case d <= max(1, len(wanted)/3):
+		case d <= max(1, (len(wanted)+1)/2):
 			near = append(near, candidate{n, d})
 		case own == wanted:
 			near = append(near, candidate{n, 0})

@@ -72,7 +72,7 @@ func (s *Status) skew() string {
 		parts = append(parts, fmt.Sprintf("%s on %s", cmp.Or(version, "unknown"), abridge(nodes)))
 	}
 	slices.Sort(parts)
-	return "agents of different versions run: " + strings.Join(parts, ", ")
+	return "agents of different versions run: " + strings.Join(parts, "; ")
 }
 
 // abridge names a few.

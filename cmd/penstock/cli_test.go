@@ -50,6 +50,10 @@ type site struct {
 	verdicts []maps.VerdictCount
 	cleaned  string
 	viewErr  error
+
+	object *api.Object // what the source has of default/web
+	wanted []maps.Service
+	pools  api.PoolsStatus
 }
 
 func (n *site) Status() api.Status { return n.status }
@@ -343,7 +347,7 @@ func TestGolden(t *testing.T) {
 		{"backends-json", testNode(), true, "backends -o json default/web:http/tcp/ipv4", exitOK},
 		{"backends-down", testNode(), false, "backends", exitOK},
 		{"backends-wide", testNode(), true, "backends -o wide", exitOK},
-		{"services-wide", testNode(), true, "services -o wide default/web", exitOK},
+		{"services-wide", testNode(), true, "services -o wide default/web:http/tcp/ipv4", exitOK},
 		{"backends-unknown", testNode(), false, "backends default/nope", exitError},
 		{"nodes", broken, true, "nodes", exitOK},
 		{"nodes-json", testNode(), true, "nodes -o json", exitOK},

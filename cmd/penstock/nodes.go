@@ -1,29 +1,39 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/probe"
 )
 
 func (c *cli) nodesCmd() *cobra.Command {
 	return c.withOutput(&cobra.Command{
 		Use:   "nodes",
-		Short: "List the ingress nodes and whether their data paths answer",
-		Long: `List the ingress nodes as this LB node finds them: it probes the program on each of them
-a few times a second. STATE is alive, dead (it answered before), silent (it never did) or
-unknown (not asked often enough yet), SINCE when; a dead one takes no new flows. MTU is that
-of the path to it in bytes, tunnel included. DEATHS counts how often it stopped answering; one
-that flaps has to answer longer each time before it counts as alive.`,
+		Short: "List the LB and ingress nodes, what they say of themselves, and whether they answer",
+		Long: `List the nodes with a role, a line for each role. VERSION, PORT (of tunnels, UDP) and
+READY are what the agent there has written into its Node object; without them the role was
+given by hand, or its agent has no access to the API server.
+
+The rest is how this LB node finds the ingress nodes (role backend): it probes the program
+on each of them a few times a second. STATE is alive, dead (it answered before), silent (it
+never did) or unknown (not asked often enough yet), SINCE when; a dead one takes no new
+flows. MTU is that of the path to it in bytes, tunnel included. DEATHS counts how often it
+stopped answering; one that flaps has to answer longer each time before it counts as alive.
+DETAIL names what is wrong. LB nodes do not probe each other.`,
 		Example: `  penstock nodes
-  penstock nodes -o json | jq -e 'all(.state == "alive")'`,
+  penstock nodes -o json | jq -e 'map(select(.role == "backend")) | all(.state == "alive")'
+  penstock nodes -o json | jq -r '.[] | select(.problems) | "\(.name) \(.problems[])"'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := ask(cmd.Context(), c, func(ctx context.Context, a *api.Client) (api.Status, error) { return a.Status(ctx) })
@@ -36,33 +46,107 @@ that flaps has to answer longer each time before it counts as alive.`,
 			if status.Tunnels == nil {
 				return errors.New("this agent has not read its source yet; 'penstock status' says why")
 			}
-			return c.print(status.Tunnels.Nodes, func(w io.Writer) error { return c.printNodes(w, status.Tunnels) })
+			rows := nodeRows(status)
+			return c.print(rows, func(w io.Writer) error { return c.printNodes(w, status, rows) })
 		},
 	})
 }
 
-func (c *cli) printNodes(w io.Writer, s *api.TunnelStatus) error {
-	t := newTable(w, "NODE", "ADDRESS", "STATE", "SINCE", "RTT", "MTU", "DEATHS", "DETAIL")
+// nodeRow is one role of a node: what its agent publishes, beside what the probes find.
+type nodeRow struct {
+	Name string `json:"name"`
+	Role string `json:"role"`
+
+	*api.IngressNode                    // nil of LB nodes, and of those to which there can be no tunnel
+	Published        *desired.Published `json:"published,omitempty"`
+	Problems         []string           `json:"problems,omitempty"`
+}
+
+// nodeRows joins the two by name. A node that is probed has the role backend, however it came by it.
+func nodeRows(s api.Status) []nodeRow {
+	rows := []nodeRow{}
+	for i := range s.Tunnels.Nodes {
+		n := &s.Tunnels.Nodes[i]
+		rows = append(rows, nodeRow{IngressNode: n, Name: n.Name, Role: "backend"})
+	}
 	for _, n := range s.Nodes {
-		rtt, mtu := "", ""
-		if n.RTT > 0 {
-			rtt = time.Duration(n.RTT * float64(time.Second)).Round(time.Microsecond).String()
+		at := slices.IndexFunc(rows, func(r nodeRow) bool { return r.Name == n.Name && r.Role == n.Role })
+		if at < 0 {
+			at = len(rows)
+			rows = append(rows, nodeRow{Name: n.Name, Role: n.Role})
 		}
-		if n.MTU > 0 {
-			mtu = number(n.MTU)
+		rows[at].Published = n.Published
+		if n.Problem != "" {
+			rows[at].Problems = append(rows[at].Problems, n.Problem)
 		}
-		t.row(n.Name, n.Addr.String(), string(n.State), age(c.now(), n.Since), rtt, mtu, number(n.Deaths), n.Reason)
+	}
+	slices.SortStableFunc(rows, func(a, b nodeRow) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Role, b.Role)) })
+	for i := range rows {
+		rows[i].judge(s)
+	}
+	return rows
+}
+
+// judge names what is wrong, the nearer cause first.
+func (r *nodeRow) judge(s api.Status) {
+	add := func(format string, args ...any) { r.Problems = append(r.Problems, fmt.Sprintf(format, args...)) }
+	if p := r.Published; p != nil {
+		if !p.Ready {
+			add("its agent is not ready: %s", cmp.Or(p.Reason, "it does not say why"))
+		}
+		if r.Role == "backend" && p.TunnelPort != s.Tunnels.Port {
+			add("its tunnel.port is %d, and %d here: no tunnel", p.TunnelPort, s.Tunnels.Port)
+		}
+		if p.Version != s.Version {
+			add("version %s, and %s here", cmp.Or(p.Version, "unknown"), s.Version)
+		}
+	}
+	switch {
+	case r.IngressNode != nil && r.Reason != "":
+		add("%s", r.Reason)
+	case r.IngressNode == nil && r.Role == "backend" && r.Name != s.Node && len(r.Problems) == 0:
+		add("there is no tunnel to it: see the problems in 'penstock status'")
+	}
+}
+
+func (c *cli) printNodes(w io.Writer, s api.Status, rows []nodeRow) error {
+	t := newTable(w, "NODE", "ROLE", "VERSION", "PORT", "READY", "ADDRESS", "STATE", "SINCE", "RTT", "MTU", "DEATHS", "DETAIL")
+	for _, r := range rows {
+		cells := append([]string{r.Name, r.Role}, publishedCells(r.Published)...)
+		cells = append(cells, c.probedCells(r.IngressNode)...)
+		t.row(append(cells, strings.Join(r.Problems, "; "))...)
 	}
 	if err := t.flush(); err != nil {
 		return err
 	}
-	if s.Open {
+	if s.Tunnels.Open {
 		fmt.Fprintln(w, "\nMore of them are dead than tunnel.failOpen allows, so all count as alive.")
 	}
-	if s.Error != "" {
-		fmt.Fprintf(w, "\nThey cannot be probed: %s\n", s.Error)
+	if s.Tunnels.Error != "" {
+		fmt.Fprintf(w, "\nThey cannot be probed: %s\n", s.Tunnels.Error)
 	}
 	return nil
+}
+
+func publishedCells(p *desired.Published) []string {
+	if p == nil {
+		return []string{"", "", ""}
+	}
+	return []string{p.Version, number(p.TunnelPort), yesNo(p.Ready)}
+}
+
+func (c *cli) probedCells(n *api.IngressNode) []string {
+	if n == nil {
+		return []string{"", "", "", "", "", ""}
+	}
+	rtt, mtu := "", ""
+	if n.RTT > 0 {
+		rtt = time.Duration(n.RTT * float64(time.Second)).Round(time.Microsecond).String()
+	}
+	if n.MTU > 0 {
+		mtu = number(n.MTU)
+	}
+	return []string{n.Addr.String(), string(n.State), age(c.now(), n.Since), rtt, mtu, number(n.Deaths)}
 }
 
 // printNodesOf lists, in the status, the nodes that are not alive.

@@ -85,6 +85,7 @@ func (c *cli) root() *cobra.Command {
 backend; the other commands ask it, over its unix socket. Where it does not run they
 read its tables in the kernel, which go on forwarding without it.`,
 		Example: `  penstock status                   # is this node well, and what does it announce?
+  penstock services -n default web  # what became of a Service, from its object to the routers?
   penstock backends default/web     # where do the flows of a Service go?
   penstock nodes                    # which ingress nodes answer?
   penstock verdicts --watch         # what becomes of packets, right now?
@@ -110,7 +111,7 @@ read its tables in the kernel, which go on forwarding without it.`,
 		}
 		root.AddCommand(commands...)
 	}
-	add("read", c.statusCmd(), c.servicesCmd(), c.backendsCmd(), c.nodesCmd(), c.verdictsCmd(), c.bgpCmd())
+	add("read", c.statusCmd(), c.servicesCmd(), c.backendsCmd(), c.nodesCmd(), c.poolsCmd(), c.verdictsCmd(), c.bgpCmd(), c.reasonsCmd())
 	add("run", c.agentCmd(), c.configCmd(), c.sourcesCmd(), c.cleanupCmd(), c.versionCmd())
 	return root
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,28 +18,111 @@ import (
 )
 
 func (c *cli) servicesCmd() *cobra.Command {
-	return c.withOutput(&cobra.Command{
-		Use:   "services [NAME...]",
-		Short: "List the services in the kernel's tables, and why one is not in force",
-		Long: `List the services as the kernel has them: one line for each port of a Kubernetes
-Service in each address family. A name is a whole one, or namespace/name for all
-ports of a Service. ROWS is the size of the lookup table, 0 where no backend is usable.
-CHAINED is the part of it whose flows may still be on a former owner; -o wide and json have
-how many rows have how many owners. NEW FLOWS counts the flows that ever began.
-REASON is why a service is not in force as it is wanted; 'penstock status' has more.`,
+	var namespace string
+	cmd := &cobra.Command{
+		Use:   "services [-n NAMESPACE] [NAME...]",
+		Short: "List the services in the kernel's tables, or explain one Service",
+		Long: `Without a name, list the services as the kernel has them: one line for each port of a
+Kubernetes Service in each address family. ROWS is the size of the lookup table, 0 where no
+backend is usable. CHAINED is the part of it whose flows may still be on a former owner; -o
+wide and json have how many rows have how many owners. NEW FLOWS counts the flows that ever
+began. REASON is why a service is not in force as it is wanted. Whole names, as in the
+list, and several names choose lines of it.
+
+With the name of one Kubernetes Service, explain it from the API object to the routers:
+what it asks for and holds, why parts of it are not in force, which routers have its VIPs
+and since when, its tables, and each endpoint with its pod and node. ENDPOINT is what the
+EndpointSlice says, STATE what follows:
+  ready      takes new flows
+  draining   keeps those that it has
+  pending    is wanted, and not in the kernel yet
+  leaving    is in the kernel, and no longer wanted
+  unreached  no packet can get there; WHY and -o wide say why
+'penstock reasons' says what each reason means.
+
+Exit codes: 0 if there is such a Service, in force or not; 1 if there is none, with the
+names that are nearest; 2 if the command line is wrong.`,
 		Example: `  penstock services
-  penstock services default/web
-  penstock services -o json | jq '.[].frontends'
+  penstock services -n default web            # why does it not answer?
+  penstock services default/web -o json | jq -r '.force, .object.condition.message'
+  penstock services default/web -o json | jq '.tables[].endpoints[] | {addr, state, reason}'
+  penstock services -n default                # the list, of one namespace
   penstock services -o json | jq '.[] | {name, chains}'   # rows by the number of their owners`,
 		ValidArgsFunction: c.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			services, err := c.services(cmd.Context(), args)
+			names, err := c.qualify(cmd.Context(), namespace, args)
 			if err != nil {
 				return err
 			}
-			return c.print(services, func(w io.Writer) error { return c.printServices(w, services) })
+			if len(names) == 1 && !strings.Contains(names[0], ":") {
+				e, err := c.explainService(cmd.Context(), names[0])
+				if err != nil {
+					return err
+				}
+				return c.print(e, func(w io.Writer) error { return c.printExplanation(w, e) })
+			}
+			services, err := c.services(cmd.Context(), names)
+			if err != nil {
+				return err
+			}
+			if namespace != "" {
+				services = slices.DeleteFunc(services, func(s api.Service) bool { return !strings.HasPrefix(s.Name, namespace+"/") })
+			}
+			if err := c.print(services, func(w io.Writer) error { return c.printServices(w, services) }); err != nil {
+				return err
+			}
+			if missing := unmet(names, services); len(missing) > 0 {
+				return notFound(missing)
+			}
+			return nil
 		},
-	})
+	}
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the names")
+	// The only error is that of a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("namespace", c.completeNamespaces)
+	return c.withOutput(cmd)
+}
+
+// unmet are the names that none of services is meant by.
+func unmet(names []string, services []api.Service) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return len(api.Select(services, []string{n})) > 0 })
+}
+
+// qualify gives names their namespace.
+func (c *cli) qualify(ctx context.Context, namespace string, names []string) ([]string, error) {
+	out := make([]string, len(names))
+	for i, n := range names {
+		own, _, has := strings.Cut(n, "/")
+		switch {
+		case has && namespace != "" && own != namespace:
+			return nil, fmt.Errorf("%s is not in the namespace %s that --namespace names; leave one of them out", n, namespace)
+		case has:
+			out[i] = n
+		case namespace != "":
+			out[i] = namespace + "/" + n
+		default:
+			text := fmt.Sprintf("%q has no namespace; write NAMESPACE/%s, or -n NAMESPACE %s", n, n, n)
+			if all, err := c.names(ctx); err == nil {
+				if near := api.Near("/"+n, all); len(near) > 0 {
+					text += "; did you mean " + strings.Join(near, " or ") + "?"
+				}
+			}
+			return nil, errors.New(text)
+		}
+	}
+	return out, nil
+}
+
+// names are the Services that anything is known of, by namespace/name.
+func (c *cli) names(ctx context.Context) ([]string, error) {
+	quiet := *c
+	quiet.stderr = io.Discard
+	return askOrRead(ctx, &quiet,
+		func(ctx context.Context, a *api.Client) ([]string, error) { return a.Names(ctx) },
+		func(v view) ([]string, error) {
+			all, err := v.Services()
+			return wholeNames(api.InKernel(all)), err
+		})
 }
 
 // services reads the services that are named, or all.
@@ -68,21 +152,36 @@ func notFound(names []string) error {
 		strings.Join(names, " or "))
 }
 
+// completeServices offers names, with -n those of its namespace without it.
 func (c *cli) completeServices(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	quiet := *c
-	quiet.stderr = io.Discard
-	services, err := quiet.services(cmd.Context(), nil)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, s := range services {
-		whole, _, _ := strings.Cut(s.Name, ":")
-		names = append(names, whole, s.Name)
+	names, _ := c.names(cmd.Context()) // without any, nothing is offered
+	if flag := cmd.Flags().Lookup("namespace"); flag != nil && flag.Value.String() != "" {
+		for i, n := range names {
+			own, name, _ := strings.Cut(n, "/")
+			names[i] = ""
+			if own == flag.Value.String() {
+				names[i] = name
+			}
+		}
+	} else {
+		quiet := *c
+		quiet.stderr = io.Discard
+		services, _ := quiet.services(cmd.Context(), nil)
+		for _, s := range services {
+			names = append(names, s.Name)
+		}
 	}
 	slices.Sort(names)
-	names = slices.DeleteFunc(slices.Compact(names), func(n string) bool { return slices.Contains(args, n) })
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "" || slices.Contains(args, n) })
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (c *cli) completeNamespaces(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	names, _ := c.names(cmd.Context())
+	for i, n := range names {
+		names[i], _, _ = strings.Cut(n, "/")
+	}
+	return slices.Compact(names), cobra.ShellCompDirectiveNoFileComp
 }
 
 func (c *cli) printServices(w io.Writer, services []api.Service) error {

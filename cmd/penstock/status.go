@@ -26,6 +26,10 @@ func (c *cli) statusCmd() *cobra.Command {
 each VIP and why it is not announced, and whatever is wrong. Without an agent, show
 what the kernel has.
 
+With source.kind kubernetes the line API says whether the API server answers. While it
+does not, that is degraded, but the node stays ready: it goes on with the last objects
+that it has seen, for as long as it takes.
+
 Exit codes:
   0  nothing is listed under Degraded
   1  neither an agent nor pinned tables could be read, or the agent's answer is an error
@@ -140,6 +144,9 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 	line("Ready", "%s", ready)
 	line("Config", "%s", configState(s.Config, now))
 	line("Source", "%s, %s", s.Source.Name, sourceState(s.Source, now))
+	if s.Source.API != nil {
+		line("API", "%s", linkState(s.Source.API, now))
+	}
 	if d.Loaded {
 		line("Data path", "%s, schema %s", flows, d.Schema)
 		line(kind, "%s", tables)
@@ -198,6 +205,14 @@ func configState(s api.ConfigStatus, now time.Time) string {
 		text += ", the newest is not valid"
 	}
 	return text
+}
+
+// linkState says whether the API server answers, and what it means if not.
+func linkState(l *api.Link, now time.Time) string {
+	if l.Connected {
+		return fmt.Sprintf("%s answers, for %s", l.Server, cmp.Or(age(now, l.Since), "ever"))
+	}
+	return fmt.Sprintf("%s has not answered for %s: forwarding, tables and announcements stay as they are", l.Server, cmp.Or(age(now, l.Since), "ever"))
 }
 
 func sourceState(s api.SourceStatus, now time.Time) string {

@@ -32,6 +32,7 @@ func noCommand(cmd *cobra.Command, args []string) error {
 // flagValues are what flags with a choice take, for completion.
 var flagValues = map[string][]string{
 	"role":               {"lb", "backend"},
+	"source-kind":        {"manifests", "kubernetes"},
 	"forwarding":         {"auto", "dsr", "nat"},
 	"datapath-mode":      {"auto", "native", "generic"},
 	"datapath-unmatched": {"reject", "drop"},

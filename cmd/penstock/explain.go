@@ -1,0 +1,314 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/maps"
+)
+
+// explainService reads all there is on one Service, by namespace/name.
+func (c *cli) explainService(ctx context.Context, service string) (api.Explanation, error) {
+	namespace, name, _ := strings.Cut(service, "/")
+	e, err := askOrRead(ctx, c,
+		func(ctx context.Context, a *api.Client) (api.Explanation, error) {
+			return a.Explain(ctx, namespace, name)
+		},
+		func(v view) (api.Explanation, error) {
+			if err := ofLB(v); err != nil {
+				return api.Explanation{}, err
+			}
+			all, err := v.Services()
+			if err != nil {
+				return api.Explanation{}, err
+			}
+			e, found := api.ExplainKernel(all, service)
+			if !found {
+				err = &api.NotFound{Service: service, Near: api.Near(service, wholeNames(api.InKernel(all)))}
+			}
+			return e, err
+		})
+	if missing, ok := errors.AsType[*api.NotFound](err); ok {
+		if err := c.askedLB(ctx); err != nil {
+			return e, err
+		}
+		if len(missing.Near) > 0 {
+			return e, missing
+		}
+		return e, fmt.Errorf("%w; 'penstock services' lists those that are in the tables, 'penstock status' what is not in force", missing)
+	}
+	return e, err
+}
+
+// wholeNames are the Kubernetes Services that services are of.
+func wholeNames(services []api.Service) []string {
+	var names []string
+	for _, s := range services {
+		whole, _, _ := strings.Cut(s.Name, ":")
+		names = append(names, whole)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// printExplanation goes from the object to the routers: each part follows from the one above.
+func (c *cli) printExplanation(w io.Writer, e api.Explanation) error {
+	c.explainObject(w, e)
+	for _, section := range []func(io.Writer, api.Explanation) error{c.explainReasons, c.explainVIPs, c.explainTables, c.explainBackends} {
+		if err := section(w, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadBalancer is the type of the Services that are served.
+const loadBalancer = "LoadBalancer"
+
+func (c *cli) explainObject(w io.Writer, e api.Explanation) {
+	now := c.now()
+	line := func(name string, parts ...string) {
+		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
+		if len(parts) > 0 {
+			fmt.Fprintf(w, "%-11s%s\n", name+":", strings.Join(parts, ", "))
+		}
+	}
+	force := string(e.Force)
+	if e.Node != "" {
+		force += " on " + e.Node
+	}
+	line("Service", e.Service, force)
+	if e.Object != nil && e.Object.Type != loadBalancer {
+		line("Why", "only Services of type "+loadBalancer+" are served")
+	}
+	if l := e.Source.API; e.Source.Lost() {
+		line("API", l.Server+" has not answered for "+age(now, l.Since), "what follows is as it was then")
+	}
+	o := e.Object
+	switch {
+	case o == nil && e.Node == "":
+		line("Object", "not known, for no agent runs: these are the tables in the kernel")
+		return
+	case o == nil:
+		line("Object", "not known to the source")
+		return
+	}
+	line("Object", "type "+cmp.Or(o.Type, "ClusterIP"), label("class ", cmp.Or(o.Class, "none")), label("created ", agoOf(now, o.Created)), label("being deleted since ", agoOf(now, o.Deleted)))
+	line("Families", strings.TrimSpace(o.FamilyPolicy+" "+strings.Join(o.Families, "+")))
+	line("Ports", list(o.Ports))
+	affinity := ""
+	if o.Affinity == "ClientIP" {
+		affinity = "sessionAffinity ClientIP"
+	}
+	line("Policies", label("externalTrafficPolicy ", o.TrafficPolicy), affinity, annotationsOf(o))
+	line("Addresses", strings.Join(addressesOf(o), "; "))
+	if cond := o.Condition; cond != nil {
+		text := cond.Status + ", " + cond.Reason
+		if !cond.Since.IsZero() {
+			text += " for " + age(now, cond.Since)
+		}
+		line("Allocated", text+label(": ", cond.Message))
+	}
+}
+
+// label is empty where there is no value.
+func label(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	return name + value
+}
+
+func agoOf(now, t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return age(now, t) + " ago"
+}
+
+// addressesOf says what the object holds, and what in it asks for which.
+func addressesOf(o *api.Object) []string {
+	parts := []string{"none held"}
+	if len(o.Held) > 0 {
+		parts[0] = list(texts(o.Held)) + " held"
+	}
+	if o.Requested != "" {
+		parts = append(parts, o.Requested+" asked for by spec.loadBalancerIP")
+	}
+	if ips := o.Annotations["penstock.dev/ips"]; ips != "" {
+		parts = append(parts, ips+" asked for by the annotation penstock.dev/ips")
+	}
+	if len(o.ExternalIPs) > 0 {
+		parts = append(parts, list(o.ExternalIPs)+" in spec.externalIPs")
+	}
+	return parts
+}
+
+// annotationsOf lists the annotations that addressesOf does not.
+func annotationsOf(o *api.Object) string {
+	var parts []string
+	for k, v := range o.Annotations {
+		if k != "penstock.dev/ips" {
+			parts = append(parts, k+"="+v)
+		}
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ", ")
+}
+
+func (c *cli) explainReasons(w io.Writer, e api.Explanation) error {
+	if len(e.Reasons) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := newTable(w, "REASON", "PART", "DETAIL")
+	for _, r := range e.Reasons {
+		t.row(string(r.Reason), cmp.Or(r.Subject, "whole Service"), r.Detail)
+	}
+	return t.flush()
+}
+
+func (c *cli) explainVIPs(w io.Writer, e api.Explanation) error {
+	if len(e.VIPs) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := newTable(w, "VIP", "ANNOUNCED", "SINCE", "PEERS", "REASON", "DETAIL")
+	for _, v := range e.VIPs {
+		reason, detail, since := string(v.Reason), v.Detail, ""
+		if v.Announced {
+			reason, since = "", age(c.now(), v.Since)
+		} else if told(e, v.Reason) {
+			detail = "" // it is in the table above
+		}
+		t.row(v.VIP.String(), yesNo(v.Announced), since, strings.Join(peersOf(v.Peers), ", "), reason, detail)
+	}
+	return t.flush()
+}
+
+// told tells whether a reason is among those of the Service.
+func told(e api.Explanation, r desired.Reason) bool {
+	return slices.ContainsFunc(e.Reasons, func(s desired.ServiceReason) bool { return s.Reason == r })
+}
+
+// peersOf names routers with the next hop that each was given.
+func peersOf(peers []bgp.RoutePeer) []string {
+	out := make([]string, len(peers))
+	for i, p := range peers {
+		out[i] = p.Peer + " by " + p.NextHop.String()
+	}
+	return out
+}
+
+func (c *cli) explainTables(w io.Writer, e api.Explanation) error {
+	if len(e.Tables) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	header := []string{"TABLE", "FRONTENDS", "SOURCES", "ROWS", "CHAINED", "BACKENDS", "NEW FLOWS", "REASON"}
+	if c.output == wide {
+		header = append(header, "ROWS BY OWNERS")
+	}
+	t := newTable(w, header...)
+	for _, table := range e.Tables {
+		frontends := make([]string, len(table.Frontends))
+		for i, f := range table.Frontends {
+			frontends[i] = f.String()
+		}
+		ready, flows := 0, uint64(0)
+		for _, b := range table.Endpoints {
+			if b.State == api.BackendReady {
+				ready++
+			}
+			flows += b.NewFlows
+		}
+		reason := because(table.Service)
+		if told(e, table.Reason) {
+			reason = string(table.Reason)
+		}
+		rows := number(table.Rows)
+		if !table.InKernel {
+			rows = "not in the kernel"
+		}
+		t.row(portOf(table.Name), strings.Join(frontends, ", "), sourcesOf(e, table), rows, chained(table.Service), fmt.Sprintf("%d/%d", ready, len(table.Endpoints)),
+			number(flows), reason, lengths(table.Service))
+	}
+	return t.flush()
+}
+
+// portOf is a table's name without that of the Service.
+func portOf(table string) string {
+	_, port, _ := strings.Cut(table, ":")
+	return port
+}
+
+// sourcesOf says which clients a table serves. The kernel does not tell without an agent.
+func sourcesOf(e api.Explanation, t api.ExplainedTable) string {
+	switch {
+	case e.Node == "":
+		return ""
+	case !t.Restricted:
+		return "any"
+	case len(t.Sources) == 0:
+		return "none"
+	}
+	texts := make([]string, len(t.Sources))
+	for i, s := range t.Sources {
+		texts[i] = s.String()
+	}
+	return list(texts)
+}
+
+func (c *cli) explainBackends(w io.Writer, e api.Explanation) error {
+	header := []string{"TABLE", "BACKEND", "POD", "NODE", "WEIGHT", "ENDPOINT", "STATE", "SHARE", "MODE", "WHY"}
+	if c.output == wide {
+		header = append(header, "ZONE", "NEXT HOP", "PACKETS", "BYTES", "NEW FLOWS", "DETAIL")
+	}
+	var rows [][]string
+	for _, table := range e.Tables {
+		for _, b := range table.Endpoints {
+			rows = append(rows, explainBackend(table, b))
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := newTable(w, header...)
+	for _, r := range rows {
+		t.row(r...)
+	}
+	return t.flush()
+}
+
+func explainBackend(table api.ExplainedTable, b api.ExplainedBackend) []string {
+	var ep api.Endpoint
+	words, weight, share := "", "", ""
+	if b.Endpoint != nil {
+		ep = *b.Endpoint
+		words = ep.Words()
+	}
+	if b.Weight > 0 {
+		weight = number(b.Weight)
+	}
+	if b.State == api.BackendReady {
+		share = fmt.Sprintf("%.1f%%", 100*b.Share)
+	}
+	why := string(b.Reason)
+	if b.Mode == maps.DSR && b.Dead && why == "" {
+		why = string(desired.NodeDead)
+	}
+	return []string{
+		portOf(table.Name), b.Addr.String(), ep.Pod, cmp.Or(nodeOf(b.Backend), ep.Node), weight, words, string(b.State), share, string(b.Mode), why,
+		ep.Zone, nextHop(b.Backend), number(b.Packets), size(b.Bytes), number(b.NewFlows), b.Detail,
+	}
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-lb/penstock/agent/api"
+)
+
+// reason is a name that something has for not being in force, or for being as it is.
+type reason struct {
+	Name    string `json:"name"`
+	Of      string `json:"of"` // what has it
+	Meaning string `json:"meaning"`
+	Do      string `json:"do,omitempty"` // empty: nothing need be done
+}
+
+func (c *cli) reasonsCmd() *cobra.Command {
+	return c.withOutput(&cobra.Command{
+		Use:   "reasons [REASON...]",
+		Short: "Say what reasons mean, and what to do about them",
+		Long: `Say what the reasons mean that other commands, Events, conditions and metrics give for
+what is not in force. OF is what has the reason: a Service, its request for an address
+(allocation), an address, a port, an endpoint, a VIP, or a backend, where it says how
+packets get there. With names, and with -o wide, WHAT TO DO is shown as well; the detail
+beside a reason names the objects that are meant.`,
+		Example: `  penstock reasons
+  penstock reasons PoolExhausted
+  penstock reasons -o json | jq -r '.[] | select(.of == "allocation") | .name'`,
+		ValidArgsFunction: completeReasons,
+		RunE: func(_ *cobra.Command, args []string) error {
+			shown, err := chosen(args)
+			if err != nil {
+				return err
+			}
+			return c.print(shown, func(w io.Writer) error {
+				header := []string{"REASON", "OF", "MEANING", "WHAT TO DO"}
+				if len(args) == 0 && c.output != wide {
+					header = header[:3]
+				}
+				t := newTable(w, header...)
+				for _, r := range shown {
+					t.row(r.Name, r.Of, r.Meaning, r.Do)
+				}
+				return t.flush()
+			})
+		},
+	})
+}
+
+// chosen returns the reasons of these names, in any case of letters, or all of them.
+func chosen(names []string) ([]reason, error) {
+	if len(names) == 0 {
+		return reasons, nil
+	}
+	var out []reason
+	for _, n := range names {
+		at := slices.IndexFunc(reasons, func(r reason) bool { return strings.EqualFold(r.Name, n) })
+		if at < 0 {
+			if near := api.Near("/"+n, reasonNames()); len(near) > 0 {
+				return nil, fmt.Errorf("there is no reason %s; did you mean %s?", n, strings.ReplaceAll(strings.Join(near, " or "), "/", ""))
+			}
+			return nil, fmt.Errorf("there is no reason %s; 'penstock reasons' lists them", n)
+		}
+		out = append(out, reasons[at])
+	}
+	return out, nil
+}
+
+func reasonNames() []string {
+	out := make([]string, len(reasons))
+	for i, r := range reasons {
+		out[i] = "/" + r.Name
+	}
+	return out
+}
+
+func completeReasons(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var out []string
+	for _, r := range reasons {
+		if !slices.Contains(args, r.Name) {
+			out = append(out, cobra.CompletionWithDesc(r.Name, r.Meaning))
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+func init() {
+	slices.SortFunc(reasons, func(a, b reason) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// reasons has every one; a test compares it with the packages that define them.
+var reasons = []reason{
+	{"NotLoadBalancer", "Service", "it has our loadBalancerClass, but is not of type LoadBalancer", "set spec.type to LoadBalancer, or remove the class"},
+	{"OtherClass", "Service", "its loadBalancerClass names another implementation", "set penstock.dev/xdp in a new Service if it is meant for this one: the field cannot be changed"},
+	{"Deleted", "Service", "it is being deleted", ""},
+	{"Headless", "Service", "its clusterIP is None", "a Service with external addresses needs a clusterIP; make a second one"},
+	{"SourceRanges", "Service", "its source ranges cannot be read, so that nobody is served", "write CIDRs into spec.loadBalancerSourceRanges, or remove what is no CIDR"},
+	{"NobodyAdmitted", "Service", "its source ranges have none of a family, so that no client of that family is served", "add a range of the family to spec.loadBalancerSourceRanges, such as ::/0, if clients of it are meant"},
+	{"NoAddress", "Service", "it has no external address", "see its condition penstock.dev/Allocated; with source manifests, write one into status.loadBalancer.ingress"},
+	{"NoPorts", "Service", "it has no port", "give it one"},
+	{"UnsupportedAffinity", "Service", "its sessionAffinity is unknown, and None is used", "write None or ClientIP"},
+	{"ClientAddressHidden", "Service", "it is in force, but some backends are reached by NAT and see the LB node's address, not what externalTrafficPolicy Local asks for", "run agents with role backend on those nodes, or set it to Cluster"},
+	{"NoTunnel", "Service", "it is to be forwarded through tunnels alone, and some endpoints have none", "run agents with role backend on their nodes, or set penstock.dev/forwarding to auto"},
+	{"InvalidAnnotation", "Service", "an annotation of it, of a Pod or of an EndpointSlice has a value that does not count", "correct the value that the detail names"},
+
+	{"Allocated", "allocation", "it has its addresses", ""},
+	{"Shared", "allocation", "it has its addresses, one of them together with other Services", ""},
+	{"PoolExhausted", "allocation", "no address is free in the pools that it may use", "widen a pool, add one, or delete Services; it gets what becomes free"},
+	{"NoPool", "allocation", "no pool serves it: none allows its namespace and labels, or has its family", "add a pool, widen the selectors of one, or name one with autoAssign false by penstock.dev/pool"},
+	{"AddressInUse", "allocation", "another Service has the requested address, and they do not share it", "ask for another, or give both the same penstock.dev/sharing-key and different ports"},
+	{"PortInUse", "allocation", "another Service has one of its ports on the address that they share", "change one of the ports, or the sharing key"},
+	{"AddressOutsidePool", "allocation", "no pool that it may use has the requested address", "ask for an address of a pool, or add the address to one"},
+	{"PoolShrunk", "allocation", "it keeps an address that no pool has any more", "put the address back into a pool, or move clients and make the Service anew"},
+	{"FamilyMissing", "allocation", "it prefers both families, and there was an address of one", "add a pool of the other family; it then gets one"},
+	{"InvalidRequest", "allocation", "what it asks for contradicts itself or cannot be read; it keeps what it has and gets nothing new", "correct the field or annotation that the message names"},
+
+	{"InvalidAddress", "address", "it is no unicast IP address of global or private scope", "give another"},
+	{"AddressIsNode", "address", "it is a node's own", "give one that no host has"},
+	{"AddressIsPeer", "address", "it is a BGP peer's, or a next hop", "give one that no host has"},
+	{"AddressIsEndpoint", "address", "a Service has an endpoint there", "give one that no host or pod has"},
+	{"OutsideVIPs", "address", "the configuration does not allow it as a VIP", "give one inside the networks of the key vips, or add its network"},
+	{"FrontendTaken", "address", "an older Service has the same address, port and protocol", "change the port or the address of one of them"},
+
+	{"UnsupportedProtocol", "port", "it is neither TCP nor UDP; the other ports are served", "serve it by other means"},
+	{"InvalidPort", "port", "its number cannot be", "give it 1 to 65535"},
+
+	{"UnsupportedSlice", "endpoint", "the EndpointSlice's addressType is neither IPv4 nor IPv6", "list addresses in place of names"},
+	{"InvalidEndpoint", "endpoint", "it has an address or a port that no flow can be sent to", "correct whatever writes the EndpointSlice"},
+	{"NoEndpoints", "endpoint", "no EndpointSlice lists one of the family", "see that the selector matches pods, and that they have addresses of the family"},
+	{"PortNotFound", "endpoint", "no EndpointSlice with endpoints has the Service's port", "see that targetPort names a port of the pods"},
+	{"NoUsableEndpoints", "endpoint", "none is ready, and none is terminating that still serves", "see why the pods are not ready"},
+	{"TerminatingOnly", "endpoint", "in force, on endpoints that are terminating", "see why no new pod becomes ready"},
+
+	{"Announceable", "VIP", "it is, or is about to be, announced", ""},
+	{"NoFrontends", "VIP", "none of the ports on it is in force", "see the reasons of its ports"},
+	{"NodeExcluded", "VIP", "this node's label keeps it out of load balancing", "remove node.kubernetes.io/exclude-from-external-load-balancers if the node is to serve"},
+	{"NotInKernel", "VIP", "the tables could not be written", "see 'penstock status' for the error"},
+	{"NoInterface", "VIP", "the program is attached to no interface, so that it sees no packet", "see 'penstock status', and datapath.interfaces"},
+	{"Draining", "VIP", "this agent is about to end", ""},
+	{"AnnounceFailed", "VIP", "the BGP speaker refused the route", "see the detail, and the log"},
+	{"NotSynced", "VIP", "the tables were never written", "wait for the source, or see 'penstock status'"},
+	{"NoPeers", "VIP", "no router is configured", "add bgp.peers"},
+	{"NoSession", "VIP", "no router has it, for no session that carries its family is up", "see 'penstock bgp peers'"},
+	{"Refused", "VIP", "the tables did not take its services", "see 'penstock status'; mostly a limit such as datapath.maxBackends"},
+	{"ForwardingOff", "VIP", "the kernel does not forward its family", "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"},
+	{"RepliesNotSeen", "VIP", "the replies of all its backends come in by a device without the program", "add that device to datapath.interfaces"},
+
+	{"Answering", "backend", "through a tunnel to its node, which answers", ""},
+	{"NodeDead", "backend", "through a tunnel, but its node does not answer any more: flows stay, new ones go elsewhere", "see that node; 'penstock nodes' says since when"},
+	{"NeverAnswered", "backend", "its node is an ingress node, but has not answered so far", "see that its agent runs, that tunnel.port is the same, and that no firewall drops that UDP port"},
+	{"NotIngressNode", "backend", "no agent with role backend is on its node", "run one there if its pods are to see clients' addresses"},
+	{"NodeUnknown", "backend", "nothing says which node it is on", "have the EndpointSlice name its node"},
+	{"OwnNode", "backend", "it is on this LB node, to which there is no tunnel", "keep ingress pods off LB nodes"},
+	{"NoTunnelAddress", "backend", "its node has no address that this node could send to", "give both nodes an InternalIP of one family"},
+	{"AskedFor", "backend", "translated, as the Service or the configuration wants it", ""},
+}
