@@ -79,7 +79,9 @@ func (w *ways) tunnel(node string) way {
 	case !w.known[node]:
 		return none(NotIngressNode, "there is no Node object %s", node)
 	case m == nil || !m.backend:
-		return none(NotIngressNode, "node %s has no annotation %s: backend", node, RoleAnnotation)
+		return none(NotIngressNode, "node %s has no annotation %s: backend, nor %s of an agent", node, RoleAnnotation, BackendAnnotation)
+	case w.elsewhere(m):
+		return none(OtherTunnelPort, "node %s takes tunnel packets on port %d, and this node sends them to %d; make tunnel.port the same on both", node, m.port, w.port)
 	}
 	addr, why := w.tunnelTo(m)
 	if !addr.IsValid() {
@@ -100,6 +102,9 @@ func (w *ways) tunnel(node string) way {
 	default:
 		out.reason, out.silent = NeverAnswered, true
 		out.detail = fmt.Sprintf("node %s has never answered at %s: run its agent with role: backend and the same tunnel.port, let it know this node, and let that UDP port through", node, addr)
+		if m.unready != "" {
+			out.detail += "; its agent says that it is not ready: " + m.unready
+		}
 	}
 	return out
 }

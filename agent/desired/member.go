@@ -25,37 +25,29 @@ type member struct {
 	addrs       []netip.Addr // that tunnel packets may come from
 	tunnel      []netip.Addr // that they go to, the first one preferred
 	why         string       // no address of tunnel is there
+	port        uint16       // tunnel.port of its agents; 0: they do not say
+	unready     string       // why its agent of role backend says that it is not ready
 }
 
+// noter makes a Problem of a Node, and gives it as text.
+type noter func(field, value, format string, args ...any) string
+
 // members reads the annotations of nodes. The result is sorted by name.
-func members(nodes []*corev1.Node) (out []member, problems []Problem) {
+func members(nodes []*corev1.Node, site Site) (out []member, problems []Problem) {
 	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	owner := map[netip.Addr]string{}
 	for _, n := range nodes {
-		text, set := n.Annotations[RoleAnnotation]
-		if !set {
-			continue
-		}
 		m := member{name: n.Name}
 		note := func(field, value, format string, args ...any) string {
 			p := Problem{Kind: "Node", Name: n.Name, Field: field, Value: value, Message: fmt.Sprintf(format, args...)}
 			problems = append(problems, p)
 			return p.Field + ": " + p.Message
 		}
-		for word := range strings.SplitSeq(text, ",") {
-			switch strings.TrimSpace(word) {
-			case "lb":
-				m.lb = true
-			case "backend":
-				m.backend = true
-			default:
-				note(annotation(RoleAnnotation), text, "%q is no role; write lb, backend, or both with a comma", strings.TrimSpace(word))
-			}
-		}
+		says := m.roles(n, site, note)
 		if !m.lb && !m.backend {
 			continue
 		}
-		m.place(n, note)
+		m.place(n, says, note)
 		for _, a := range m.addrs {
 			if first, taken := owner[a]; taken {
 				note("status.addresses", a.String(), "node %s has it too, and gets what is sent there; correct one of them", first)
@@ -74,8 +66,57 @@ func members(nodes []*corev1.Node) (out []member, problems []Problem) {
 
 func annotation(name string) string { return "metadata.annotations[" + name + "]" }
 
-// place finds m's addresses in its Node object.
-func (m *member) place(n *corev1.Node, note func(field, value, format string, args ...any) string) {
+// says is what an agent says in an annotation.
+type says struct {
+	annotation string
+	Published
+}
+
+// roles reads what n is, by hand or by what its agents publish, and returns the latter.
+func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
+	if text, set := n.Annotations[RoleAnnotation]; set {
+		for word := range strings.SplitSeq(text, ",") {
+			switch strings.TrimSpace(word) {
+			case "lb":
+				m.lb = true
+			case "backend":
+				m.backend = true
+			default:
+				note(annotation(RoleAnnotation), text, "%q is no role; write lb, backend, or both with a comma", strings.TrimSpace(word))
+			}
+		}
+	}
+	for _, name := range []string{BackendAnnotation, LBAnnotation} {
+		p, ok, why := published(n, name)
+		if why != "" {
+			note(annotation(name), n.Annotations[name], "%s, so that it does not count; the agent of that node writes it anew when it starts", why)
+		}
+		if !ok {
+			continue
+		}
+		out = append(out, says{name, p})
+		if p.TunnelPort != 0 && site.TunnelPort != 0 && p.TunnelPort != site.TunnelPort {
+			note(annotation(name), fmt.Sprint(p.TunnelPort), "its tunnel.port is %d and this node's is %d, so that there is no tunnel between them; make it the same everywhere", p.TunnelPort, site.TunnelPort)
+		}
+		if name == LBAnnotation {
+			m.lb = true
+			continue
+		}
+		m.backend, m.port = true, p.TunnelPort
+		if !p.Ready {
+			m.unready = cmp.Or(p.Reason, "it does not say why")
+		}
+	}
+	if m.lb && site.LBNodes != nil && !site.LBNodes.Matches(n.Labels) {
+		m.lb = false
+		note("metadata.labels", "", "it has the role lb, but lbNodes %s of the configuration does not choose it, so that nobody takes tunnel packets from it; label it, or end the agent there", site.LBNodes)
+	}
+	return out
+}
+
+// place finds m's addresses: those of TunnelAnnotation, which is there to override, else
+// those that its agents say, else its InternalIPs. Packets may come from all of them.
+func (m *member) place(n *corev1.Node, said []says, note noter) {
 	for i, a := range n.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
 			continue
@@ -90,7 +131,21 @@ func (m *member) place(n *corev1.Node, note func(field, value, format string, ar
 	}
 	text, set := n.Annotations[TunnelAnnotation]
 	if set {
-		m.annotated(text, note)
+		m.named(TunnelAnnotation, strings.Split(text, ","), note)
+		return
+	}
+	saw := false
+	for _, s := range said {
+		if len(s.Addresses) > 0 {
+			var words []string
+			for _, a := range s.Addresses {
+				words = append(words, a.String())
+			}
+			m.named(s.annotation, words, note)
+			saw = true
+		}
+	}
+	if saw {
 		return
 	}
 	m.tunnel = slices.SortedStableFunc(slices.Values(m.addrs), func(a, b netip.Addr) int { return cmp.Compare(a.BitLen(), b.BitLen()) })
@@ -99,23 +154,25 @@ func (m *member) place(n *corev1.Node, note func(field, value, format string, ar
 	}
 }
 
-// annotated takes the addresses of TunnelAnnotation: all of them or, as a mistake
-// may be in any, none.
-func (m *member) annotated(text string, note func(field, value, format string, args ...any) string) {
+// named takes the addresses of an annotation: all of them or, as a mistake may be in
+// any, none. What another said before of a family counts first.
+func (m *member) named(by string, words []string, note noter) {
 	var addrs []netip.Addr
-	for word := range strings.SplitSeq(text, ",") {
+	for _, word := range words {
 		addr, why := unicast(strings.TrimSpace(word))
 		if why == "" && slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is4() == addr.Is4() }) {
 			why = "two addresses of one family"
 		}
 		if why != "" {
-			m.why = note(annotation(TunnelAnnotation), text, "%s; write a unicast address, or one of each family", why)
+			m.why = note(annotation(by), strings.Join(words, ","), "%s; write a unicast address, or one of each family", why)
 			return
 		}
 		addrs = append(addrs, addr)
 	}
-	m.tunnel = addrs
 	for _, a := range addrs {
+		if !slices.ContainsFunc(m.tunnel, func(t netip.Addr) bool { return t.Is4() == a.Is4() }) {
+			m.tunnel = append(m.tunnel, a)
+		}
 		if !slices.Contains(m.addrs, a) {
 			m.addrs = append(m.addrs, a)
 		}
@@ -129,12 +186,13 @@ type fabric struct {
 	members  map[string]*member
 	families [2]bool // that this node has a source address of: IPv4, IPv6
 	known    map[string]bool
+	port     uint16 // tunnel.port of this node; 0: not to be compared
 	problems []Problem
 }
 
 func newFabric(nodes []*corev1.Node, site Site) *fabric {
-	list, problems := members(nodes)
-	f := &fabric{self: site.Node, members: map[string]*member{}, known: map[string]bool{}, problems: problems}
+	list, problems := members(nodes, site)
+	f := &fabric{self: site.Node, members: map[string]*member{}, known: map[string]bool{}, port: site.TunnelPort, problems: problems}
 	for _, n := range nodes {
 		f.known[n.Name] = true
 	}
@@ -166,6 +224,9 @@ func kindOf(a netip.Addr) int {
 	}
 	return 1
 }
+
+// elsewhere reports whether m takes tunnel packets on another port than this node sends to.
+func (f *fabric) elsewhere(m *member) bool { return m.port != 0 && f.port != 0 && m.port != f.port }
 
 // tunnelTo is where this node sends packets for pods of m to. Invalid, with the
 // reason, if it cannot.
@@ -222,7 +283,7 @@ func (f *fabric) sources() []netip.Addr {
 // ingress gives the nodes to which there can be tunnels, by name.
 func (f *fabric) ingress() (out []IngressNode) {
 	for _, m := range f.members {
-		if a, _ := f.tunnelTo(m); m.backend && m != f.own && a.IsValid() {
+		if a, _ := f.tunnelTo(m); m.backend && m != f.own && a.IsValid() && !f.elsewhere(m) {
 			out = append(out, IngressNode{m.name, a})
 		}
 	}

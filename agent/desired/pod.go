@@ -52,13 +52,14 @@ func podOf(ep discoveryv1.Endpoint, slice *discoveryv1.EndpointSlice, pods map[s
 	return p
 }
 
-// nodeOf names the node of an endpoint; empty where it is not known.
+// nodeOf names the node of an endpoint; empty where it is not known. The pod knows best:
+// it never moves, and what a slice says somebody else may have written.
 func nodeOf(ep discoveryv1.Endpoint, p *corev1.Pod) string {
 	switch {
-	case ep.NodeName != nil && *ep.NodeName != "":
-		return *ep.NodeName
-	case p != nil:
+	case p != nil && p.Spec.NodeName != "":
 		return p.Spec.NodeName
+	case ep.NodeName != nil:
+		return *ep.NodeName
 	}
 	return ""
 }

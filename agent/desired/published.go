@@ -1,6 +1,12 @@
 package desired
 
-import "net/netip"
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Annotations in which agents publish themselves on their Nodes, one for each role: a
 // Published as JSON.
@@ -17,4 +23,21 @@ type Published struct {
 	Ready      bool         `json:"ready"`               // its programs are attached and its tables written
 	Reason     string       `json:"reason,omitempty"`    // why it is not ready
 	Datapath   string       `json:"datapath,omitempty"`  // where programs run: native, generic, tcx, clsact; several with a comma
+}
+
+// published reads one of those annotations of a Node; false where it has none that can be
+// read, and then why says what is wrong with it, if it is there.
+func published(n *corev1.Node, name string) (p Published, ok bool, why string) {
+	text, set := n.Annotations[name]
+	if !set {
+		return p, false, ""
+	}
+	if !strings.HasPrefix(strings.TrimSpace(text), "{") {
+		return Published{}, false, "not a JSON object"
+	}
+	// What a later version adds does not count here.
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return Published{}, false, err.Error()
+	}
+	return p, true, ""
 }

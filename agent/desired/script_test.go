@@ -9,12 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/manifests"
@@ -106,7 +108,8 @@ func showTunnels(s desired.State) string {
 
 // parseSite reads lines such as "own 192.0.2.9 eth0", "peer 192.0.2.254 the
 // address of BGP peer tor1", "vips 192.0.2.0/24", "forwarding dsr", "answering
-// 10.1.0.1", "sticky 10.1.0.2", "failopen" and, since half a minute, "dead 10.1.0.3".
+// 10.1.0.1", "sticky 10.1.0.2", "failopen", "explicit" (about classes), "tunnelport 6082",
+// "lbnodes edge=yes" and, since half a minute, "dead 10.1.0.3".
 func parseSite(t *testing.T, text string) desired.Site {
 	t.Helper()
 	site := desired.Site{
@@ -128,6 +131,20 @@ func parseSite(t *testing.T, text string) desired.Site {
 			site.Answering[netip.MustParseAddr(words[1])] = true
 		case "sticky":
 			site.Sticky[netip.MustParseAddr(words[1])] = true
+		case "explicit":
+			site.DefaultClass = false
+		case "tunnelport":
+			port, err := strconv.ParseUint(words[1], 10, 16)
+			if err != nil {
+				t.Fatalf("site: %q", line)
+			}
+			site.TunnelPort = uint16(port)
+		case "lbnodes":
+			selector, err := labels.Parse(strings.Join(words[1:], " "))
+			if err != nil {
+				t.Fatalf("site: %q: %s", line, err)
+			}
+			site.LBNodes = chooser{selector}
 		case "failopen":
 			site.FailOpen = true
 		case "dead":
@@ -138,6 +155,11 @@ func parseSite(t *testing.T, text string) desired.Site {
 	}
 	return site
 }
+
+// chooser is an ipam.Selector.
+type chooser struct{ labels.Selector }
+
+func (c chooser) Matches(set map[string]string) bool { return c.Selector.Matches(labels.Set(set)) }
 
 // A script holds manifests, perhaps the site of node lb1, and, in want, what the
 // node makes of them. The comment says what is shown.

@@ -110,6 +110,7 @@ const (
 	NeverAnswered   Reason = "NeverAnswered"   // its node is an ingress node, but has not answered so far
 	NotIngressNode  Reason = "NotIngressNode"  // its node is none
 	NodeUnknown     Reason = "NodeUnknown"     // nothing says which node it is on
+	OtherTunnelPort Reason = "OtherTunnelPort" // its node has another tunnel.port
 	OwnNode         Reason = "OwnNode"         // it is on this node
 	NoTunnelAddress Reason = "NoTunnelAddress" // its node has no address that this node could send to
 	AskedFor        Reason = "AskedFor"        // translated, as the Service or the configuration wants it
