@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -35,6 +36,17 @@ func TestAssess(t *testing.T) {
 		{"draining", func(s *Status) { s.State = Draining }, "draining", "agent is draining", ""},
 		{"source", func(s *Status) { s.Source.Synced = false }, "source not synced", "source /etc/penstock/manifests is not synced", ""},
 		{"document", func(s *Status) { s.Source.Problems = make([]desired.Problem, 2) }, "", "source: 2 problems", ""},
+		{"API server lost", func(s *Status) {
+			s.Source.API = &Link{Server: "https://x", Since: time.Unix(0, 0), Error: "refused"}
+		}, "", "API server https://x does not answer since 1970-01-01T00:00:00Z: refused; forwarding, tables and announcements stay as they are until it does", ""},
+		{"API server", func(s *Status) { s.Source.API = &Link{Server: "https://x", Connected: true} }, "", "", ""},
+		{"versions", func(s *Status) {
+			s.Version, s.Node = "v1", "lb-1"
+			s.Nodes = []NodeStatus{{Name: "ing-1", Published: &desired.Published{Version: "v2"}}, {Name: "hand"}, {Name: "lb-1", Published: &desired.Published{Version: "v0"}}}
+		}, "", "", "agents of different versions run: v1 on lb-1; v2 on ing-1"},
+		{"one version", func(s *Status) {
+			s.Version, s.Node, s.Nodes = "v1", "lb-1", []NodeStatus{{Name: "ing-1", Published: &desired.Published{Version: "v1"}}}
+		}, "", "", ""},
 		{"tables", func(s *Status) { s.Sync = SyncStatus{Error: "no memory"} }, "tables not synced", "sync: no memory", ""},
 		{"later sync", func(s *Status) { s.Sync.Error = "no memory" }, "", "sync: no memory", ""},
 		{"interface", func(s *Status) { s.Datapath.Interfaces[0] = InterfaceStatus{Name: "eth0", Error: "no such device"} },

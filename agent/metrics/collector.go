@@ -54,6 +54,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	e.vips(status)
 	e.tunnels(status.Tunnels)
 	e.ingress(status)
+	e.cluster(status)
+	if a, ok := c.agent.(api.Allocator); ok {
+		e.pools(a.Pools())
+	}
 	failed := 0
 	if status.Datapath.Loaded {
 		if verdicts, err := c.agent.Verdicts(); err == nil {

@@ -70,6 +70,14 @@ var (
 	sourceProblems  = desc("source_problems", "Objects of the source that could not be used.")
 	sourceSynced    = desc("source_synced", "Whether the source has been read completely once.")
 
+	sourceConnected = desc("source_connected", "Whether the API server answers.")
+	sourceLink      = desc("source_connection_timestamp_seconds", "Since when the API server has answered or, where penstock_source_connected is 0, has not, Unix time.")
+	nodeReady       = desc("node_ready", "Whether the agent of a node says that it is ready, by role and version.", "node", "role", "version")
+
+	poolAddresses = desc("pool_addresses", "Addresses of a pool in one family; of the agent that leads alone.", "pool", "family")
+	poolAllocated = desc("pool_addresses_allocated", "Addresses of a pool that Services hold; of the agent that leads alone.", "pool", "family")
+	leader        = desc("leader", "Whether this agent allocates addresses for the cluster.")
+
 	reloadSuccess   = desc("config_reload_success", "Whether the newest configuration is in force.")
 	reloadTimestamp = desc("config_reload_timestamp_seconds", "When the configuration in force was loaded, Unix time.")
 	restartNeeded   = desc("config_restart_keys", "Changed keys that wait for a restart.")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
@@ -24,8 +25,11 @@ type fakeAgent struct {
 	status   api.Status
 	services []maps.ServiceStatus
 	verdicts []maps.VerdictCount
+	pools    api.PoolsStatus
 	err      error
 }
+
+func (f fakeAgent) Pools() api.PoolsStatus { return f.pools }
 
 func (f fakeAgent) Status() api.Status                      { return f.status }
 func (f fakeAgent) Services() ([]maps.ServiceStatus, error) { return f.services, f.err }
@@ -43,7 +47,9 @@ func full() fakeAgent {
 			Tunnels: &api.TunnelStatus{Nodes: []api.IngressNode{alive, silent}},
 			Version: "v1.2.3", Node: "lb-1", Role: "lb", Since: at, State: api.Running,
 			Config: api.ConfigStatus{Loaded: at, Restart: []string{"nat.ports"}},
-			Source: api.SourceStatus{Synced: true, Problems: make([]desired.Problem, 3)},
+			Source: api.SourceStatus{Synced: true, Problems: make([]desired.Problem, 3), API: &api.Link{Since: at}},
+			Nodes: []api.NodeStatus{
+				{Name: "lb-2", Role: "lb", Published: &desired.Published{Version: "v1.2.4", Ready: true}}, {Name: "old", Role: "lb"}},
 			Datapath: api.DatapathStatus{
 				Loaded: true, Survived: true, Flows: maps.FlowStats{Entries: 12, Capacity: 1024},
 				Usage: maps.Usage{
@@ -69,6 +75,7 @@ func full() fakeAgent {
 			Reasons:  make([]desired.ServiceReason, 4),
 			Sync:     api.SyncStatus{Synced: true, At: at, Passes: 10, TotalDuration: 0.5, Errors: 1},
 		},
+		pools: api.PoolsStatus{Self: true, Pools: []ipam.Usage{{Pool: "main", Family: "ipv4", Total: 256, Allocated: 3}}},
 		services: []maps.ServiceStatus{{Name: "default/web:http/tcp/ipv4", Rows: 1024, Chains: []uint64{0, 1000, 24}, Backends: []maps.BackendStatus{
 			{Addr: netip.MustParseAddrPort("10.1.0.2:8080"), Rows: 1024, Mode: maps.DSR, Packets: 7, Bytes: 700, NewFlows: 3},
 		}}},
@@ -85,6 +92,12 @@ penstock_bypassed_backends{interface="eth9",service="default/web"} 3
 penstock_table_used{table="rows"} 768
 penstock_table_used{table="backends"} 5
 penstock_table_capacity{table="frontends"} 256
+penstock_leader 1
+penstock_node_ready{node="lb-2",role="lb",version="v1.2.4"} 1
+penstock_pool_addresses{family="ipv4",pool="main"} 256
+penstock_pool_addresses_allocated{family="ipv4",pool="main"} 3
+penstock_source_connected 0
+penstock_source_connection_timestamp_seconds 1.7e+09
 penstock_program_info{changed="true",digest="01234567",origin="compiled",sources="/etc/penstock/bpf"} 1
 penstock_bgp_paths_announced{family="ipv4",peer="tor-1"} 5
 penstock_bgp_paths_received{family="ipv4",peer="tor-1"} 1
@@ -181,7 +194,7 @@ func TestScrape(t *testing.T) {
 			t.Errorf("an ingress node has no %s", line)
 		}
 	}
-	if strings.Contains(node, "penstock_table_used{") || strings.Contains(text, "penstock_node_") {
+	if strings.Contains(node, "penstock_table_used{") || strings.Contains(text, "penstock_node_flows") {
 		t.Error("a role has the other's metrics")
 	}
 	if !strings.Contains(text, "go_goroutines") || !strings.Contains(text, "process_start_time_seconds") {
@@ -211,6 +224,16 @@ func TestEveryMetricIsEmittedAndClean(t *testing.T) {
 	}
 	if len(emitted) != len(descs) {
 		t.Errorf("%d metrics are described, %d emitted", len(descs), len(emitted))
+	}
+}
+
+func TestOnlyTheLeaderCountsPools(t *testing.T) {
+	agent := full()
+	agent.pools.Self, agent.pools.Leader = false, "lb-2"
+	agent.status.Source.API = nil
+	text := scrape(t, agent)
+	if !strings.Contains(text, "\npenstock_leader 0\n") || strings.Contains(text, "penstock_pool_") || strings.Contains(text, "penstock_source_connected") {
+		t.Errorf("scraped\n%s", text)
 	}
 }
 

@@ -167,7 +167,6 @@ func TestGoldenInCluster(t *testing.T) {
 		{"pools-broken", broken, true, "pools", exitOK},
 		{"pools-off", off, true, "pools", exitError},
 		{"pools-down", off, false, "pools", exitError},
-		{"reasons", inCluster(), false, "reasons", exitOK},
 		{"reasons-one", inCluster(), false, "reasons poolexhausted", exitOK},
 		{"reasons-unknown", inCluster(), false, "reasons PoolExausted", exitError},
 		{"help-services", inCluster(), false, "services --help", exitOK},

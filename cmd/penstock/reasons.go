@@ -156,6 +156,7 @@ var reasons = []reason{
 	{"NeverAnswered", "backend", "its node is an ingress node, but has not answered so far", "see that its agent runs, that tunnel.port is the same, and that no firewall drops that UDP port"},
 	{"NotIngressNode", "backend", "no agent with role backend is on its node", "run one there if its pods are to see clients' addresses"},
 	{"NodeUnknown", "backend", "nothing says which node it is on", "have the EndpointSlice name its node"},
+	{"OtherTunnelPort", "backend", "its node has another tunnel.port than this one, so that there is no tunnel to it", "give all agents one tunnel.port"},
 	{"OwnNode", "backend", "it is on this LB node, to which there is no tunnel", "keep ingress pods off LB nodes"},
 	{"NoTunnelAddress", "backend", "its node has no address that this node could send to", "give both nodes an InternalIP of one family"},
 	{"AskedFor", "backend", "translated, as the Service or the configuration wants it", ""},
