@@ -9,24 +9,25 @@ import (
 
 // facts are what nodes and the site say to all Services.
 type facts struct {
-	fabric   *fabric
-	ways     *ways
-	hosts    map[netip.Addr]string // addresses of hosts, each with its node
-	excluded bool                  // this node announces nothing
+	fabric *fabric
+	ways   *ways
+	hosts  map[netip.Addr]string // addresses of hosts, each with its node
+	away   refusal               // why this node announces nothing
 }
 
 func newFacts(nodes []*corev1.Node, site Site) facts {
 	f := newFabric(nodes, site)
-	return facts{
-		fabric: f, ways: newWays(f, site),
-		hosts:    f.addresses(nodeAddresses(nodes)),
-		excluded: excluded(nodes, site.Node),
+	away, problems := f.drained(nodes)
+	f.problems = append(f.problems, problems...)
+	if excluded(nodes, site.Node) {
+		away = refusal{NodeExcluded, "this node has the label " + corev1.LabelNodeExcludeBalancers}
 	}
+	return facts{fabric: f, ways: newWays(f, site), hosts: f.addresses(nodeAddresses(nodes)), away: away}
 }
 
 // same compares what Services depend on, but for the ways to nodes.
 func (f facts) same(o facts) bool {
-	return f.excluded == o.excluded && maps.Equal(f.hosts, o.hosts)
+	return f.away == o.away && maps.Equal(f.hosts, o.hosts)
 }
 
 // way compares ways: two Services of one forwarding take the same to a node if it is the same.

@@ -62,7 +62,7 @@ func compareReasons(a, b ServiceReason) int {
 }
 
 // judgeVIP says whether a VIP with those tables may be announced.
-func judgeVIP(addr netip.Addr, tables []table, excluded bool) VIP {
+func judgeVIP(addr netip.Addr, tables []table, away refusal) VIP {
 	v := VIP{Addr: addr, Path: bgp.Path{Prefix: netip.PrefixFrom(addr, addr.BitLen())}, Reason: Announceable}
 	slices.SortFunc(tables, func(a, b table) int { return cmp.Compare(a.Name, b.Name) })
 	for _, t := range tables {
@@ -71,9 +71,9 @@ func judgeVIP(addr netip.Addr, tables []table, excluded bool) VIP {
 		}
 	}
 	switch {
-	case excluded:
+	case away.reason != "":
 		v.Services = nil
-		v.Reason, v.Detail = NodeExcluded, "this node has the label "+corev1.LabelNodeExcludeBalancers
+		v.Reason, v.Detail = away.reason, away.detail
 	case len(tables) == 0:
 		v.Reason, v.Detail = NoFrontends, "no port of its Services is in force; see their reasons"
 	case len(v.Services) == 0:

@@ -27,6 +27,7 @@ type member struct {
 	why         string       // no address of tunnel is there
 	port        uint16       // tunnel.port of its agents; 0: they do not say
 	unready     string       // why its agent of role backend says that it is not ready
+	lbUnready   string       // why its agent of role lb does
 }
 
 // noter makes a Problem of a Node, and gives it as text.
@@ -99,13 +100,10 @@ func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
 			note(annotation(name), fmt.Sprint(p.TunnelPort), "its tunnel.port is %d and this node's is %d, so that there is no tunnel between them; make it the same everywhere", p.TunnelPort, site.TunnelPort)
 		}
 		if name == LBAnnotation {
-			m.lb = true
+			m.lb, m.lbUnready = true, p.unready()
 			continue
 		}
-		m.backend, m.port = true, p.TunnelPort
-		if !p.Ready {
-			m.unready = cmp.Or(p.Reason, "it does not say why")
-		}
+		m.backend, m.port, m.unready = true, p.TunnelPort, p.unready()
 	}
 	if m.lb && site.LBNodes != nil && !site.LBNodes.Matches(n.Labels) {
 		m.lb = false

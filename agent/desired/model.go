@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -302,5 +303,33 @@ func (m *Model) VIP(addr netip.Addr) (VIP, bool) {
 			}
 		}
 	}
-	return judgeVIP(addr, tables, m.facts.excluded), true
+	return judgeVIP(addr, tables, m.facts.away), true
+}
+
+// VIPs gives the addresses that a Service asks for and may have, or share.
+func (m *Model) VIPs(service string) []netip.Addr {
+	if e := m.entries[service]; e != nil {
+		return e.wish.vips
+	}
+	return nil
+}
+
+// Services gives the names of all Services that there are objects of, ours or not.
+func (m *Model) Services() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name, e := range m.entries {
+			if e.bundle.Service != nil && !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+// Families tells in which address families Services ask for VIPs.
+func (m *Model) Families() map[string]bool {
+	out := map[string]bool{}
+	for a := range m.askers {
+		out[string(familyOf(a))] = true
+	}
+	return out
 }

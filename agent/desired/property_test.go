@@ -84,7 +84,9 @@ func drawSnapshot(t *rapid.T) desired.Snapshot {
 		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
 		if rapid.Bool().Draw(t, "has a role") {
 			n.Annotations = map[string]string{desired.RoleAnnotation: pick(t, "role", "lb", "backend", "backend,lb", "x")}
+			n.Annotations[desired.LBAnnotation] = pick(t, "published", `{"ready": true}`, `{"tunnelPort": 1, "ready": true}`, `{"addresses": ["198.51.100.1"]}`, "{")
 		}
+		n.Spec.Unschedulable = rapid.IntRange(0, 3).Draw(t, "cordoned") == 0
 		s.Nodes = append(s.Nodes, n)
 	}
 	for i := range rapid.IntRange(0, 2).Draw(t, "pods") {

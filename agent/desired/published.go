@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"strings"
@@ -23,6 +24,14 @@ type Published struct {
 	Ready      bool         `json:"ready"`               // its programs are attached and its tables written
 	Reason     string       `json:"reason,omitempty"`    // why it is not ready
 	Datapath   string       `json:"datapath,omitempty"`  // where programs run: native, generic, tcx, clsact; several with a comma
+}
+
+// unready says why the agent is not ready; empty if it is.
+func (p Published) unready() string {
+	if p.Ready {
+		return ""
+	}
+	return cmp.Or(p.Reason, "it does not say why")
 }
 
 // published reads one of those annotations of a Node; false where it has none that can be

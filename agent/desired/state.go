@@ -103,6 +103,7 @@ const (
 	// Of a VIP.
 	NoFrontends  Reason = "NoFrontends"  // none of its ports is in force
 	NodeExcluded Reason = "NodeExcluded" // this node's label keeps it out of load balancing
+	NodeDrained  Reason = "NodeDrained"  // this node is cordoned, or has a taint that drains it
 
 	// Of a backend: why its packets go the way that they do.
 	Answering       Reason = "Answering"       // through a tunnel

@@ -1,0 +1,78 @@
+package desired
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// DrainTaint, on a Node, drains it as an LB node, and keeps pods there that tolerate it.
+const DrainTaint = "penstock.dev/drain"
+
+// drains says why a node is to take no traffic: it is cordoned, which comes before
+// whatever is done to a node, or it has one of two taints. Field is where that is said.
+func drains(n *corev1.Node) (field, why string) {
+	if n.Spec.Unschedulable {
+		return "spec.unschedulable", "it is cordoned"
+	}
+	for _, taint := range n.Spec.Taints {
+		if taint.Key == DrainTaint || taint.Key == corev1.TaintNodeOutOfService {
+			return "spec.taints", "it has the taint " + taint.Key
+		}
+	}
+	return "", ""
+}
+
+// unfitLB says why an LB node can take over from none that drains.
+func unfitLB(n *corev1.Node, m *member) string {
+	if _, set := n.Labels[corev1.LabelNodeExcludeBalancers]; set {
+		return "it has the label " + corev1.LabelNodeExcludeBalancers
+	}
+	if _, why := drains(n); why != "" {
+		return why
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
+			return "its kubelet is not ready"
+		}
+	}
+	if m.lbUnready != "" {
+		return "its agent is not ready: " + m.lbUnready
+	}
+	return ""
+}
+
+// drained says why this node announces nothing. A node drains only while another LB node
+// can take over: whoever cordons all of them means to do something to the machines, and
+// not to end all traffic. Then, a problem says so.
+func (f *fabric) drained(nodes []*corev1.Node) (refusal, []Problem) {
+	i := slices.IndexFunc(nodes, func(n *corev1.Node) bool { return n.Name == f.self })
+	if i < 0 {
+		return refusal{}, nil
+	}
+	field, why := drains(nodes[i])
+	if why == "" {
+		return refusal{}, nil
+	}
+	var unfit []string
+	for _, n := range nodes {
+		m := f.members[n.Name]
+		if n.Name == f.self || m == nil || !m.lb {
+			continue
+		}
+		no := unfitLB(n, m)
+		if no == "" {
+			return refusal{NodeDrained, fmt.Sprintf("node %s drains, as %s (%s); other LB nodes have its traffic until that is taken back", f.self, why, field)}, nil
+		}
+		unfit = append(unfit, fmt.Sprintf("%s: %s", n.Name, no))
+	}
+	slices.Sort(unfit)
+	others := "there is none"
+	if len(unfit) > 0 {
+		others = strings.Join(unfit, "; ")
+	}
+	return refusal{}, []Problem{{Kind: "Node", Name: f.self, Field: field,
+		Message: fmt.Sprintf("%s, but does not drain as no other LB node could take over (%s); end its agent if it is to stop nevertheless", why, others)}}
+}
