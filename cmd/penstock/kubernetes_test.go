@@ -136,6 +136,10 @@ func TestGoldenInCluster(t *testing.T) {
 	broken.pools.Error = "services \"web\" is forbidden"
 	unready.object = &api.Object{Service: "default/web", Type: "ClusterIP", Ports: []string{"80/TCP"}}
 	unready.services, unready.wanted, unready.status.VIPs, unready.status.Services, unready.status.Reasons = nil, nil, nil, nil, nil
+	tunnelled := inCluster()
+	said := tunnelled.status.Nodes
+	tunnelled.status = ingress()
+	tunnelled.status.Nodes = said
 	for _, tt := range []struct {
 		name string
 		node *site
@@ -143,6 +147,7 @@ func TestGoldenInCluster(t *testing.T) {
 		args string
 		code int
 	}{
+		{"nodes-published-of-ingress", tunnelled, true, "nodes", exitOK},
 		{"explain", inCluster(), true, "services -n default web", exitOK},
 		{"explain-wide", inCluster(), true, "services default/web -o wide", exitOK},
 		{"explain-json", inCluster(), true, "services -n default web -o json", exitOK},

@@ -30,7 +30,7 @@ on each of them a few times a second. STATE is alive, dead (it answered before),
 never did) or unknown (not asked often enough yet), SINCE when; a dead one takes no new
 flows. MTU is that of the path to it in bytes, tunnel included. DEATHS counts how often it
 stopped answering; one that flaps has to answer longer each time before it counts as alive.
-DETAIL names what is wrong. LB nodes do not probe each other.`,
+DETAIL names what is wrong. LB nodes do not probe each other, and ingress nodes probe nobody.`,
 		Example: `  penstock nodes
   penstock nodes -o json | jq -e 'map(select(.role == "backend")) | all(.state == "alive")'
   penstock nodes -o json | jq -r '.[] | select(.problems) | "\(.name) \(.problems[])"'`,
@@ -40,10 +40,10 @@ DETAIL names what is wrong. LB nodes do not probe each other.`,
 			if err != nil {
 				return err
 			}
-			if status.Ingress != nil {
+			switch {
+			case status.Ingress != nil && len(status.Nodes) == 0:
 				return errIngressNode
-			}
-			if status.Tunnels == nil {
+			case status.Ingress == nil && status.Tunnels == nil:
 				return errors.New("this agent has not read its source yet; 'penstock status' says why")
 			}
 			rows := nodeRows(status)
@@ -65,9 +65,10 @@ type nodeRow struct {
 // nodeRows joins the two by name. A node that is probed has the role backend, however it came by it.
 func nodeRows(s api.Status) []nodeRow {
 	rows := []nodeRow{}
-	for i := range s.Tunnels.Nodes {
-		n := &s.Tunnels.Nodes[i]
-		rows = append(rows, nodeRow{IngressNode: n, Name: n.Name, Role: "backend"})
+	if s.Tunnels != nil {
+		for _, n := range s.Tunnels.Nodes {
+			rows = append(rows, nodeRow{IngressNode: &n, Name: n.Name, Role: "backend"})
+		}
 	}
 	for _, n := range s.Nodes {
 		at := slices.IndexFunc(rows, func(r nodeRow) bool { return r.Name == n.Name && r.Role == n.Role })
@@ -87,15 +88,25 @@ func nodeRows(s api.Status) []nodeRow {
 	return rows
 }
 
+// portOfTunnels is that of this node, and whether it probes others. LB nodes meet ingress
+// nodes, and these LB nodes.
+func portOfTunnels(s api.Status) (port uint16, asks bool) {
+	if s.Tunnels != nil {
+		return s.Tunnels.Port, true
+	}
+	return s.Ingress.Port, false
+}
+
 // judge names what is wrong, the nearer cause first.
 func (r *nodeRow) judge(s api.Status) {
 	add := func(format string, args ...any) { r.Problems = append(r.Problems, fmt.Sprintf(format, args...)) }
+	here, asks := portOfTunnels(s)
 	if p := r.Published; p != nil {
 		if !p.Ready {
 			add("its agent is not ready: %s", cmp.Or(p.Reason, "it does not say why"))
 		}
-		if r.Role == "backend" && p.TunnelPort != s.Tunnels.Port {
-			add("its tunnel.port is %d, and %d here: no tunnel", p.TunnelPort, s.Tunnels.Port)
+		if (r.Role == "backend") == asks && p.TunnelPort != here {
+			add("its tunnel.port is %d, and %d here: no tunnel", p.TunnelPort, here)
 		}
 		if p.Version != s.Version {
 			add("version %s, and %s here", cmp.Or(p.Version, "unknown"), s.Version)
@@ -104,7 +115,7 @@ func (r *nodeRow) judge(s api.Status) {
 	switch {
 	case r.IngressNode != nil && r.Reason != "":
 		add("%s", r.Reason)
-	case r.IngressNode == nil && r.Role == "backend" && r.Name != s.Node && len(r.Problems) == 0:
+	case asks && r.IngressNode == nil && r.Role == "backend" && r.Name != s.Node && len(r.Problems) == 0:
 		add("there is no tunnel to it: see the problems in 'penstock status'")
 	}
 }
@@ -118,6 +129,9 @@ func (c *cli) printNodes(w io.Writer, s api.Status, rows []nodeRow) error {
 	}
 	if err := t.flush(); err != nil {
 		return err
+	}
+	if s.Tunnels == nil {
+		return nil
 	}
 	if s.Tunnels.Open {
 		fmt.Fprintln(w, "\nMore of them are dead than tunnel.failOpen allows, so all count as alive.")

@@ -140,6 +140,7 @@ var reasons = []reason{
 	{"Announceable", "VIP", "it is, or is about to be, announced", ""},
 	{"NoFrontends", "VIP", "none of the ports on it is in force", "see the reasons of its ports"},
 	{"NodeExcluded", "VIP", "this node's label keeps it out of load balancing", "remove node.kubernetes.io/exclude-from-external-load-balancers if the node is to serve"},
+	{"NodeDrained", "VIP", "this node is cordoned, or has a taint that drains it", "kubectl uncordon the node, or remove the taint that the detail names"},
 	{"NotInKernel", "VIP", "the tables could not be written", "see 'penstock status' for the error"},
 	{"NoInterface", "VIP", "the program is attached to no interface, so that it sees no packet", "see 'penstock status', and datapath.interfaces"},
 	{"Draining", "VIP", "this agent is about to end", ""},
