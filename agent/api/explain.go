@@ -194,7 +194,10 @@ func explainVIPs(e Explanation, vips []VIPStatus, routes []bgp.Route) []Explaine
 	for a := range mine { // no path is wanted for it
 		v := VIPStatus{VIP: a, Services: []string{}}
 		for _, r := range e.Reasons {
-			if strings.HasPrefix(r.Subject, a.String()) || r.Subject == "address "+a.String() {
+			// Of the address itself, or of a frontend on it.
+			at, _, _ := strings.Cut(r.Subject, "/")
+			frontend, err := netip.ParseAddrPort(at)
+			if r.Subject == a.String() || err == nil && frontend.Addr() == a {
 				v.Reason, v.Detail = r.Reason, r.Detail
 			}
 		}

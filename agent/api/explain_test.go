@@ -118,10 +118,14 @@ func TestExplanationNamesRouters(t *testing.T) {
 func TestExplanationOfAnAddressThatIsRefused(t *testing.T) {
 	a := dual()
 	a.status.VIPs = a.status.VIPs[1:]
-	a.status.Reasons = []desired.ServiceReason{{Service: "a/web", Subject: four.String(), Reason: desired.OutsideVIPs, Detail: "allowed are others"}}
-	e, _, err := Explain(a, "a/web")
-	if err != nil || len(e.VIPs) != 2 || e.VIPs[0].VIP != four || e.VIPs[0].Announced || e.VIPs[0].Reason != desired.OutsideVIPs {
-		t.Errorf("%+v, %v", e.VIPs, err)
+	for subject, want := range map[string]desired.Reason{
+		four.String(): desired.OutsideVIPs, four.String() + ":80/tcp": desired.OutsideVIPs, four.String() + "0": "", "port http/tcp/ipv4": "", "": "",
+	} {
+		a.status.Reasons = []desired.ServiceReason{{Service: "a/web", Subject: subject, Reason: desired.OutsideVIPs, Detail: "allowed are others"}}
+		e, _, err := Explain(a, "a/web")
+		if err != nil || len(e.VIPs) != 2 || e.VIPs[0].VIP != four || e.VIPs[0].Announced || e.VIPs[0].Reason != want {
+			t.Errorf("%q: %+v, %v", subject, e.VIPs, err)
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	e.tunnels(status.Tunnels)
 	e.ingress(status)
 	e.cluster(status)
-	if a, ok := c.agent.(api.Allocator); ok {
+	if a, ok := c.agent.(api.Allocator); ok && status.Source.API != nil {
 		e.pools(a.Pools())
 	}
 	failed := 0

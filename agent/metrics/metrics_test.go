@@ -230,10 +230,13 @@ func TestEveryMetricIsEmittedAndClean(t *testing.T) {
 func TestOnlyTheLeaderCountsPools(t *testing.T) {
 	agent := full()
 	agent.pools.Self, agent.pools.Leader = false, "lb-2"
-	agent.status.Source.API = nil
 	text := scrape(t, agent)
-	if !strings.Contains(text, "\npenstock_leader 0\n") || strings.Contains(text, "penstock_pool_") || strings.Contains(text, "penstock_source_connected") {
+	if !strings.Contains(text, "\npenstock_leader 0\n") || strings.Contains(text, "penstock_pool_") {
 		t.Errorf("scraped\n%s", text)
+	}
+	agent.status.Source.API = nil
+	if text := scrape(t, agent); strings.Contains(text, "penstock_leader") || strings.Contains(text, "penstock_source_connected") {
+		t.Errorf("without an API server\n%s", text)
 	}
 }
 
