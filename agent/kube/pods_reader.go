@@ -1,0 +1,120 @@
+package kube
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/penstock-lb/penstock/agent/desired"
+)
+
+// How pods are read. A large cluster's are read within minutes of a start, in the order of
+// their slices; what changes meanwhile comes first.
+const (
+	podReaders  = 8
+	podsQPS     = 100 // a second
+	podsBurst   = 200
+	podTimeout  = 5 * time.Second
+	podRetryMin = time.Second // doubles with each failure, and each time that it is not there
+	podRetryMax = time.Minute
+)
+
+// podReader reads pods that are asked for.
+type podReader struct {
+	first func() bool // what is asked for now goes before what was asked for earlier
+	get   func(ctx context.Context, namespace, name string) (*corev1.Pod, error)
+	wants func(key string) bool                                // it is still asked for
+	take  func(ctx context.Context, key string, p *corev1.Pod) // nil: there is none
+	fail  func(key string, err error)                          // nil: reads work
+
+	queue workqueue.TypedRateLimitingInterface[string]
+	limit flowcontrol.RateLimiter
+}
+
+// open makes the queue, which has a goroutine that run ends.
+func (r *podReader) open() {
+	queue := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[string]{Queue: &lanes{first: r.first}})
+	r.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[string](podRetryMin, podRetryMax),
+		workqueue.TypedRateLimitingQueueConfig[string]{
+			DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Queue: queue}),
+		})
+}
+
+// run reads until ctx ends.
+func (r *podReader) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for range podReaders {
+		wg.Go(func() {
+			for {
+				key, ended := r.queue.Get()
+				if ended {
+					return
+				}
+				r.read(ctx, key)
+				r.queue.Done(key)
+			}
+		})
+	}
+	<-ctx.Done()
+	r.queue.ShutDown()
+	wg.Wait()
+}
+
+func (r *podReader) read(ctx context.Context, key string) {
+	if ctx.Err() != nil || !r.wants(key) {
+		r.queue.Forget(key)
+		return
+	}
+	if r.limit.Wait(ctx) != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, podTimeout)
+	defer cancel()
+	namespace, name := splitName(key)
+	p, err := r.get(ctx, namespace, name)
+	switch {
+	case err == nil:
+		r.fail(key, nil)
+		r.take(ctx, key, desired.SlimPod(p))
+		r.queue.Forget(key)
+	case apierrors.IsNotFound(err):
+		r.take(ctx, key, nil)
+		r.queue.AddRateLimited(key) // its slice is about to follow
+	case ctx.Err() != nil && context.Cause(ctx) == context.Canceled:
+	default:
+		r.fail(key, err)
+		r.queue.AddRateLimited(key)
+	}
+}
+
+// lanes is a queue of two lanes, of which the first goes first. Each is first in, first out.
+type lanes struct {
+	first func() bool // what comes now is for the first lane
+	lane  [2][]string
+}
+
+func (l *lanes) Touch(string) {}
+func (l *lanes) Len() int     { return len(l.lane[0]) + len(l.lane[1]) }
+
+func (l *lanes) Push(key string) {
+	i := 1
+	if l.first() {
+		i = 0
+	}
+	l.lane[i] = append(l.lane[i], key)
+}
+
+func (l *lanes) Pop() (key string) {
+	i := 0
+	if len(l.lane[0]) == 0 {
+		i = 1
+	}
+	key, l.lane[i] = l.lane[i][0], l.lane[i][1:]
+	return key
+}
