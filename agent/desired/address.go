@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
 type family string
@@ -22,38 +25,103 @@ func familyOf(a netip.Addr) family {
 	return ipv6
 }
 
-// externalAddresses gives what svc calls its external addresses, as written.
-func externalAddresses(svc *corev1.Service) []string {
-	var out []string
-	for _, in := range svc.Status.LoadBalancer.Ingress {
-		if in.IP != "" {
-			out = append(out, in.IP)
-		}
-	}
-	if svc.Spec.LoadBalancerIP != "" {
-		out = append(out, svc.Spec.LoadBalancerIP)
-	}
-	return append(out, svc.Spec.ExternalIPs...)
+// asked is an address that a Service has or wants, as written.
+type asked struct {
+	text     string
+	status   bool // status has it
+	external bool // externalIPs has it
 }
 
-// vips gives the valid external addresses of svc, sorted and without
-// duplicates, and explains the others.
-func (b *builder) vips(svc *corev1.Service) []netip.Addr {
-	var out []netip.Addr
-	written := externalAddresses(svc)
-	for _, s := range written {
-		addr, no := b.vip(s)
+// addressesOf gives what svc calls its external addresses. Where package ipam allocates
+// them, requests are for it to grant: they count once status has them.
+func (s Site) addressesOf(svc *corev1.Service) (out []asked) {
+	for _, in := range svc.Status.LoadBalancer.Ingress {
+		if in.IP != "" {
+			out = append(out, asked{text: in.IP, status: true})
+		}
+	}
+	if !s.Allocated {
+		if svc.Spec.LoadBalancerIP != "" {
+			out = append(out, asked{text: svc.Spec.LoadBalancerIP})
+		}
+		if ips := svc.Annotations[IPsAnnotation]; ips != "" {
+			for ip := range strings.SplitSeq(ips, ",") {
+				out = append(out, asked{text: strings.TrimSpace(ip)})
+			}
+		}
+	}
+	for _, ip := range svc.Spec.ExternalIPs {
+		out = append(out, asked{text: ip, external: true})
+	}
+	return out
+}
+
+// vips gives the valid external addresses of svc, sorted and without duplicates, and
+// explains the others. External are those that only externalIPs has, where package ipam
+// allocates addresses.
+func (b *builder) vips(svc *corev1.Service) (out []netip.Addr, external map[netip.Addr]bool) {
+	written := b.site.addressesOf(svc)
+	external = map[netip.Addr]bool{}
+	for _, a := range written {
+		addr, no := b.vip(a.text)
+		if no.reason == "" && b.site.Allocated {
+			no = b.pooled(svc, addr, a)
+		}
 		if no.reason != "" {
-			b.explain(svc, s, no.reason, no.detail)
+			b.explain(svc, a.text, no.reason, no.detail)
+		}
+		if no.reason != "" && no.reason != OutsidePools || slices.Contains(out, addr) {
 			continue
 		}
 		out = append(out, addr)
+		if a.external && b.site.Allocated {
+			external[addr] = true
+		}
 	}
-	if len(written) == 0 {
-		b.explain(svc, "", NoAddress, "no IP address in status.loadBalancer.ingress, spec.loadBalancerIP or spec.externalIPs")
+	switch {
+	case len(written) > 0:
+	case b.site.Allocated:
+		b.explain(svc, "", NoAddress, "no IP address in status.loadBalancer.ingress; the Service's condition penstock.dev/Allocated says why, if it has pools to get one from")
+	default:
+		b.explain(svc, "", NoAddress, "no IP address in status.loadBalancer.ingress, spec.loadBalancerIP, spec.externalIPs or the annotation "+IPsAnnotation)
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out)
+	return out, external
+}
+
+// pooled holds an address of svc to the pools. One in its status stays in force when its
+// pool goes, for live traffic is on it. Whoever may write a Service may write externalIPs
+// too, and could take any host's traffic with them (CVE-2020-8554): they count only where
+// the Service could have got the address from a pool.
+func (b *builder) pooled(svc *corev1.Service, addr netip.Addr, a asked) refusal {
+	var in []string
+	for _, p := range b.site.Pools {
+		if !p.Contains(addr) {
+			continue
+		}
+		if a.status || ipam.Admits(p, b.claimant(svc)) {
+			return refusal{}
+		}
+		in = append(in, p.Name)
+	}
+	switch {
+	case a.status && len(b.site.Pools) == 0: // somebody else allocates
+		return refusal{}
+	case a.status:
+		return refusal{OutsidePools, "it is in status and stays in force, but no pool has it any more; add it to one, or let the Service ask for another"}
+	case len(in) > 0:
+		return refusal{ExternalIPRefused, fmt.Sprintf("spec.externalIPs has it, but pool %s does not admit this Service", strings.Join(in, ", "))}
+	}
+	return refusal{ExternalIPRefused, "spec.externalIPs has it, but no pool does; give an address of a pool that admits this Service"}
+}
+
+// claimant is svc as pools see it.
+func (b *builder) claimant(svc *corev1.Service) ipam.Claim {
+	c := ipam.Claim{Namespace: svc.Namespace, Labels: svc.Labels}
+	if b.space != nil {
+		c.NamespaceLabels = b.space.Labels
+	}
+	return c
 }
 
 // vip parses an external address, or says why no Service may have it.

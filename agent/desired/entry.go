@@ -27,15 +27,16 @@ type entry struct {
 
 // wish is what a Service asks for. It depends on no other one.
 type wish struct {
-	svc     *corev1.Service // nil: it is not ours, or refused as a whole
-	timed   bool            // that may be another one when time has passed
-	vips    []netip.Addr
-	ports   []port
-	closed  bool // it is refused, and keeps its frontends from others nevertheless
-	sources sources
-	reasons []ServiceReason
-	ends    map[netip.Addr]bool // addresses of its endpoints; true: a pod's
-	nodes   map[string]bool     // that its endpoints are on
+	svc      *corev1.Service     // nil: it is not ours, or refused as a whole
+	timed    bool                // that may be another one when time has passed
+	external map[netip.Addr]bool // of vips, those that package ipam did not give it
+	vips     []netip.Addr
+	ports    []port
+	closed   bool // it is refused, and keeps its frontends from others nevertheless
+	sources  sources
+	reasons  []ServiceReason
+	ends     map[netip.Addr]bool // addresses of its endpoints; true: a pod's
+	nodes    map[string]bool     // that its endpoints are on
 }
 
 type table struct {
@@ -57,6 +58,7 @@ type builder struct {
 	nodes  map[netip.Addr]string // addresses of hosts, each with its node
 	pods   map[string]*corev1.Pod
 	slices []*discoveryv1.EndpointSlice
+	space  *corev1.Namespace                // nil: not known
 	holder func(netip.Addr) *corev1.Service // whose VIP an address is; nil: nobody's
 
 	dead    map[netip.Addr]bool // ingress nodes that do not answer
@@ -66,7 +68,7 @@ type builder struct {
 func (m *Model) builder(e *entry) *builder {
 	return &builder{
 		site: m.site, ways: m.facts.ways, nodes: m.facts.hosts,
-		pods: byName(e.bundle.Pods), slices: e.bundle.Slices, holder: m.holder, dead: map[netip.Addr]bool{},
+		pods: byName(e.bundle.Pods), slices: e.bundle.Slices, space: e.bundle.Namespace, holder: m.holder, dead: map[netip.Addr]bool{},
 	}
 }
 
@@ -89,7 +91,7 @@ func (m *Model) wish(e *entry) (w wish) {
 	}
 	if mine && no.reason == "" {
 		w.svc = svc
-		w.vips = b.vips(svc)
+		w.vips, w.external = b.vips(svc)
 		w.ports = b.ports(svc)
 		w.sources, w.closed = b.limits(svc, &w)
 	}
@@ -142,8 +144,8 @@ func differing(a, b wish) map[netip.Addr]bool {
 			}
 		}
 	}
-	if !slices.Equal(a.ports, b.ports) {
-		for _, addr := range b.vips {
+	for _, addr := range b.vips {
+		if a.external[addr] != b.external[addr] || !slices.Equal(a.ports, b.ports) {
 			out[addr] = true
 		}
 	}
@@ -205,6 +207,11 @@ func (m *Model) claim(e *entry, b *builder) (out []table) {
 		if lost {
 			b.explain(svc, a.String(), AddressIsEndpoint, fmt.Sprintf("Service %s has an endpoint of that address; give one that no host has", rival))
 		}
+		owner := m.grantee(a)
+		if owner != nil && e.wish.external[a] {
+			b.explain(svc, a.String(), ExternalIPRefused, fmt.Sprintf("spec.externalIPs has it, but Service %s got it from a pool; take one that no Service has", key(owner)))
+			lost = true
+		}
 		return lost
 	})
 	aff, no := affinity(svc)
@@ -233,8 +240,9 @@ func (m *Model) claim(e *entry, b *builder) (out []table) {
 func (m *Model) frontends(b *builder, svc *corev1.Service, p port, vips []netip.Addr) []maps.Frontend {
 	var out []maps.Frontend
 	for _, vip := range vips {
+		given := m.grantee(vip) != nil // then externalIPs of others do not count
 		fe := maps.Frontend{VIP: vip, Port: p.number, Proto: p.proto}
-		owner := m.senior(vip, func(w wish) bool { return w.asks(p) })
+		owner := m.senior(vip, func(w wish) bool { return w.asks(p) && !(given && w.external[vip]) })
 		if owner != svc {
 			b.explain(svc, fe.String(), FrontendTaken, fmt.Sprintf("Service %s has it: it %s; give one of them another address or port", key(owner), whySenior(owner, svc)))
 			continue
@@ -260,6 +268,15 @@ func (m *Model) senior(vip netip.Addr, counts func(wish) bool) (out *corev1.Serv
 	return out
 }
 
+// grantee gives the most senior Service that package ipam gave an address; nil if it gave
+// it to none.
+func (m *Model) grantee(vip netip.Addr) *corev1.Service {
+	if !m.site.Allocated {
+		return nil
+	}
+	return m.senior(vip, func(w wish) bool { return !w.external[vip] })
+}
+
 // holder gives the Service whose VIP an address is; nil if it is nobody's.
 func (m *Model) holder(addr netip.Addr) *corev1.Service {
 	if len(m.askers[addr]) == 0 {
@@ -268,7 +285,15 @@ func (m *Model) holder(addr netip.Addr) *corev1.Service {
 	if _, lost := m.rival(addr); lost {
 		return nil
 	}
-	return m.senior(addr, func(wish) bool { return true })
+	return m.owner(addr)
+}
+
+// owner gives the Service that has the best right to a VIP.
+func (m *Model) owner(vip netip.Addr) *corev1.Service {
+	if given := m.grantee(vip); given != nil {
+		return given
+	}
+	return m.senior(vip, func(wish) bool { return true })
 }
 
 // fill gives tables their backends.

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -34,6 +35,9 @@ func drawService(t *rapid.T, name string) *corev1.Service {
 	svc.Spec.PublishNotReadyAddresses = pick(t, "publish", false, false, true)
 	addresses := []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "10.0.0.1", "198.51.100.1", "127.0.0.1", "x"}
 	svc.Spec.ExternalIPs = rapid.SliceOfN(rapid.SampledFrom(addresses), 0, 3).Draw(t, "externalIPs")
+	for _, ip := range rapid.SliceOfN(rapid.SampledFrom(addresses), 0, 1).Draw(t, "status") {
+		svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip})
+	}
 	svc.Spec.LoadBalancerSourceRanges = pick(t, "ranges", nil, nil, []string{"10.0.0.0/8"}, []string{"2001:db8::7/64", "0.0.0.0/0"}, []string{"x"})
 	for range rapid.IntRange(0, 3).Draw(t, "ports") {
 		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{
@@ -113,6 +117,9 @@ func drawPod(t *rapid.T, name string) *corev1.Pod {
 
 func drawSite(t *rapid.T) desired.Site {
 	s := desired.Site{Node: pick(t, "site", "n0", "n9"), DefaultClass: rapid.IntRange(0, 4).Draw(t, "not by default") > 0}
+	if s.Allocated = rapid.Bool().Draw(t, "allocated"); s.Allocated {
+		s.Pools = pick(t, "pools", nil, []ipam.Pool{{Name: "p", Ranges: []ipam.Range{ipam.RangeOf(netip.MustParsePrefix("192.0.2.0/24"))}}})
+	}
 	s.Forwarding = pick(t, "forwarding", "", desired.ForwardingAuto, desired.ForwardingDSR, desired.ForwardingNAT)
 	s.Answering, s.Dead, s.Sticky = map[netip.Addr]bool{}, map[netip.Addr]time.Time{}, map[netip.Addr]bool{}
 	for _, a := range []string{"198.51.100.1", "198.51.100.2", "2001:db8:1::1"} {
@@ -243,7 +250,7 @@ func TestStateIsConsistent(t *testing.T) {
 					t.Errorf("frontend %s is of %s and of %s", fe, other, svc.Name)
 				}
 				owner[fe] = svc.Name
-				if in := slices.Contains(vips[fe.VIP].Services, svc.Name); in != usable[svc.Name] {
+				if in := slices.Contains(vips[fe.VIP].Services, svc.Name); in != (usable[svc.Name] && vips[fe.VIP].Reason != desired.NodeDrained) {
 					t.Errorf("VIP %s names service %s: %v, usable: %v", fe.VIP, svc.Name, in, usable[svc.Name])
 				}
 			}

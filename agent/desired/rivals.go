@@ -16,7 +16,7 @@ func (m *Model) rival(vip netip.Addr) (name string, lost bool) {
 	if len(m.homes[vip]) == 0 {
 		return "", false
 	}
-	holder := m.senior(vip, func(wish) bool { return true })
+	holder := m.owner(vip)
 	if holder == nil {
 		return "", false
 	}

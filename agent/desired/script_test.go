@@ -16,9 +16,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/agent/manifests"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -108,7 +111,8 @@ func showTunnels(s desired.State) string {
 
 // parseSite reads lines such as "own 192.0.2.9 eth0", "peer 192.0.2.254 the
 // address of BGP peer tor1", "vips 192.0.2.0/24", "forwarding dsr", "answering
-// 10.1.0.1", "sticky 10.1.0.2", "failopen", "explicit" (about classes), "tunnelport 6082",
+// 10.1.0.1", "sticky 10.1.0.2", "failopen", "explicit" (about classes), "allocated", "pool edge
+// 192.0.2.0/24,2001:db8::/64 shop", "tunnelport 6082",
 // "lbnodes edge=yes" and, since half a minute, "dead 10.1.0.3".
 func parseSite(t *testing.T, text string) desired.Site {
 	t.Helper()
@@ -131,6 +135,11 @@ func parseSite(t *testing.T, text string) desired.Site {
 			site.Answering[netip.MustParseAddr(words[1])] = true
 		case "sticky":
 			site.Sticky[netip.MustParseAddr(words[1])] = true
+		case "allocated":
+			site.Allocated = true
+		case "pool":
+			site.Pools = append(site.Pools, parsePool(words[1], strings.Split(words[2], " ")))
+		case "namespace": // of parseNamespaces
 		case "explicit":
 			site.DefaultClass = false
 		case "tunnelport":
@@ -156,6 +165,32 @@ func parseSite(t *testing.T, text string) desired.Site {
 	return site
 }
 
+// parseNamespaces reads lines of a site such as "namespace shop team=shop".
+func parseNamespaces(text string) (out []*corev1.Namespace) {
+	for line := range strings.Lines(text) {
+		if words := strings.Fields(line); words[0] == "namespace" {
+			name, value, _ := strings.Cut(words[2], "=")
+			out = append(out, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: words[1], Labels: map[string]string{name: value}}})
+		}
+	}
+	return out
+}
+
+// parsePool reads networks, separated by a comma, and perhaps the namespace and a label of
+// Namespaces that the pool is for.
+func parsePool(name string, words []string) ipam.Pool {
+	p := ipam.Pool{Name: name}
+	for network := range strings.SplitSeq(words[0], ",") {
+		p.Ranges = append(p.Ranges, ipam.RangeOf(netip.MustParsePrefix(network)))
+	}
+	if len(words) > 1 && strings.Contains(words[1], "=") {
+		p.NamespaceSelector = chooser{labels.Set{strings.Split(words[1], "=")[0]: strings.Split(words[1], "=")[1]}.AsSelector()}
+	} else if len(words) > 1 {
+		p.Namespaces = []string{words[1]}
+	}
+	return p
+}
+
 // chooser is an ipam.Selector.
 type chooser struct{ labels.Selector }
 
@@ -176,11 +211,12 @@ func TestScripts(t *testing.T) {
 			}
 			dir := t.TempDir()
 			want, site := "", desired.Site{Node: "lb1", DefaultClass: true}
+			var namespaces []*corev1.Namespace
 			for _, f := range archive.Files {
 				if f.Name == "want" {
 					want = string(f.Data)
 				} else if f.Name == "site" {
-					site = parseSite(t, string(f.Data))
+					site, namespaces = parseSite(t, string(f.Data)), parseNamespaces(string(f.Data))
 				} else if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -189,6 +225,7 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			snapshot.Namespaces = namespaces
 			for _, p := range snapshot.Problems {
 				t.Errorf("the script has a problem: %s", p)
 			}

@@ -85,6 +85,8 @@ const (
 	AddressIsPeer     Reason = "AddressIsPeer"     // it is a BGP peer's, or a next hop
 	AddressIsEndpoint Reason = "AddressIsEndpoint" // a Service has an endpoint there
 	OutsideVIPs       Reason = "OutsideVIPs"       // the configuration does not allow it as a VIP
+	ExternalIPRefused Reason = "ExternalIPRefused" // externalIPs has it, and no pool, or another Service, does
+	OutsidePools      Reason = "OutsidePools"      // in force, but no pool has it any more
 	FrontendTaken     Reason = "FrontendTaken"     // a senior Service has the same address, port and protocol
 
 	// Of a port.
@@ -116,3 +118,6 @@ const (
 	NoTunnelAddress Reason = "NoTunnelAddress" // its node has no address that this node could send to
 	AskedFor        Reason = "AskedFor"        // translated, as the Service or the configuration wants it
 )
+
+// Foreign tells whether the Service is another implementation's affair.
+func (r ServiceReason) Foreign() bool { return r.Reason == OtherClass }
