@@ -17,6 +17,10 @@ type Intent struct {
 	UID       string       `json:"uid"`
 	Addresses []netip.Addr `json:"addresses"`
 	At        time.Time    `json:"at"`
+
+	// Version is that of the Service for which the write is meant. Once the Service has
+	// another one, the write has either been done or can be done no more.
+	Version string `json:"version"`
 }
 
 // Fence is the one object that every leader must have written before it writes any other.
@@ -32,14 +36,14 @@ type Store interface {
 	// Fence reads the fence from the API server, not from a cache; zero if there is none.
 	Fence(ctx context.Context) (Fence, error)
 	// PutFence writes it if it is still of f.Version (empty: if there is none), else
-	// ErrConflict, and returns it with its new version.
+	// ErrConflict, and returns it with its new version and all else as it was given.
 	PutFence(ctx context.Context, f Fence) (Fence, error)
 	// Claims reads those of all Services that are ours, not from a cache.
 	Claims(ctx context.Context) ([]Claim, error)
 	// Claim reads one, not from a cache; false where it is gone or not ours.
 	Claim(ctx context.Context, service string) (Claim, bool, error)
 	// PutStatus writes a decision into the Service's status if the Service is still of
-	// c.Version, else ErrConflict. An error that is not ErrConflict may mean that it was
-	// written.
+	// c.Version, else ErrConflict; nothing where the status says it already. An error that
+	// is not ErrConflict may mean that it was written, or will be.
 	PutStatus(ctx context.Context, c Claim, d Decision) error
 }

@@ -61,6 +61,7 @@ type Claim struct {
 	Ports      []Port
 
 	Requested  []netip.Addr // spec.loadBalancerIP, annotation penstock.dev/ips; at most one of each family
+	AskedBy    string       // the field that Requested is from
 	Pool       string       // annotation penstock.dev/pool; empty: any
 	SharingKey string       // annotation penstock.dev/sharing-key; empty: it shares no address
 
