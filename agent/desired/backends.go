@@ -28,7 +28,6 @@ func (b *builder) backends(sets []endpointSet, t *table, f Forwarding, source st
 	for i := range found {
 		p := &found[i]
 		p.way = b.ways.to(p.node, f, source)
-		t.ways[i] = Backend{t.Name, p.at, p.node, p.mode, p.tunnel, p.reason, p.detail}
 		if p.silent {
 			b.dead[p.tunnel] = true
 		}
@@ -41,8 +40,13 @@ func (b *builder) backends(sets []endpointSet, t *table, f Forwarding, source st
 			c.best = max(c.best, p.cond)
 		}
 	}
+	if c.best == ready {
+		t.hints = b.area.keepTo(found)
+	}
 	t.Backends = make([]maps.Backend, 0, len(found))
 	for i := range found {
+		p := &found[i]
+		t.ways[i] = Backend{t.Name, p.at, p.node, p.mode, p.tunnel, p.reason, p.detail}
 		if found[i].mode != ModeNone {
 			t.Backends = append(t.Backends, found[i].backend(c.best))
 		}
@@ -55,7 +59,11 @@ type placed struct {
 	at netip.AddrPort
 	endpoint
 	way
+	elsewhere bool // zone hints keep new flows from it
 }
+
+// usable reports whether new flows reach it if it is fit.
+func (p *placed) usable() bool { return p.mode != ModeNone && !p.silent }
 
 // gather joins the endpoints of all slices that have the port, sorted by address.
 func gather(sets []endpointSet, p port, f family) (found []placed, listed int) {
@@ -91,7 +99,7 @@ func gather(sets []endpointSet, p port, f family) (found []placed, listed int) {
 // one has, its pod knows only if that is because it is ready.
 func (p *placed) backend(best condition) maps.Backend {
 	out := maps.Backend{Addr: p.at, Node: p.node, Weight: p.weight, Tunnel: p.tunnel, BornAt: p.born}
-	fit := best > unfit && p.cond == best
+	fit := best > unfit && p.cond == best && !p.elsewhere
 	out.Draining = !fit || p.silent
 	switch {
 	case !out.Draining && p.cond == ready:
@@ -136,7 +144,7 @@ func merge(a, b endpoint) endpoint {
 	if a.node == "" || b.node != "" && b.node < a.node {
 		a.node = b.node
 	}
-	a.weight = max(a.weight, b.weight)
+	a.weight, a.zones = max(a.weight, b.weight), commonZones(a.zones, b.zones)
 	a.times = times{
 		born:     earliest(a.born, b.born),
 		eligible: earliest(a.eligible, b.eligible),

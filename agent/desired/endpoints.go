@@ -49,7 +49,8 @@ type endpoint struct {
 	addr   netip.Addr
 	cond   condition
 	node   string
-	weight uint32 // from 1
+	weight uint32   // from 1
+	zones  []string // that hints name
 	times
 }
 
@@ -152,7 +153,7 @@ func (b *builder) know(e *endpoint, svc *corev1.Service, p *corev1.Pod, ep disco
 			e.weight = weight
 		}
 	}
-	e.weight = max(e.weight, 1)
+	e.weight, e.zones = max(e.weight, 1), zonesOf(ep)
 }
 
 func abridge(s []string) string {

@@ -45,6 +45,7 @@ type table struct {
 	family family
 	ways   []Backend
 	why    refusal // what is to be said about its backends
+	hints  refusal // why zone hints do not count
 }
 
 func (t table) usable() bool {
@@ -55,6 +56,7 @@ func (t table) usable() bool {
 type builder struct {
 	site   Site
 	ways   *ways
+	area   area
 	nodes  map[netip.Addr]string // addresses of hosts, each with its node
 	pods   map[string]*corev1.Pod
 	slices []*discoveryv1.EndpointSlice
@@ -67,7 +69,7 @@ type builder struct {
 
 func (m *Model) builder(e *entry) *builder {
 	return &builder{
-		site: m.site, ways: m.facts.ways, nodes: m.facts.hosts,
+		site: m.site, ways: m.facts.ways, area: m.facts.area, nodes: m.facts.hosts,
 		pods: byName(e.bundle.Pods), slices: e.bundle.Slices, space: e.bundle.Namespace, holder: m.holder, dead: map[netip.Addr]bool{},
 	}
 }
@@ -311,6 +313,9 @@ func (b *builder) fill(svc *corev1.Service, tables []table, from sources) {
 		}
 	}
 	about := []refusal{apart(tables)}
+	for _, t := range tables {
+		about = append(about, t.hints)
+	}
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
 		about = append(about, hidden(tables))
 	}

@@ -12,7 +12,8 @@ type facts struct {
 	fabric *fabric
 	ways   *ways
 	hosts  map[netip.Addr]string // addresses of hosts, each with its node
-	away   refusal               // why this node announces nothing
+	area   area
+	away   refusal // why this node announces nothing
 }
 
 func newFacts(nodes []*corev1.Node, site Site) facts {
@@ -22,12 +23,12 @@ func newFacts(nodes []*corev1.Node, site Site) facts {
 	if excluded(nodes, site.Node) {
 		away = refusal{NodeExcluded, "this node has the label " + corev1.LabelNodeExcludeBalancers}
 	}
-	return facts{fabric: f, ways: newWays(f, site), hosts: f.addresses(nodeAddresses(nodes)), away: away}
+	return facts{fabric: f, ways: newWays(f, site), hosts: f.addresses(nodeAddresses(nodes)), away: away, area: areaOf(nodes, f)}
 }
 
 // same compares what Services depend on, but for the ways to nodes.
 func (f facts) same(o facts) bool {
-	return f.away == o.away && maps.Equal(f.hosts, o.hosts)
+	return f.away == o.away && f.area == o.area && maps.Equal(f.hosts, o.hosts)
 }
 
 // way compares ways: two Services of one forwarding take the same to a node if it is the same.

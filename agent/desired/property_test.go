@@ -65,6 +65,7 @@ func drawSlice(t *rapid.T, name string) *discoveryv1.EndpointSlice {
 	for range rapid.IntRange(0, 4).Draw(t, "endpoints") {
 		condition := func(label string) *bool { return pick(t, label, nil, new(true), new(false)) }
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
+			Hints:      pick(t, "hints", nil, &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "a"}}}, &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "b"}}}),
 			Addresses:  []string{pick(t, "address", "10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "192.0.2.1", "::1")},
 			NodeName:   pick(t, "node", nil, new("n0"), new("n1"), new("n2")),
 			TargetRef:  pick(t, "pod", nil, &corev1.ObjectReference{Kind: "Pod", Name: "p0"}, &corev1.ObjectReference{Kind: "Pod", Name: "p1"}),
@@ -90,6 +91,7 @@ func drawSnapshot(t *rapid.T) desired.Snapshot {
 			n.Annotations = map[string]string{desired.RoleAnnotation: pick(t, "role", "lb", "backend", "backend,lb", "x")}
 			n.Annotations[desired.LBAnnotation] = pick(t, "published", `{"ready": true}`, `{"tunnelPort": 1, "ready": true}`, `{"addresses": ["198.51.100.1"]}`, "{")
 		}
+		n.Labels = map[string]string{corev1.LabelTopologyZone: pick(t, "zone", "a", "a", "b")}
 		n.Spec.Unschedulable = rapid.IntRange(0, 3).Draw(t, "cordoned") == 0
 		s.Nodes = append(s.Nodes, n)
 	}

@@ -102,6 +102,8 @@ const (
 	NoUsableEndpoints Reason = "NoUsableEndpoints" // none is ready, nor terminating and serving
 	TerminatingOnly   Reason = "TerminatingOnly"   // in force, on terminating endpoints
 
+	HintsIgnored Reason = "HintsIgnored" // in force, but zone hints do not count
+
 	// Of a VIP.
 	NoFrontends  Reason = "NoFrontends"  // none of its ports is in force
 	NodeExcluded Reason = "NodeExcluded" // this node's label keeps it out of load balancing
@@ -116,6 +118,7 @@ const (
 	OtherTunnelPort Reason = "OtherTunnelPort" // its node has another tunnel.port
 	OwnNode         Reason = "OwnNode"         // it is on this node
 	NoTunnelAddress Reason = "NoTunnelAddress" // its node has no address that this node could send to
+	OtherZone       Reason = "OtherZone"       // its zone hints name others than the LB nodes'; it gets no new flows
 	AskedFor        Reason = "AskedFor"        // translated, as the Service or the configuration wants it
 )
 
