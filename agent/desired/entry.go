@@ -158,10 +158,13 @@ func differing(a, b wish) map[netip.Addr]bool {
 // to be or not at all.
 func (b *builder) limits(svc *corev1.Service, w *wish) (s sources, closed bool) {
 	s, no := sourcesOf(svc)
-	if no.reason != "" {
-		b.explain(svc, "", no.reason, no.detail)
+	for _, no := range []refusal{no, b.site.Capacity.exceeded(w.ports, w.vips)} {
+		if no.reason != "" {
+			b.explain(svc, "", no.reason, no.detail)
+			closed = true
+		}
 	}
-	return s, no.reason != ""
+	return s, closed
 }
 
 // ports gives the ports of svc that can be served. Of two with the same name or

@@ -236,7 +236,7 @@ func (b Bundle) same(o Bundle) bool {
 // sameSite compares what Services depend on directly.
 func sameSite(a, b Site) bool {
 	return a.Node == b.Node && maps.Equal(a.Own, b.Own) && maps.Equal(a.Peers, b.Peers) && slices.Equal(a.VIPs, b.VIPs) &&
-		a.Forwarding == b.Forwarding && a.TunnelPort == b.TunnelPort && a.DefaultClass == b.DefaultClass &&
+		a.Forwarding == b.Forwarding && a.TunnelPort == b.TunnelPort && a.DefaultClass == b.DefaultClass && a.Capacity == b.Capacity &&
 		a.Allocated == b.Allocated && reflect.DeepEqual(a.Pools, b.Pools) && reflect.DeepEqual(a.LBNodes, b.LBNodes)
 }
 

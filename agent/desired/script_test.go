@@ -111,7 +111,7 @@ func showTunnels(s desired.State) string {
 
 // parseSite reads lines such as "own 192.0.2.9 eth0", "peer 192.0.2.254 the
 // address of BGP peer tor1", "vips 192.0.2.0/24", "forwarding dsr", "answering
-// 10.1.0.1", "sticky 10.1.0.2", "failopen", "explicit" (about classes), "allocated", "pool edge
+// 10.1.0.1", "sticky 10.1.0.2", "failopen", "explicit" (about classes), "allocated", "capacity 256 1024", "pool edge
 // 192.0.2.0/24,2001:db8::/64 shop", "tunnelport 6082",
 // "lbnodes edge=yes" and, since half a minute, "dead 10.1.0.3".
 func parseSite(t *testing.T, text string) desired.Site {
@@ -135,6 +135,10 @@ func parseSite(t *testing.T, text string) desired.Site {
 			site.Answering[netip.MustParseAddr(words[1])] = true
 		case "sticky":
 			site.Sticky[netip.MustParseAddr(words[1])] = true
+		case "capacity":
+			if _, err := fmt.Sscan(strings.Join(words[1:], " "), &site.Capacity.Tables, &site.Capacity.Frontends); err != nil {
+				t.Fatalf("site: %q: %s", line, err)
+			}
 		case "allocated":
 			site.Allocated = true
 		case "pool":

@@ -31,6 +31,9 @@ type Site struct {
 	// LBNodes chooses the Nodes that may be LB nodes; nil: any.
 	LBNodes ipam.Selector
 
+	// Capacity is what the data path can hold.
+	Capacity Capacity
+
 	// What this node knows of ingress nodes, by the addresses of State.Nodes: which
 	// ones answer; since when others do not that did; and which ones endpoints had
 	// tunnels to before, which they keep with ForwardingAuto. Others never answered.
@@ -38,6 +41,30 @@ type Site struct {
 	Dead      map[netip.Addr]time.Time
 	FailOpen  bool // so many do not answer that all count as answering
 	Sticky    map[netip.Addr]bool
+}
+
+// Capacity is what the data path can hold, of all Services. Zero: it is not known.
+type Capacity struct {
+	Tables    int // lookup tables: one for each port and address family of a Service
+	Frontends int // addresses with a port and a protocol
+}
+
+// exceeded says why the data path cannot hold a Service, even if it were the only one. What
+// it asks for is refused as a whole then: which of its ports are in force would depend on
+// their order otherwise.
+func (c Capacity) exceeded(ports []port, vips []netip.Addr) refusal {
+	families := map[family]bool{}
+	for _, a := range vips {
+		families[familyOf(a)] = true
+	}
+	tables, frontends := len(ports)*len(families), len(ports)*len(vips)
+	switch {
+	case c.Tables > 0 && tables > c.Tables:
+		return refusal{TooManyPorts, fmt.Sprintf("%d ports in %d address families take %d lookup tables, and there is room for %d of all Services together; raise datapath.maxRows, or give the Service fewer ports", len(ports), len(families), tables, c.Tables)}
+	case c.Frontends > 0 && frontends > c.Frontends:
+		return refusal{TooManyPorts, fmt.Sprintf("%d ports on %d addresses make %d frontends, and there is room for %d of all Services together; raise datapath.maxFrontends", len(ports), len(vips), frontends, c.Frontends)}
+	}
+	return refusal{}
 }
 
 // reserved says why no Service may have addr.

@@ -63,6 +63,10 @@ type ServiceReason struct {
 // and of metrics; they do not change.
 type Reason string
 
+// Foreign reports whether the reason is of a Service that is another implementation's, so
+// that nobody need be told.
+func (r Reason) Foreign() bool { return r == OtherClass }
+
 const (
 	Announceable Reason = "Announceable"
 
@@ -74,6 +78,7 @@ const (
 	SourceRanges        Reason = "SourceRanges"        // it restricts its sources in a way that cannot be read
 	NoAddress           Reason = "NoAddress"           // it has no external address
 	NoPorts             Reason = "NoPorts"             // it has no port
+	TooManyPorts        Reason = "TooManyPorts"        // the data path has no room for all of its ports
 	UnsupportedAffinity Reason = "UnsupportedAffinity" // sessionAffinity is unknown; None is used
 	ClientAddressHidden Reason = "ClientAddressHidden" // in force, but externalTrafficPolicy Local asks for what is not
 	NoTunnel            Reason = "NoTunnel"            // it is to be forwarded through tunnels alone, and some endpoints have none

@@ -104,6 +104,7 @@ var reasons = []reason{
 	{"NobodyAdmitted", "Service", "its source ranges have none of a family, so that no client of that family is served", "add a range of the family to spec.loadBalancerSourceRanges, such as ::/0, if clients of it are meant"},
 	{"NoAddress", "Service", "it has no external address", "see its condition penstock.dev/Allocated; with source manifests, write one into status.loadBalancer.ingress"},
 	{"NoPorts", "Service", "it has no port", "give it one"},
+	{"TooManyPorts", "Service", "the data path has no room for all of its ports, so that none is served", "raise datapath.maxRows or datapath.maxFrontends, or give it fewer ports"},
 	{"UnsupportedAffinity", "Service", "its sessionAffinity is unknown, and None is used", "write None or ClientIP"},
 	{"ClientAddressHidden", "Service", "it is in force, but some backends are reached by NAT and see the LB node's address, not what externalTrafficPolicy Local asks for", "run agents with role backend on those nodes, or set it to Cluster"},
 	{"NoTunnel", "Service", "it is to be forwarded through tunnels alone, and some endpoints have none", "run agents with role backend on their nodes, or set penstock.dev/forwarding to auto"},
@@ -125,6 +126,10 @@ var reasons = []reason{
 	{"AddressIsPeer", "address", "it is a BGP peer's, or a next hop", "give one that no host has"},
 	{"AddressIsEndpoint", "address", "a Service has an endpoint there", "give one that no host or pod has"},
 	{"OutsideVIPs", "address", "the configuration does not allow it as a VIP", "give one inside the networks of the key vips, or add its network"},
+	{"ExternalIPRefused", "address", "spec.externalIPs has it, but no pool that admits the Service does, or another Service got it from one", "give one of such a pool that no Service has; a pool with autoAssign false keeps its addresses for that"},
+	{"OutsidePools", "address", "it is in force, as the Service's status has it, but no pool has it any more", "add it to a pool, or let the Service ask for another"},
+	{"OutsidePools", "address", "it is in the Service's status and stays in force, but no pool has it any more", "add it to a pool, or let the Service ask for another"},
+	{"ExternalIPRefused", "address", "spec.externalIPs has it, but no pool that admits the Service does, or another Service got it from a pool", "give an address of a pool that admits this Service, one with autoAssign false"},
 	{"FrontendTaken", "address", "an older Service has the same address, port and protocol", "change the port or the address of one of them"},
 
 	{"UnsupportedProtocol", "port", "it is neither TCP nor UDP; the other ports are served", "serve it by other means"},
@@ -135,7 +140,9 @@ var reasons = []reason{
 	{"NoEndpoints", "endpoint", "no EndpointSlice lists one of the family", "see that the selector matches pods, and that they have addresses of the family"},
 	{"PortNotFound", "endpoint", "no EndpointSlice with endpoints has the Service's port", "see that targetPort names a port of the pods"},
 	{"NoUsableEndpoints", "endpoint", "none is ready, and none is terminating that still serves", "see why the pods are not ready"},
+	{"HintsIgnored", "endpoint", "zone hints do not count here, so that endpoints of all zones take flows", "see the detail: LB nodes have to be in one zone, and every endpoint has to have a hint"},
 	{"TerminatingOnly", "endpoint", "in force, on endpoints that are terminating", "see why no new pod becomes ready"},
+	{"HintsIgnored", "endpoint", "in force, but zone hints do not count", "see the detail; hints count where all LB nodes are in one zone"},
 
 	{"Announceable", "VIP", "it is, or is about to be, announced", ""},
 	{"NoFrontends", "VIP", "none of the ports on it is in force", "see the reasons of its ports"},
@@ -158,7 +165,9 @@ var reasons = []reason{
 	{"NotIngressNode", "backend", "no agent with role backend is on its node", "run one there if its pods are to see clients' addresses"},
 	{"NodeUnknown", "backend", "nothing says which node it is on", "have the EndpointSlice name its node"},
 	{"OtherTunnelPort", "backend", "its node has another tunnel.port than this one, so that there is no tunnel to it", "give all agents one tunnel.port"},
+	{"OtherZone", "backend", "its zone hints are for other zones than the LB nodes': it keeps its flows and gets no new ones", "change spec.trafficDistribution if all zones are to serve"},
 	{"OwnNode", "backend", "it is on this LB node, to which there is no tunnel", "keep ingress pods off LB nodes"},
 	{"NoTunnelAddress", "backend", "its node has no address that this node could send to", "give both nodes an InternalIP of one family"},
+	{"OtherZone", "backend", "its zone hints name others than the LB nodes', so that it gets no new flows", ""},
 	{"AskedFor", "backend", "translated, as the Service or the configuration wants it", ""},
 }
