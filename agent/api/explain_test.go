@@ -25,6 +25,7 @@ type clusterAgent struct {
 	objects map[string]*Object
 	wanted  map[string][]maps.Service
 	routes  []bgp.Route
+	pools   PoolsStatus
 }
 
 func (c clusterAgent) Object(service string) (*Object, bool) {
@@ -33,14 +34,13 @@ func (c clusterAgent) Object(service string) (*Object, bool) {
 }
 func (c clusterAgent) Wanted(service string) []maps.Service { return c.wanted[service] }
 func (c clusterAgent) Routes() []bgp.Route                  { return c.routes }
-func (c clusterAgent) Pools() PoolsStatus {
-	return PoolsStatus{Leader: "lb-1", Self: true, Pools: []ipam.Usage{{Pool: "main", Family: "ipv4", Total: 4, Allocated: 1}}}
-}
+func (c clusterAgent) Pools() PoolsStatus                   { return c.pools }
 
 // dual is an agent with one Service of both families, in force and announced.
 func dual() clusterAgent {
 	a := clusterAgent{fakeAgent: &fakeAgent{status: healthy()}, objects: map[string]*Object{}, wanted: map[string][]maps.Service{}}
 	a.status.Node = "lb-1"
+	a.pools = PoolsStatus{Leader: "lb-1", Self: true, Pools: []ipam.Usage{{Pool: "main", Family: "ipv4", Total: 4, Allocated: 1}}}
 	held := []netip.Addr{four, six}
 	a.objects["a/web"] = &Object{Service: "a/web", Type: "LoadBalancer", Held: held}
 	for i, family := range []string{"ipv4", "ipv6"} {
@@ -190,6 +190,11 @@ func TestExplainOverTheSocket(t *testing.T) {
 		t.Errorf("pools %+v, %v", pools, err)
 	}
 	plain, _ := serve(t, testAgent())
+	a.pools = PoolsStatus{Leader: "lb-2"}
+	follower, _ := serve(t, a)
+	if pools, err := NewClient(follower).Pools(ctx); err != nil || pools.Pools == nil {
+		t.Errorf("pools of another leader: %+v, %v", pools, err)
+	}
 	if pools, err := NewClient(plain).Pools(ctx); err != nil || pools.Error == "" || pools.Pools == nil {
 		t.Errorf("pools of an agent that allocates none: %+v, %v", pools, err)
 	}

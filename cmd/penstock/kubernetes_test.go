@@ -116,6 +116,7 @@ func published() ([]api.NodeStatus, *api.TunnelStatus) {
 			{Name: "ing-2", Role: "backend", Published: says("v1.2.4", 6083, "")},
 			{Name: "ing-3", Role: "backend"},
 			{Name: "ing-4", Role: "backend", Problem: "annotation penstock.dev/backend cannot be read: unexpected end of JSON input; restart the agent there, which writes it anew"},
+			{Name: "ing-5", Role: "backend", Published: says("v1.2.3", 6082, "")}, // has no address
 			{Name: "lb-1", Role: "lb", Published: says("v1.2.3", 6082, "")},
 			{Name: "lb-2", Role: "lb", Published: says("v1.2.3", 6082, "no interface attached")},
 		}, &api.TunnelStatus{Port: 6082, Nodes: []api.IngressNode{
