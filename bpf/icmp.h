@@ -13,6 +13,7 @@
 #include "quote.h"
 #include "reject.h"
 #include "rewrite.h"
+#include "source.h"
 
 static __always_inline int is_echo_request(const struct packet *p)
 {
@@ -73,6 +74,7 @@ static __noinline enum verdict translate_error(context *ctx, struct packet *p)
 	struct icmp_header *icmp;
 	struct flow *f;
 	enum route r;
+	__u32 service;
 	__u64 diff;
 
 	if (parse_quote(ctx, p, &q) || !same_addr(&q.tuple.dst, &p->tuple.dst))
@@ -80,8 +82,13 @@ static __noinline enum verdict translate_error(context *ctx, struct packet *p)
 	f = bpf_map_lookup_elem(&flows, &q.tuple);
 	if (!f)
 		return VERDICT_DROP_ICMP;
-	if (!(f->flags & FLOW_REPLY) && !flow_backend(p, f, lookup_service(&q.tuple)))
-		return VERDICT_DROP_ICMP; /* its address may be another pod's by now */
+	if (!(f->flags & FLOW_REPLY)) {
+		service = lookup_service(&q.tuple);
+		if (!flow_backend(p, f, service))
+			return VERDICT_DROP_ICMP; /* its address may be another pod's by now */
+		if (is_excluded(lookup_region(service), service, &q.tuple.src))
+			return VERDICT_DROP_SOURCE_RANGE;
+	}
 	if (p->ttl <= 1)
 		return VERDICT_DROP_ICMP; /* no errors about errors */
 	r = route(ctx, p, &f->src, &f->dst);
@@ -142,6 +149,8 @@ __noinline enum verdict place_error(context *ctx, struct packet *p)
 		return VERDICT_DROP_ICMP;
 	service = lookup_service(&q.tuple);
 	region = lookup_region(service);
+	if (is_excluded(region, service, &q.tuple.src))
+		return VERDICT_DROP_SOURCE_RANGE;
 	if (!region.table)
 		return VERDICT_DROP_ICMP;
 	b = select_backend(p, &q.tuple, service, region);

@@ -4,7 +4,7 @@
 /*
  * lb: the load balancer's program. It reads in the order of the packet:
  *
- *   parse -> own tunnel -> fragment -> icmp -> frontend -> flow or slot -> backend ->
+ *   parse -> own tunnel -> fragment -> icmp -> frontend -> source -> flow or slot -> backend ->
  *   route -> encapsulate or rewrite -> transmit -> count
  *
  * A packet that is not for a VIP leaves as it came. Functions that are not static are

@@ -30,7 +30,7 @@ type Config struct {
 	BounceRate      uint32 // bounces that are sent on, per second and CPU
 
 	// Capacities. Pinned maps keep the size that they were made with.
-	MaxFrontends, MaxBackends, MaxRows, MaxFlows, MaxChains, MaxLearned uint32
+	MaxFrontends, MaxBackends, MaxRows, MaxFlows, MaxChains, MaxLearned, MaxSourceRanges uint32
 }
 
 // PortRange is inclusive at both ends.
@@ -150,6 +150,7 @@ func specFor(cfg Config) (*ebpf.CollectionSpec, error) {
 		lbMapBackends:        cfg.MaxBackends,
 		lbMapBackendIndices:  cfg.MaxBackends,
 		lbMapBackendCounters: cfg.MaxBackends,
+		lbMapSources:         cfg.MaxSourceRanges,
 		lbMapSlots:           cfg.MaxRows / SlotsPerLine,
 		lbMapRanks:           cfg.MaxRows,
 		lbMapChains:          cfg.MaxChains,

@@ -196,6 +196,7 @@ const (
 	lbRegionFlagsREGION_USABLE   lbRegionFlags = 1
 	lbRegionFlagsREGION_AFFINITY lbRegionFlags = 2
 	lbRegionFlagsREGION_NAT      lbRegionFlags = 4
+	lbRegionFlagsREGION_SOURCES  lbRegionFlags = 8
 )
 
 type lbService struct {
@@ -206,6 +207,18 @@ type lbService struct {
 type lbSlotLine struct {
 	_    structs.HostLayout
 	Rows [16]uint32
+}
+
+type lbSource struct {
+	_   structs.HostLayout
+	Pad uint32
+}
+
+type lbSourceKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Service   uint32
+	Client    lbAddr
 }
 
 type lbTunnel struct {
@@ -267,19 +280,20 @@ const (
 	lbVerdictVERDICT_DROP_PROTOCOL        lbVerdict = 27
 	lbVerdictVERDICT_DROP_ICMP            lbVerdict = 28
 	lbVerdictVERDICT_DROP_SOURCE          lbVerdict = 29
-	lbVerdictVERDICT_DROP_PORTS_EXHAUSTED lbVerdict = 30
-	lbVerdictVERDICT_DROP_FLOW_TABLE      lbVerdict = 31
-	lbVerdictVERDICT_DROP_NO_ROUTE        lbVerdict = 32
-	lbVerdictVERDICT_DROP_TUNNEL_SOURCE   lbVerdict = 33
-	lbVerdictVERDICT_DROP_TUNNEL          lbVerdict = 34
-	lbVerdictVERDICT_DROP_BOUNCE_RATE     lbVerdict = 35
-	lbVerdictVERDICT_DROP_NOT_LOCAL       lbVerdict = 36
-	lbVerdictVERDICT_DROP_UNKNOWN_FLOW    lbVerdict = 37
-	lbVerdictVERDICT_DROP_COLLISION       lbVerdict = 38
-	lbVerdictVERDICT_DROP_ECN             lbVerdict = 39
-	lbVerdictVERDICT_DROP_TABLE           lbVerdict = 40
-	lbVerdictVERDICT_ABORT                lbVerdict = 41
-	lbVerdictVERDICTS                     lbVerdict = 42
+	lbVerdictVERDICT_DROP_SOURCE_RANGE    lbVerdict = 30
+	lbVerdictVERDICT_DROP_PORTS_EXHAUSTED lbVerdict = 31
+	lbVerdictVERDICT_DROP_FLOW_TABLE      lbVerdict = 32
+	lbVerdictVERDICT_DROP_NO_ROUTE        lbVerdict = 33
+	lbVerdictVERDICT_DROP_TUNNEL_SOURCE   lbVerdict = 34
+	lbVerdictVERDICT_DROP_TUNNEL          lbVerdict = 35
+	lbVerdictVERDICT_DROP_BOUNCE_RATE     lbVerdict = 36
+	lbVerdictVERDICT_DROP_NOT_LOCAL       lbVerdict = 37
+	lbVerdictVERDICT_DROP_UNKNOWN_FLOW    lbVerdict = 38
+	lbVerdictVERDICT_DROP_COLLISION       lbVerdict = 39
+	lbVerdictVERDICT_DROP_ECN             lbVerdict = 40
+	lbVerdictVERDICT_DROP_TABLE           lbVerdict = 41
+	lbVerdictVERDICT_ABORT                lbVerdict = 42
+	lbVerdictVERDICTS                     lbVerdict = 43
 )
 
 // Names of all BPF objects in the ELF.
@@ -306,6 +320,7 @@ const (
 	lbMapReplyPorts         = "reply_ports"
 	lbMapServices           = "services"
 	lbMapSlots              = "slots"
+	lbMapSources            = "sources"
 	lbMapTunnels            = "tunnels"
 	lbMapVerdicts           = "verdicts"
 	lbProgLb                = "lb"
@@ -388,6 +403,7 @@ type lbMapSpecs struct {
 	ReplyPorts         *ebpf.MapSpec `ebpf:"reply_ports"`
 	Services           *ebpf.MapSpec `ebpf:"services"`
 	Slots              *ebpf.MapSpec `ebpf:"slots"`
+	Sources            *ebpf.MapSpec `ebpf:"sources"`
 	Tunnels            *ebpf.MapSpec `ebpf:"tunnels"`
 	Verdicts           *ebpf.MapSpec `ebpf:"verdicts"`
 }
@@ -446,6 +462,7 @@ type lbMaps struct {
 	ReplyPorts         *ebpf.Map `ebpf:"reply_ports"`
 	Services           *ebpf.Map `ebpf:"services"`
 	Slots              *ebpf.Map `ebpf:"slots"`
+	Sources            *ebpf.Map `ebpf:"sources"`
 	Tunnels            *ebpf.Map `ebpf:"tunnels"`
 	Verdicts           *ebpf.Map `ebpf:"verdicts"`
 }
@@ -472,6 +489,7 @@ func (m *lbMaps) Close() error {
 		m.ReplyPorts,
 		m.Services,
 		m.Slots,
+		m.Sources,
 		m.Tunnels,
 		m.Verdicts,
 	)

@@ -11,6 +11,7 @@
 #include "port.h"
 #include "reject.h"
 #include "rewrite.h"
+#include "source.h"
 #include "tunnel.h"
 
 /*
@@ -145,6 +146,8 @@ static __always_inline enum verdict serve(context *ctx, struct packet *p, __u32 
 	struct region region = lookup_region(service);
 	enum verdict v;
 
+	if (is_excluded(region, service, &p->tuple.src))
+		return VERDICT_DROP_SOURCE_RANGE;
 	if (region.flags & REGION_NAT && !p->bounced) {
 		v = resume(ctx, p, service);
 		if (v != VERDICT_ENCAP)

@@ -19,7 +19,7 @@ type group struct {
 
 var (
 	tables = group{"tables", []string{
-		lbMapFrontends, lbMapFrontendGeneration, lbMapRegions, lbMapSlots, lbMapChains, lbMapRanks, lbMapBackends, lbMapTunnels, lbMapMembers,
+		lbMapFrontends, lbMapFrontendGeneration, lbMapRegions, lbMapSources, lbMapSlots, lbMapChains, lbMapRanks, lbMapBackends, lbMapTunnels, lbMapMembers,
 		lbMapBackendIndices, lbMapServices,
 		lbMapBackendCounters, lbMapVerdicts, lbMapDevices, lbMapLearned, lbMapLearnedFilter,
 	}, []string{"verdict"}}

@@ -12,6 +12,8 @@ type (
 	FrontendKey    = lbFrontendKey
 	Frontend       = lbFrontend
 	Region         = lbRegion
+	SourceKey      = lbSourceKey
+	Source         = lbSource
 	SlotLine       = lbSlotLine
 	Chain          = lbChain
 	Rank           = lbRank
@@ -35,7 +37,12 @@ const (
 	RegionUsable   = lbRegionFlagsREGION_USABLE
 	RegionAffinity = lbRegionFlagsREGION_AFFINITY
 	RegionNAT      = lbRegionFlagsREGION_NAT
+	RegionSources  = lbRegionFlagsREGION_SOURCES
 )
+
+// SourceBits is how many bits of a key of sources come before the client's: SOURCE_BITS
+// in types.h.
+const SourceBits = 32
 
 // TunnelFlags as in enum tunnel_flags.
 type TunnelFlags = lbTunnelFlags

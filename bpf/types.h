@@ -55,6 +55,7 @@ enum region_flags {
 	REGION_USABLE = 1 << 0,	  /* there are rows, and they name usable backends */
 	REGION_AFFINITY = 1 << 1, /* rows by client address alone */
 	REGION_NAT = 1 << 2,	  /* some of its flows are translated: ask flows first */
+	REGION_SOURCES = 1 << 3,  /* only clients that sources has are served */
 };
 
 /*
@@ -70,6 +71,24 @@ struct region {
 
 #define REGION_ALIGN   32
 #define SLOTS_PER_LINE 16
+
+/*
+ * sources: which clients a service with REGION_SOURCES serves. prefixlen counts the bits
+ * of what follows it, so it is SOURCE_BITS more than that of the range of IPv6
+ * addresses, into which IPv4 is mapped.
+ */
+#define SOURCE_BITS 32
+
+struct source_key {
+	__u32 prefixlen;
+	__u32 service;
+	struct addr client;
+};
+
+/* The kernel wants a value. */
+struct source {
+	__u32 pad;
+};
 
 /*
  * slots: every service's table, a cache line an element. A row is its primary's index,
@@ -376,6 +395,7 @@ enum verdict {
 	VERDICT_DROP_PROTOCOL,	      /* for a VIP, neither TCP, UDP nor ICMP */
 	VERDICT_DROP_ICMP,	      /* for a VIP, an ICMP message about no flow that we know */
 	VERDICT_DROP_SOURCE,	      /* from an address that no client can have */
+	VERDICT_DROP_SOURCE_RANGE,    /* from a client that the service is not for */
 	VERDICT_DROP_PORTS_EXHAUSTED, /* no free port found in nat.ports for this backend */
 	VERDICT_DROP_FLOW_TABLE,      /* the flow table took no entry */
 	VERDICT_DROP_NO_ROUTE,	      /* the kernel's FIB says unreachable */

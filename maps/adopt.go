@@ -18,6 +18,9 @@ func (t *Tables) adopt() error {
 	if err := t.adoptServices(); err != nil {
 		return fmt.Errorf("adopt services: %w", err)
 	}
+	if err := t.adoptSources(); err != nil {
+		return fmt.Errorf("adopt source ranges: %w", err)
+	}
 	t.adoptRegions()
 	if err := t.adoptFrontends(); err != nil {
 		return fmt.Errorf("adopt frontends: %w", err)
@@ -37,7 +40,8 @@ func (t *Tables) adoptServices() error {
 	var raw bpf.Service
 	it := t.m.services.Iterate()
 	for it.Next(&id, &raw) {
-		s := &service{name: serviceName(raw), id: id, named: true, backends: make(map[netip.AddrPort]*backend)}
+		s := newService(serviceName(raw), id)
+		s.named = true
 		if s.name == "" || rawService(s.name) != raw || t.services[s.name] != nil || t.ids.reserve(id) != nil {
 			t.log.Warn("adopt: an entry of services makes no sense", "service", s.name, "id", id)
 			stray = append(stray, id)

@@ -63,10 +63,11 @@ func (t *Tables) upsertBackend(s *service, want Backend, hop NextHop, all Want) 
 }
 
 // clear empties the elements of backends that are gone, and of tunnels that nobody
-// has used since the last time, once no packet can have read what names them.
+// has used since the last time, and removes source ranges that are gone, once no packet
+// can have read what leads to them.
 func (t *Tables) clear(ctx context.Context) error {
 	idle := t.tunnels.idle()
-	if len(t.gone)+len(idle) == 0 {
+	if len(t.gone)+len(idle)+len(t.sources.gone) == 0 {
 		return nil
 	}
 	select {
@@ -90,7 +91,7 @@ func (t *Tables) clear(ctx context.Context) error {
 		}
 		t.freed.tunnels = append(t.freed.tunnels, uint32(idle.index))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, t.clearSources())...)
 }
 
 // clearBackend empties the element before its key goes: flows may know it by its

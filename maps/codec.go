@@ -71,6 +71,23 @@ func nextHopOf(raw bpf.Nexthop, source bpf.Addr) NextHop {
 	return hop
 }
 
+// sourceKey is the entry of sources that serves the clients of a range.
+func sourceKey(p netip.Prefix, service uint32) bpf.SourceKey {
+	bits := p.Bits()
+	if p.Addr().Is4() {
+		bits += 96
+	}
+	return bpf.SourceKey{Prefixlen: uint32(bpf.SourceBits + bits), Service: service, Client: bpf.AddrFrom(p.Masked().Addr())}
+}
+
+func sourceOf(k bpf.SourceKey) netip.Prefix {
+	bits, addr := int(k.Prefixlen)-bpf.SourceBits, netip.AddrFrom16(k.Client.Bytes)
+	if addr.Is4In6() && bits >= 96 {
+		return netip.PrefixFrom(addr.Unmap(), bits-96)
+	}
+	return netip.PrefixFrom(addr, bits)
+}
+
 func rawService(name string) (s bpf.Service) {
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&s.Name[0])), len(s.Name)-1), name)
 	return s
@@ -92,6 +109,9 @@ func rawRegion(s Service, r region, usable, nat bool) (raw bpf.Region) {
 	}
 	if nat {
 		raw.Flags |= bpf.RegionNAT
+	}
+	if s.Restricted {
+		raw.Flags |= bpf.RegionSources
 	}
 	if s.Affinity == AffinityClientIP {
 		raw.Flags |= bpf.RegionAffinity

@@ -29,10 +29,12 @@
 //	rows                         before the region that holds them is published
 //	a region that is usable      after its rows have primaries
 //	one that no longer is        before they have none
+//	source ranges that are new   before the region that says to look at them
 //	a region                     before the frontends of the service
 //	frontends that are gone      before their service's region is free
 //	backends that are gone       after the last row that named them
 //	tunnels that are gone        after the last backend that named them
+//	source ranges that are gone  after the last program that may look for them
 //
 // Rows change one by one in place: each packet reads one row, and a row is right
 // before and after. It reads the row's chain and ranks after that. An owner that
@@ -51,6 +53,13 @@
 //
 // Memory follows the kernel: what an update did not bring into the kernel is not
 // remembered as done, so the next Sync does it.
+//
+// # Partial changes
+//
+// A Sync is given everything, or only what changes (Want.Partial). What the tables have
+// to know then of all else they keep from the Syncs before: whose a frontend is, how
+// many frontends a VIP has, when time will change which rows, and what could not be
+// done. A whole Sync makes all of that anew.
 //
 // # Restart
 //

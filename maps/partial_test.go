@@ -95,6 +95,12 @@ func drawChange(rt *rapid.T, i, minute int) Service {
 		}
 		s.Backends = append(s.Backends, p)
 	}
+	if rapid.IntRange(0, 2).Draw(rt, "restricted") == 0 {
+		s = s.only()
+		for range rapid.IntRange(0, 3).Draw(rt, "ranges") {
+			s = s.only(fmt.Sprintf("10.%d.0.0/16", rapid.IntRange(0, 3).Draw(rt, "range")))
+		}
+	}
 	if rapid.IntRange(0, 7).Draw(rt, "refused") == 0 && len(s.Backends) > 0 {
 		s.Backends = append(s.Backends, s.Backends[0])
 	}

@@ -22,6 +22,7 @@ type service struct {
 	left     region // where the table was, until the new region is published
 	backends map[netip.AddrPort]*backend
 	nat      translation
+	sources  map[bpf.SourceKey]bool // that the kernel has of it
 
 	frontends []Frontend // that the kernel has of it
 
@@ -36,6 +37,10 @@ type service struct {
 
 	due   time.Time // when time changes something, zero if never
 	place int       // in the queue of those, from 1; 0: not there
+}
+
+func newService(name string, id uint32) *service {
+	return &service{name: name, id: id, backends: make(map[netip.AddrPort]*backend), sources: make(map[bpf.SourceKey]bool)}
 }
 
 // validate refuses what no table can hold, before anything of it is applied.
@@ -65,6 +70,11 @@ func (s Service) validate() error {
 		}
 		seen[b.Addr] = true
 	}
+	for _, p := range s.Sources {
+		if s.Restricted && !isSource(p, is4) {
+			return fmt.Errorf("source range %s is not of the address family of %s", p, s.Frontends[0])
+		}
+	}
 	return nil
 }
 
@@ -90,11 +100,12 @@ func (t *Tables) upsert(want wish, all Want) error {
 		if err != nil {
 			return err
 		}
-		s = &service{name: want.Name, id: id, backends: make(map[netip.AddrPort]*backend)}
+		s = newService(want.Name, id)
 		t.services[want.Name], t.byID[id] = s, s
 	}
 	defer t.schedule(s)
-	if err := t.room(s, want.Backends); err != nil {
+	sources := sourceKeys(want.Service, s.id)
+	if err := errors.Join(t.room(s, want.Backends), t.roomForSources(s, sources)); err != nil {
 		return err
 	}
 	now := t.now()
@@ -106,6 +117,9 @@ func (t *Tables) upsert(want wish, all Want) error {
 		if err := t.upsertBackend(s, b, hop, all); err != nil {
 			return fmt.Errorf("backend %s: %w", b.Addr, err)
 		}
+	}
+	if err := t.addSources(s, sources); err != nil {
+		return err
 	}
 	if !s.named {
 		if err := t.m.services.Put(s.id, rawService(want.Name)); err != nil {
@@ -122,6 +136,7 @@ func (t *Tables) upsert(want wish, all Want) error {
 		t.unfilled = append(t.unfilled, unfilled{s, want.Service, now})
 	}
 	t.retire(s, want.Backends)
+	t.retireSources(s, sources)
 	for _, f := range want.Frontends {
 		if err := t.upsertFrontend(f, s.id); err != nil {
 			return fmt.Errorf("frontend %s: %w", f, err)
@@ -203,12 +218,14 @@ func (t *Tables) retire(s *service, want []Backend) {
 func (t *Tables) remove(s *service) error {
 	t.published.set(s.id, bpf.Region{})
 	t.retire(s, nil)
+	t.retireSources(s, nil)
 	t.leave(s.left)
 	t.leave(s.region)
 	t.unschedule(s)
 	delete(t.services, s.name)
 	delete(t.byID, s.id)
-	t.freed.ids = append(t.freed.ids, s.id)
+	t.sources.ids = append(t.sources.ids, s.id)
+	t.freeIDs()
 	return ignoreMissing(t.m.services.Delete(s.id))
 }
 

@@ -55,6 +55,7 @@ type Tables struct {
 	vipRefs   map[netip.Addr]int  // their frontends
 	idleVIPs  map[netip.Addr]bool // those that have their entry and no frontend
 	replaced  bool                // an element of frontends was freed: see upsertFrontend
+	sources   sources
 
 	wishes   wishes
 	complete bool              // wishes has all services: a partial Sync may follow
@@ -104,6 +105,7 @@ func Open(lb *bpf.LB, opts Options, log *slog.Logger) (*Tables, error) {
 		indices:   newIndices("backends are in use: raise datapath.maxBackends", view.m.backends.MaxEntries()),
 		regions:   newRegions(min(view.m.slots.MaxEntries()*bpf.SlotsPerLine, view.m.ranks.MaxEntries())),
 		members:   newMembers(view.m.members),
+		sources:   newSources(view.m.sources.MaxEntries()),
 	}
 	if err := t.ids.reserve(0); err != nil { // which says that an entry is a VIP's own
 		return nil, errors.Join(err, view.Close())

@@ -41,7 +41,7 @@ func open(tb fixture.TB, pins string, rows uint32) data {
 	tb.Helper()
 	lb, err := bpf.Load(bpf.Config{
 		Pins: pins, Ports: bpf.PortRange{First: 1024, Last: 29999}, Timeouts: timeouts, ICMPRate: 1000,
-		MaxFrontends: 256, MaxBackends: 64, MaxRows: rows, MaxFlows: 1024, MaxChains: maxChains,
+		MaxFrontends: 256, MaxBackends: 64, MaxRows: rows, MaxFlows: 1024, MaxChains: maxChains, MaxSourceRanges: maxSources,
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatalf("load: %v", err)

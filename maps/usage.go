@@ -12,12 +12,13 @@ import (
 )
 
 // Usage tells how full the tables are that have a size. The keys
-// datapath.maxRows, maxBackends and maxFrontends, chains.max and chains.maxLearned
+// datapath.maxRows, maxBackends, maxFrontends and maxSourceRanges, chains.max and chains.maxLearned
 // set the totals.
 type Usage struct {
 	Rows      Fill `json:"rows"` // of lookup tables
 	Backends  Fill `json:"backends"`
 	Frontends Fill `json:"frontends"` // a VIP has an entry of its own beside them
+	Sources   Fill `json:"sources"`   // ranges of clients that services are restricted to
 	Chains    Fill `json:"chains"`    // different ones, each for any number of rows
 	Tunnels   Fill `json:"tunnels"`   // to ingress nodes
 	Learned   Fill `json:"learned"`   // flows that are known to be on a former owner; the oldest make room
@@ -35,6 +36,7 @@ func (v *View) Usage() (Usage, error) {
 		Rows:      Fill{Total: v.m.slots.MaxEntries() * bpf.SlotsPerLine},
 		Backends:  Fill{Total: v.m.backends.MaxEntries()},
 		Frontends: Fill{Total: v.m.frontends.MaxEntries()},
+		Sources:   Fill{Total: v.m.sources.MaxEntries()},
 		Chains:    Fill{Total: v.m.chains.MaxEntries()},
 		Tunnels:   Fill{Total: v.m.tunnels.MaxEntries() - 1},
 	}
@@ -50,11 +52,12 @@ func (v *View) Usage() (Usage, error) {
 		}
 	}
 	u.Chains.Used = uint32(len(chained))
-	var errs [4]error
+	var errs [5]error
 	u.Backends.Used, errs[0] = count[bpf.BackendKey](v.m.backendIndices)
 	u.Frontends.Used, errs[1] = count[bpf.FrontendKey](v.m.frontends)
-	u.Learned, errs[2] = v.learned()
-	errs[3] = walk(v.m.tunnels, func(_ uint32, raw bpf.Tunnel) error {
+	u.Sources.Used, errs[2] = count[bpf.SourceKey](v.m.sources)
+	u.Learned, errs[3] = v.learned()
+	errs[4] = walk(v.m.tunnels, func(_ uint32, raw bpf.Tunnel) error {
 		u.Tunnels.Used += uint32(raw.Flags & bpf.TunnelUp)
 		return nil
 	})
@@ -94,6 +97,7 @@ func (t *Tables) Usage() (Usage, error) {
 		Rows:      Fill{t.regions.total - free, t.regions.total},
 		Backends:  Fill{t.indices.limit - uint32(t.indices.free()), t.indices.limit},
 		Frontends: Fill{uint32(len(t.frontends) + len(t.vips)), t.m.frontends.MaxEntries()},
+		Sources:   Fill{t.sources.used, t.sources.limit},
 		Chains:    Fill{t.chains.used(), uint32(len(t.chains.refs))},
 		Tunnels:   Fill{uint32(len(t.tunnels.byAddr)), t.tunnels.indices.limit - 1},
 		Learned:   learned,

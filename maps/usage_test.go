@@ -27,14 +27,14 @@ func TestUsage(t *testing.T) {
 			}
 		}
 	}
-	chains, tunnels, learned := Fill{0, maxChains}, Fill{0, 4095}, Fill{0, 1 << 18}
-	same("empty", Usage{Fill{0, 4096}, Fill{0, 64}, Fill{0, 256}, chains, tunnels, learned})
+	sources, chains, tunnels, learned := Fill{0, maxSources}, Fill{0, maxChains}, Fill{0, 4095}, Fill{0, 1 << 18}
+	same("empty", Usage{Fill{0, 4096}, Fill{0, 64}, Fill{0, 256}, sources, chains, tunnels, learned})
 	want := Want{Services: []Service{
-		svc("a", "192.0.2.1", "10.0.0.1:80", "10.0.0.2:80"),
+		svc("a", "192.0.2.1", "10.0.0.1:80", "10.0.0.2:80").only("10.0.0.0/8", "192.0.2.0/24"),
 		svc("b", "192.0.2.2", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80"),
 	}}
 	if err := d.Sync(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
-	same("two services", Usage{Fill{256 + 512, 4096}, Fill{5, 64}, Fill{4, 256}, chains, tunnels, learned})
+	same("two services", Usage{Fill{256 + 512, 4096}, Fill{5, 64}, Fill{4, 256}, Fill{2, maxSources}, chains, tunnels, learned})
 }

@@ -21,7 +21,7 @@ type View struct {
 	m struct {
 		frontends, generation, regions, slots, chains, ranks, backends, tunnels, members *ebpf.Map
 		backendIndices, services, counters, verdicts, flows                              *ebpf.Map
-		learned, learnedFilter                                                           *ebpf.Map
+		learned, learnedFilter, sources                                                  *ebpf.Map
 	}
 	rows      slots
 	published regionTable
@@ -31,14 +31,19 @@ type View struct {
 
 // ServiceStatus is a service as the kernel has it.
 type ServiceStatus struct {
-	Name      string          `json:"name"`
-	ID        uint32          `json:"id"`
-	Frontends []Frontend      `json:"frontends"`
-	Affinity  Affinity        `json:"affinity"`
-	Rows      uint32          `json:"rows"`
-	Chained   uint32          `json:"chained"` // of them, those whose flows may be on a former owner
-	Chains    []uint64        `json:"chains"`  // of them, by the number of owners, from 0
-	Backends  []BackendStatus `json:"backends"`
+	Name      string     `json:"name"`
+	ID        uint32     `json:"id"`
+	Frontends []Frontend `json:"frontends"`
+	Affinity  Affinity   `json:"affinity"`
+
+	// Restricted says that only clients of Sources are served.
+	Restricted bool           `json:"restricted"`
+	Sources    []netip.Prefix `json:"sources,omitzero"`
+
+	Rows     uint32          `json:"rows"`
+	Chained  uint32          `json:"chained"` // of them, those whose flows may be on a former owner
+	Chains   []uint64        `json:"chains"`  // of them, by the number of owners, from 0
+	Backends []BackendStatus `json:"backends"`
 }
 
 // BackendStatus is a backend as the kernel has it, with its counters.
@@ -98,7 +103,7 @@ func OpenView(pins string) (*View, error) {
 func newView(m func(name string) *ebpf.Map) (*View, error) {
 	v := &View{}
 	v.m.frontends, v.m.regions, v.m.slots, v.m.services = m("frontends"), m("regions"), m("slots"), m("services")
-	v.m.generation = m("frontend_generation")
+	v.m.generation, v.m.sources = m("frontend_generation"), m("sources")
 	v.m.backends, v.m.backendIndices, v.m.counters = m("backends"), m("backend_indices"), m("backend_counters")
 	v.m.verdicts, v.m.flows, v.m.members, v.m.tunnels = m("verdicts"), m("flows"), m("members"), m("tunnels")
 	v.m.chains, v.m.ranks, v.m.learned, v.m.learnedFilter = m("chains"), m("ranks"), m("learned"), m("learned_filter")
@@ -142,6 +147,9 @@ func (v *View) Services() ([]ServiceStatus, error) {
 	if err := v.frontends(byID); err != nil {
 		return nil, fmt.Errorf("frontends: %w", err)
 	}
+	if err := v.sources(byID); err != nil {
+		return nil, fmt.Errorf("sources: %w", err)
+	}
 	share, err := v.tables(byID)
 	if err != nil {
 		return nil, fmt.Errorf("chains: %w", err)
@@ -152,6 +160,7 @@ func (v *View) Services() ([]ServiceStatus, error) {
 	list := make([]ServiceStatus, 0, len(byID))
 	for _, s := range byID {
 		slices.SortFunc(s.Frontends, compareFrontends)
+		slices.SortFunc(s.Sources, netip.Prefix.Compare)
 		slices.SortFunc(s.Backends, func(a, b BackendStatus) int { return a.Addr.Compare(b.Addr) })
 		list = append(list, *s)
 	}
@@ -171,6 +180,18 @@ func (v *View) frontends(byID map[uint32]*ServiceStatus) error {
 	return it.Err()
 }
 
+func (v *View) sources(byID map[uint32]*ServiceStatus) error {
+	var key bpf.SourceKey
+	var value bpf.Source
+	it := v.m.sources.Iterate()
+	for it.Next(&key, &value) {
+		if s := byID[key.Service]; s != nil {
+			s.Sources = append(s.Sources, sourceOf(key))
+		}
+	}
+	return it.Err()
+}
+
 // tables fills in what regions say and returns how many rows each backend has.
 func (v *View) tables(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, err error) {
 	share = make(map[uint32]uint32)
@@ -180,7 +201,7 @@ func (v *View) tables(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, 
 			continue
 		}
 		raw := v.published.get(id)
-		s.Affinity = affinity(raw.Flags)
+		s.Affinity, s.Restricted = affinity(raw.Flags), raw.Flags&bpf.RegionSources != 0
 		r, ok := regionOf(raw)
 		if raw.Flags&bpf.RegionUsable == 0 || !ok || uint64(r.base)+uint64(r.rows) > uint64(len(v.rows.words)) {
 			continue

@@ -69,7 +69,7 @@ func (l *lab) bounce(t judge, g *generator) {
 var often = []string{
 	"pass_not_ip", "pass_not_vip", "forward", "forward_kernel", "reply", "reply_kernel", "icmp_echo", "icmp_forward", "icmp_reply",
 	"reject_port", "reject_no_backend", "reject_ttl", "reject_too_big",
-	"drop_malformed", "drop_fragment", "drop_protocol", "drop_icmp", "drop_source",
+	"drop_malformed", "drop_fragment", "drop_protocol", "drop_icmp", "drop_source", "drop_source_range",
 	"encap", "encap_kernel", "encap_next", "encap_next_kernel", "pass_probe", "drop_tunnel", "drop_tunnel_source", "drop_no_route",
 	"IPv4 in IPv4", "IPv4 in IPv6", "IPv6 in IPv4", "IPv6 in IPv6", "datagram", "learned", "next owner", "far owner", "last owner",
 }

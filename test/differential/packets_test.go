@@ -65,13 +65,15 @@ func (g *generator) nextHops() {
 // the service's backends are.
 func (g *generator) change() {
 	i := g.number("service", 0, len(g.wanted.Services)-1)
-	switch pick(g, "change", "backends", "next hops", "dead", "service") {
+	switch pick(g, "change", "backends", "next hops", "dead", "service", "sources") {
 	case "next hops":
 		g.nextHops()
 	case "dead":
 		g.deaths()
 	case "service":
 		g.wanted.Services[i] = g.service(i)
+	case "sources":
+		g.restrict(&g.wanted.Services[i])
 	case "backends":
 		s := g.wanted.Services[i]
 		s.Backends = g.backends(s.Frontends[0].VIP.Is6())
@@ -106,7 +108,20 @@ func (g *generator) service(i int) maps.Service {
 		s.Frontends = append(s.Frontends, maps.Frontend{VIP: vip(v, ipv6), Port: uint16(80 + i), Proto: proto})
 	}
 	s.Backends = g.backends(ipv6)
+	g.restrict(&s)
 	return s
+}
+
+// restrict draws whom the service is for: mostly everybody.
+func (g *generator) restrict(s *maps.Service) {
+	ranges := []string{"0.0.0.0/0", "192.0.2.0/24", "192.0.2.1/32", "192.0.0.0/8", "203.0.113.0/30", "100.64.0.0/10", "128.0.0.0/1"}
+	if s.Frontends[0].VIP.Is6() {
+		ranges = []string{"::/0", "2001:db8:a::/48", "2001:db8:a::1/128", "2001:db8::/32", "2001:db8:b::/127", "2001:db8:8::/45", "8000::/1"}
+	}
+	s.Restricted, s.Sources = g.oneIn(3, "restricted"), nil
+	for range g.number("source ranges", 0, 3) {
+		s.Sources = append(s.Sources, netip.MustParsePrefix(pick(g, "source range", ranges...)))
+	}
 }
 
 // vip 2 is no service's.

@@ -123,7 +123,9 @@ func (v *verdicts) setUp() {
 	small := service("small", tables.TCP, port(v.vip, 83), netip.AddrPortFrom(far, 8080))
 	way := service("way", tables.TCP, port(v.vip, 84), netip.AddrPortFrom(lost, 8080))
 	kernel := service("kernel", tables.TCP, port(v.vip, 85), netip.AddrPortFrom(foreign, 8080))
-	w := v.rig.want(web, dns, empty, small, way, kernel)
+	others := service("others", tables.TCP, port(v.vip, 86), v.pod)
+	others.Restricted = true
+	w := v.rig.want(web, dns, empty, small, way, kernel, others)
 	change := func(a netip.Addr, c func(*tables.NextHop)) { h := w.NextHops[a]; c(&h); w.NextHops[a] = h }
 	change(far, func(h *tables.NextHop) { h.MTU = 1280 })
 	change(foreign, func(h *tables.NextHop) { h.Ifindex = 4095 })
@@ -252,6 +254,7 @@ func (v *verdicts) dropped() {
 	v.want("drop_icmp", xdpDrop, packet.Error(v.client.Addr(), v.vip.Addr(), v.unreachable[0], v.unreachable[1], 0,
 		packet.TCP(v.vip, port(v.client, 5), packet.ACK, nil).IP()), nil)
 	v.want("drop_source", xdpDrop, packet.TCP(v.vip, v.vip, packet.SYN, nil), nil)
+	v.want("drop_source_range", xdpDrop, packet.TCP(v.client, port(v.vip, 86), packet.SYN, nil), nil)
 	v.want("drop_no_route", xdpDrop, packet.TCP(v.client, port(v.vip, 84), packet.SYN, nil), nil)
 }
 

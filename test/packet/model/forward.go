@@ -9,6 +9,9 @@ import (
 )
 
 func (m *Model) forward(p *parsed, s *service, observed []byte) (Result, error) {
+	if !s.admits(p.src) {
+		return drop("drop_source_range"), nil
+	}
 	var f *flow
 	if s.nat && !p.bounced { // what is translated is not sent back
 		f = find(m.requests, p)

@@ -44,7 +44,12 @@ func (m *Model) placeError(p *parsed, observed []byte) (Result, error) {
 	}
 	t := tuple{netip.AddrPortFrom(quoted.dst, quoted.dport), netip.AddrPortFrom(quoted.src, quoted.sport), quoted.proto}
 	s := m.serviceOf(t)
-	if s == nil || s.table == nil {
+	switch {
+	case s == nil:
+		return drop("drop_icmp"), nil
+	case !s.admits(t.src.Addr()): // the client is whom the quoted packet went to
+		return drop("drop_source_range"), nil
+	case s.table == nil:
 		return drop("drop_icmp"), nil
 	}
 	o, ok := m.choose(p, s, t)
@@ -112,6 +117,9 @@ func (m *Model) translate(p *parsed) (Result, bool) {
 		s := m.serviceOf(answer)
 		if s == nil || !s.has(f.backend) {
 			return Result{}, false
+		}
+		if !s.admits(answer.src.Addr()) {
+			return drop("drop_source_range"), true
 		}
 		before = f.reply()
 	} else if f = m.replies[answer]; f != nil {

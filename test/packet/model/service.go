@@ -2,6 +2,7 @@ package model
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/penstock-lb/penstock/maps"
@@ -108,4 +109,9 @@ func (m *Model) row(s *service, t tuple) uint32 {
 		hash = flowhash.AffinityHash(m.cfg.Seed, t.src.Addr(), t.dst.Addr())
 	}
 	return hash & (s.rows - 1)
+}
+
+// admits says whether the service is for the client.
+func (s *service) admits(client netip.Addr) bool {
+	return !s.Restricted || slices.ContainsFunc(s.Sources, func(p netip.Prefix) bool { return p.Contains(client) })
 }
