@@ -126,8 +126,6 @@ var reasons = []reason{
 	{"AddressIsPeer", "address", "it is a BGP peer's, or a next hop", "give one that no host has"},
 	{"AddressIsEndpoint", "address", "a Service has an endpoint there", "give one that no host or pod has"},
 	{"OutsideVIPs", "address", "the configuration does not allow it as a VIP", "give one inside the networks of the key vips, or add its network"},
-	{"ExternalIPRefused", "address", "spec.externalIPs has it, but no pool that admits the Service does, or another Service got it from one", "give one of such a pool that no Service has; a pool with autoAssign false keeps its addresses for that"},
-	{"OutsidePools", "address", "it is in force, as the Service's status has it, but no pool has it any more", "add it to a pool, or let the Service ask for another"},
 	{"OutsidePools", "address", "it is in the Service's status and stays in force, but no pool has it any more", "add it to a pool, or let the Service ask for another"},
 	{"ExternalIPRefused", "address", "spec.externalIPs has it, but no pool that admits the Service does, or another Service got it from a pool", "give an address of a pool that admits this Service, one with autoAssign false"},
 	{"FrontendTaken", "address", "an older Service has the same address, port and protocol", "change the port or the address of one of them"},
@@ -142,7 +140,6 @@ var reasons = []reason{
 	{"NoUsableEndpoints", "endpoint", "none is ready, and none is terminating that still serves", "see why the pods are not ready"},
 	{"HintsIgnored", "endpoint", "zone hints do not count here, so that endpoints of all zones take flows", "see the detail: LB nodes have to be in one zone, and every endpoint has to have a hint"},
 	{"TerminatingOnly", "endpoint", "in force, on endpoints that are terminating", "see why no new pod becomes ready"},
-	{"HintsIgnored", "endpoint", "in force, but zone hints do not count", "see the detail; hints count where all LB nodes are in one zone"},
 
 	{"Announceable", "VIP", "it is, or is about to be, announced", ""},
 	{"NoFrontends", "VIP", "none of the ports on it is in force", "see the reasons of its ports"},
@@ -168,6 +165,5 @@ var reasons = []reason{
 	{"OtherZone", "backend", "its zone hints are for other zones than the LB nodes': it keeps its flows and gets no new ones", "change spec.trafficDistribution if all zones are to serve"},
 	{"OwnNode", "backend", "it is on this LB node, to which there is no tunnel", "keep ingress pods off LB nodes"},
 	{"NoTunnelAddress", "backend", "its node has no address that this node could send to", "give both nodes an InternalIP of one family"},
-	{"OtherZone", "backend", "its zone hints name others than the LB nodes', so that it gets no new flows", ""},
 	{"AskedFor", "backend", "translated, as the Service or the configuration wants it", ""},
 }
