@@ -28,7 +28,8 @@ func bpfConfig(c *config.Config) bpf.Config {
 		TunnelPort:      c.Tunnel.Port,
 		BounceRate:      c.Tunnel.BounceRate,
 		MaxFlows:        n.MaxFlows, MaxFrontends: d.MaxFrontends, MaxBackends: d.MaxBackends, MaxRows: d.MaxRows,
-		MaxChains: c.Chains.Max, MaxLearned: c.Chains.MaxLearned,
+		MaxSourceRanges: d.MaxSourceRanges,
+		MaxChains:       c.Chains.Max, MaxLearned: c.Chains.MaxLearned,
 	}
 }
 

@@ -80,6 +80,8 @@ type Datapath struct {
 	MaxFrontends uint32
 	MaxBackends  uint32
 	DiscardFlows bool
+
+	MaxSourceRanges uint32
 }
 
 // SeedBytes is the key of the hash that places flows: 32 hexadecimal digits as

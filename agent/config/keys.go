@@ -62,6 +62,8 @@ func Default() *Config {
 			MaxRows:      1 << 22,
 			MaxFrontends: 1 << 16,
 			MaxBackends:  1 << 16,
+
+			MaxSourceRanges: 1 << 16,
 		},
 		Tunnel: Tunnel{
 			Port:            6082,
@@ -173,6 +175,8 @@ var settings = []setting[Config]{
 		func(c *Config) value { return uintValue[uint32]{&c.Datapath.MaxFrontends} }},
 	{Key{"datapath.maxBackends", "", restart, "Most backends of all services together"},
 		func(c *Config) value { return uintValue[uint32]{&c.Datapath.MaxBackends} }},
+	{Key{"datapath.maxSourceRanges", "", restart, "Most source ranges of all Service ports together (`loadBalancerSourceRanges`). While ranges change, those of before count too"},
+		func(c *Config) value { return uintValue[uint32]{&c.Datapath.MaxSourceRanges} }},
 	{Key{"datapath.discardFlows", "", restart, "Permission to drop the pinned flow table, and with it the translated flows, where an upgrade changed its layout"},
 		func(c *Config) value { return boolValue{&c.Datapath.DiscardFlows} }},
 

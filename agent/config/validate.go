@@ -88,6 +88,7 @@ func (d *Datapath) faults() (found faults) {
 	}
 	within(&found, "datapath.maxFrontends", d.MaxFrontends, 1, 1<<20)
 	within(&found, "datapath.maxBackends", d.MaxBackends, 1, 1<<20)
+	within(&found, "datapath.maxSourceRanges", d.MaxSourceRanges, 1, 1<<24)
 	return found
 }
 

@@ -71,7 +71,7 @@ func (e emitter) datapath(s api.Status) {
 	}
 	if u := s.Datapath.Usage; s.Datapath.Loaded && s.Ingress == nil {
 		for table, fill := range map[string]maps.Fill{
-			"rows": u.Rows, "backends": u.Backends, "frontends": u.Frontends,
+			"rows": u.Rows, "backends": u.Backends, "frontends": u.Frontends, "sources": u.Sources,
 			"chains": u.Chains, "tunnels": u.Tunnels, "learned": u.Learned,
 		} {
 			e.gauge(tableUsed, float64(fill.Used), table)
