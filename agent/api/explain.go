@@ -27,6 +27,7 @@ const (
 	PartlyForce Force = "partly in force" // something of it works
 	NotInForce  Force = "not in force"
 	NotServed   Force = "not served" // it is not ours
+	NotKnown    Force = "not known"  // no agent runs
 )
 
 // Explanation follows one Service from its API object to the routers, on one node.
@@ -50,10 +51,10 @@ type ExplainedVIP struct {
 
 // ExplainedTable is one port in one family: a table with its frontends and backends.
 type ExplainedTable struct {
-	Service
+	Service                       // without Backends
 	Restricted bool               `json:"restricted"` // only clients of Sources are served
 	Sources    []netip.Prefix     `json:"sources"`
-	Endpoints  []ExplainedBackend `json:"endpoints"` // its backends, with what the API has of each
+	Backends   []ExplainedBackend `json:"backends"` // by address, those too that are not in the kernel
 }
 
 // BackendState is what a backend does for new flows.
@@ -100,7 +101,7 @@ func Explain(agent Agent, service string) (Explanation, bool, error) {
 
 // ExplainKernel is Explain for a node whose agent does not run.
 func ExplainKernel(kernel []maps.ServiceStatus, service string) (Explanation, bool) {
-	e := Explanation{Service: service, Reasons: []desired.ServiceReason{}, VIPs: []ExplainedVIP{}}
+	e := Explanation{Service: service, Force: NotKnown, Reasons: []desired.ServiceReason{}, VIPs: []ExplainedVIP{}}
 	e.Source.Problems = []desired.Problem{}
 	e.Tables = explainTables(Select(InKernel(kernel), []string{service}), nil, nil, nil)
 	return e, len(e.Tables) > 0
@@ -114,7 +115,8 @@ func explainTables(tables []Service, said []desired.Backend, wanted []maps.Servi
 	out := make([]ExplainedTable, len(tables))
 	for i, s := range tables {
 		w, known := want[s.Name]
-		t := ExplainedTable{Service: s, Restricted: w.Restricted, Sources: nonNilList(w.Sources), Endpoints: []ExplainedBackend{}}
+		t := ExplainedTable{Service: s, Restricted: w.Restricted, Sources: nonNilList(w.Sources), Backends: []ExplainedBackend{}}
+		t.Service.Backends = nil
 		// Backends that are wanted but not in the kernel yet are listed beside those that are.
 		listed := s
 		for _, b := range w.Backends {
@@ -125,9 +127,9 @@ func explainTables(tables []Service, said []desired.Backend, wanted []maps.Servi
 		for _, b := range Backends([]Service{listed}, said) {
 			x := ExplainedBackend{Backend: b, Endpoint: o.endpoint(b.Addr.Addr())}
 			x.judge(s, w, known)
-			t.Endpoints = append(t.Endpoints, x)
+			t.Backends = append(t.Backends, x)
 		}
-		slices.SortStableFunc(t.Endpoints, func(a, b ExplainedBackend) int { return a.Addr.Compare(b.Addr) })
+		slices.SortStableFunc(t.Backends, func(a, b ExplainedBackend) int { return a.Addr.Compare(b.Addr) })
 		out[i] = t
 	}
 	return out

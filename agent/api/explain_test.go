@@ -145,7 +145,7 @@ func TestStatesOfBackends(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[string]BackendState{}
-	for _, b := range e.Tables[0].Endpoints {
+	for _, b := range e.Tables[0].Backends {
 		got[b.Addr.Addr().String()] = b.State
 		if b.Addr == at(5) && (b.Weight != 7 || b.Node != "n5" || b.Endpoint == nil || b.Endpoint.Pod != "a/p5" || b.Mode != maps.DSR) {
 			t.Errorf("a pending one: %+v", b)

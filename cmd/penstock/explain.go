@@ -79,9 +79,9 @@ func (c *cli) explainObject(w io.Writer, e api.Explanation) {
 			fmt.Fprintf(w, "%-11s%s\n", name+":", strings.Join(parts, ", "))
 		}
 	}
-	force := string(e.Force)
-	if e.Node != "" {
-		force += " on " + e.Node
+	force := ""
+	if e.Force != api.NotKnown {
+		force = string(e.Force) + " on " + e.Node
 	}
 	line("Service", e.Service, force)
 	if e.Object != nil && e.Object.Type != loadBalancer {
@@ -92,7 +92,7 @@ func (c *cli) explainObject(w io.Writer, e api.Explanation) {
 	}
 	o := e.Object
 	switch {
-	case o == nil && e.Node == "":
+	case o == nil && e.Force == api.NotKnown:
 		line("Object", "not known, for no agent runs: these are the tables in the kernel")
 		return
 	case o == nil:

@@ -61,7 +61,7 @@ func (c *cli) explainTables(w io.Writer, e api.Explanation) error {
 			frontends[i] = f.String()
 		}
 		ready, flows := 0, uint64(0)
-		for _, b := range table.Endpoints {
+		for _, b := range table.Backends {
 			if b.State == api.BackendReady {
 				ready++
 			}
@@ -75,7 +75,7 @@ func (c *cli) explainTables(w io.Writer, e api.Explanation) error {
 		if !table.InKernel {
 			rows = "not in the kernel"
 		}
-		t.row(portOf(table.Name), strings.Join(frontends, ", "), sourcesOf(e, table), rows, chained(table.Service), fmt.Sprintf("%d/%d", ready, len(table.Endpoints)),
+		t.row(portOf(table.Name), strings.Join(frontends, ", "), sourcesOf(e, table), rows, chained(table.Service), fmt.Sprintf("%d/%d", ready, len(table.Backends)),
 			number(flows), reason, lengths(table.Service))
 	}
 	return t.flush()
@@ -90,7 +90,7 @@ func portOf(table string) string {
 // sourcesOf says which clients a table serves. The kernel does not tell without an agent.
 func sourcesOf(e api.Explanation, t api.ExplainedTable) string {
 	switch {
-	case e.Node == "":
+	case e.Force == api.NotKnown:
 		return ""
 	case !t.Restricted:
 		return "any"
@@ -111,7 +111,7 @@ func (c *cli) explainBackends(w io.Writer, e api.Explanation) error {
 	}
 	var rows [][]string
 	for _, table := range e.Tables {
-		for _, b := range table.Endpoints {
+		for _, b := range table.Backends {
 			rows = append(rows, explainBackend(table, b))
 		}
 	}

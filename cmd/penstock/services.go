@@ -42,7 +42,7 @@ names that are nearest; 2 if the command line is wrong.`,
 		Example: `  penstock services
   penstock services -n default web            # why does it not answer?
   penstock services default/web -o json | jq -r '.force, .object.condition.message'
-  penstock services default/web -o json | jq '.tables[].endpoints[] | {addr, state, reason}'
+  penstock services default/web -o json | jq '.tables[].backends[] | {addr, state, reason}'
   penstock services -n default                # the list, of one namespace
   penstock services -o json | jq '.[] | {name, chains}'   # rows by the number of their owners`,
 		ValidArgsFunction: c.completeServices,
