@@ -1,0 +1,75 @@
+package kube
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/penstock-lb/penstock/test/lab"
+)
+
+// TestApply is a Service's life: kubectl apply, requests from outside, kubectl delete.
+func TestApply(t *testing.T) {
+	s := newSite(t, lab.Options{})
+	s.addPods("web", 3)
+	s.startAll()
+	vips := s.served("web")
+	if !vips[0].Is4() || !vips[1].Is6() {
+		t.Fatalf("addresses %v, want one of each family", vips)
+	}
+	s.waitAnswer(vips...)
+
+	t.Run("client", func(t *testing.T) {
+		for _, vip := range vips {
+			for range 20 {
+				if out, err := s.Client.Output("curl", "-sS", "--fail", "--max-time", "10", "http://"+netip.AddrPortFrom(vip, 80).String()+"/app"); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			}
+		}
+		got := slices.Sorted(maps.Keys(s.clients("/app")))
+		if want := []string{lab.Client4.String(), lab.Client6.String()}; !slices.Equal(got, want) {
+			t.Errorf("nginx has seen %v, want the client's own addresses %v", got, want)
+		}
+	})
+
+	t.Run("status", func(t *testing.T) {
+		c := meta.FindStatusCondition(s.service("web").Status.Conditions, "penstock.dev/Allocated")
+		if c == nil || c.Status != "True" || !strings.Contains(c.Message, vips[0].String()) {
+			t.Errorf("condition %+v", c)
+		}
+		// What an operator looks at first.
+		s.wait("kubectl describe to tell who announces", func() error {
+			out := s.api.Kubectl(t, "", "describe", "service", "web")
+			for _, want := range []string{"LoadBalancer Ingress:     " + vips[0].String() + " (VIP)", "Announced", "lb1", "lb2", "tor4", "Allocated"} {
+				if !strings.Contains(out, want) {
+					return fmt.Errorf("no %q in\n%s", want, out)
+				}
+			}
+			return nil
+		})
+		warnings := s.api.Kubectl(t, "", "get", "events", "--field-selector", "type="+corev1.EventTypeWarning)
+		if strings.Contains(warnings, "service/web") {
+			t.Errorf("there are warnings:\n%s", warnings)
+		}
+	})
+
+	t.Run("delete", func(t *testing.T) {
+		s.api.Kubectl(t, "", "delete", "service", "web")
+		s.waitRoutes(vips, 0)
+		s.waitTables("web")
+		s.waitRefused(vips[0], 80)
+		// Its addresses are free: who asks for them gets them.
+		s.apply(strings.Replace(webYAML("heir"), "  namespace: default\n",
+			fmt.Sprintf("  namespace: default\n  annotations: {penstock.dev/ips: \"%s,%s\"}\n", vips[0], vips[1]), 1))
+		if got := s.waitAddresses("heir", 2); !slices.Equal(got, vips) {
+			t.Errorf("the next Service asked for %v and got %v", vips, got)
+		}
+	})
+}

@@ -1,0 +1,208 @@
+package kube
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/test/lab"
+)
+
+// leader is the LB node whose agent leads, nil while nobody does.
+func (s *site) leader() *lab.LB {
+	s.t.Helper()
+	lease, err := s.api.Client.CoordinationV1().Leases(system).Get(s.t.Context(), "penstock-leader", metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil {
+		return nil
+	}
+	for _, b := range s.LBs {
+		if strings.HasPrefix(*lease.Spec.HolderIdentity, b.Name) {
+			return b
+		}
+	}
+	return nil
+}
+
+// same fails the test if a Service has other addresses than before.
+func (s *site) same(name string, want []netip.Addr) {
+	s.t.Helper()
+	if got := s.addresses(name); !slices.Equal(got, want) {
+		s.t.Errorf("%s has %v now, it had %v", name, got, want)
+	}
+}
+
+// TestLeaderKilled has another agent lead, under load, with the same addresses.
+func TestLeaderKilled(t *testing.T) {
+	s := newSite(t, lab.Options{})
+	s.addPods("web", 3)
+	s.startAll()
+	vips := s.served("web")
+	s.waitAnswer(vips...)
+	load := s.startLoad(vips)
+	killed := s.leader()
+	if killed == nil {
+		t.Fatal("nobody leads, and there are addresses")
+	}
+	killed.KillAgent(t)
+	start := time.Now()
+	s.wait("another leader", func() error {
+		if l := s.leader(); l == killed || l == nil {
+			return fmt.Errorf("it is %v", l)
+		}
+		return nil
+	})
+	// Written by the new leader; the router has one way to it.
+	s.addPod("late", 0)
+	s.apply(webYAML("late"))
+	late := s.waitAddresses("late", 2)
+	t.Logf("an address from the new leader %s after the old one was killed", time.Since(start).Round(time.Millisecond))
+	s.waitRoutes(late, 1)
+	s.waitAnswer(late...)
+	killed.StartAgent(t)
+	killed.WaitAgent(t)
+	s.waitRoutes(late, 2)
+	s.waitRoutes(vips, 2)
+	s.same("web", vips)
+	s.same("late", late)
+	load.Check()
+}
+
+// TestAgentsKilled kills and starts each agent in turn under load.
+func TestAgentsKilled(t *testing.T) {
+	s := newSite(t, lab.Options{})
+	s.addPods("web", 3)
+	s.startAll()
+	vips := s.served("web")
+	s.waitAnswer(vips...)
+	load := s.startLoad(vips)
+	for _, h := range s.Hosts() {
+		h.KillAgent(t)
+		from := load.Total()
+		s.wait("requests without the agent of "+h.Name, func() error {
+			if n := load.Total() - from; n < 200 {
+				return fmt.Errorf("there were %d", n)
+			}
+			return nil
+		})
+		h.StartAgent(t)
+		h.WaitAgent(t)
+		s.waitRoutes(vips, 2)
+	}
+	s.same("web", vips)
+	load.Check()
+}
+
+// status is what `penstock status` says of a host.
+func status(h *lab.Host) (st api.Status, err error) {
+	out, err := h.Penstock("status", "-o", "json")
+	if out == "" {
+		return st, err // an exit code that is not 0 may mean a warning
+	}
+	return st, json.Unmarshal([]byte(out), &st)
+}
+
+// noticed is how soon an agent knows that the API server is away.
+const noticed = 20 * time.Second
+
+// disconnected tells why a host's status does not say that the API server is away since then.
+func disconnected(h *lab.Host, since time.Time) error {
+	st, err := status(h)
+	switch {
+	case err != nil:
+		return err
+	case !st.Source.Lost():
+		return fmt.Errorf("%s says of the API server: %+v", h.Name, st.Source)
+	case st.Source.API.Since.Sub(since).Abs() > noticed:
+		return fmt.Errorf("%s says that it is away since %s, it is since %s", h.Name, st.Source.API.Since, since)
+	}
+	return nil
+}
+
+// outage is how long the API server is away.
+func outage() time.Duration {
+	if testing.Short() {
+		return 5 * time.Second
+	}
+	return time.Minute
+}
+
+// TestAPIServerOutage stops the API server for a minute, with agents that start meanwhile, and
+// starts it on the same data. Nobody outside notices.
+func TestAPIServerOutage(t *testing.T) {
+	s := newSite(t, lab.Options{})
+	s.addPods("web", 3)
+	s.startAll()
+	vips := s.served("web")
+	s.waitAnswer(vips...)
+	load := s.startLoad(vips)
+	s.api.Stop()
+	stopped := time.Now()
+	for _, h := range s.Hosts() {
+		s.wait("the agent of "+h.Name+" to notice", func() error { return disconnected(h, stopped) })
+	}
+	// An agent that starts now has nothing but the kernel's tables to go by.
+	s.LBs[0].KillAgent(t)
+	s.LBs[0].StartAgent(t)
+	s.LBs[0].WaitAgent(t)
+	time.Sleep(time.Until(stopped.Add(outage())))
+	for _, h := range s.Hosts() {
+		if err := disconnected(h, stopped); err != nil && h.Name != s.LBs[0].Name {
+			t.Error(err)
+		}
+	}
+	s.api.Restart(t)
+	back := time.Now()
+	s.ready = back
+	for _, h := range s.Hosts() {
+		s.wait("the agent of "+h.Name+" to be connected", func() error {
+			st, err := status(h)
+			if err == nil && st.Source.Lost() {
+				err = fmt.Errorf("%+v", st.Source)
+			}
+			return err
+		})
+	}
+	t.Logf("all agents connected %s after the API server was back", time.Since(back).Round(time.Millisecond))
+	// The world moves on.
+	s.addPod("late", 0)
+	late := s.served("late")
+	s.waitAnswer(late...)
+	s.same("web", vips)
+	load.Check()
+}
+
+// TestPartition cuts the leader off from the API server: it goes on with what it has, and the
+// other one leads and follows what changes.
+func TestPartition(t *testing.T) {
+	s := newSite(t, lab.Options{})
+	s.addPods("web", 3)
+	s.startAll()
+	vips := s.served("web")
+	s.waitAnswer(vips...)
+	load := s.startLoad(vips)
+	off := s.leader()
+	s.relays[off.Name].Cut(true)
+	s.wait("a leader that is not cut off", func() error {
+		if l := s.leader(); l == off || l == nil {
+			return fmt.Errorf("it is %v", l)
+		}
+		return nil
+	})
+	s.apply(webYAML("late"))
+	s.addPod("late", 1)
+	late := s.waitAddresses("late", 2)
+	s.waitRoutes(late, 1)
+	s.waitAnswer(late...)
+	s.relays[off.Name].Cut(false)
+	s.waitRoutes(late, 2)
+	s.same("web", vips)
+	s.same("late", late)
+	load.Check()
+}
