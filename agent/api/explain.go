@@ -51,10 +51,8 @@ type ExplainedVIP struct {
 
 // ExplainedTable is one port in one family: a table with its frontends and backends.
 type ExplainedTable struct {
-	Service                       // without Backends
-	Restricted bool               `json:"restricted"` // only clients of Sources are served
-	Sources    []netip.Prefix     `json:"sources"`
-	Backends   []ExplainedBackend `json:"backends"` // by address, those too that are not in the kernel
+	Service                     // without Backends
+	Backends []ExplainedBackend `json:"backends"` // by address, those too that are not in the kernel
 }
 
 // BackendState is what a backend does for new flows.
@@ -115,8 +113,11 @@ func explainTables(tables []Service, said []desired.Backend, wanted []maps.Servi
 	out := make([]ExplainedTable, len(tables))
 	for i, s := range tables {
 		w, known := want[s.Name]
-		t := ExplainedTable{Service: s, Restricted: w.Restricted, Sources: nonNilList(w.Sources), Backends: []ExplainedBackend{}}
+		t := ExplainedTable{Service: s, Backends: []ExplainedBackend{}}
 		t.Service.Backends = nil
+		if !s.InKernel {
+			t.Restricted, t.Sources = w.Restricted, w.Sources
+		}
 		// Backends that are wanted but not in the kernel yet are listed beside those that are.
 		listed := s
 		for _, b := range w.Backends {

@@ -129,6 +129,21 @@ func TestExplanationOfAnAddressThatIsRefused(t *testing.T) {
 	}
 }
 
+func TestExplanationOfATableOnItsWay(t *testing.T) {
+	a := dual()
+	a.services = a.services[:1]
+	a.services[0].Restricted = true
+	a.wanted["a/web"][1].Restricted, a.wanted["a/web"][1].Sources = true, []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}
+	e, _, err := Explain(a, "a/web")
+	if err != nil || len(e.Tables) != 2 {
+		t.Fatalf("%+v, %v", e.Tables, err)
+	}
+	// What is in force counts, where something is.
+	if in, coming := e.Tables[0], e.Tables[1]; !in.Restricted || len(in.Sources) != 0 || !coming.Restricted || len(coming.Sources) != 1 || coming.Backends[0].State != BackendPending {
+		t.Errorf("%+v\n%+v", in, coming)
+	}
+}
+
 func TestStatesOfBackends(t *testing.T) {
 	at := func(n byte) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 80) }
 	a := dual()

@@ -75,7 +75,7 @@ func (c *cli) explainTables(w io.Writer, e api.Explanation) error {
 		if !table.InKernel {
 			rows = "not in the kernel"
 		}
-		t.row(portOf(table.Name), strings.Join(frontends, ", "), sourcesOf(e, table), rows, chained(table.Service), fmt.Sprintf("%d/%d", ready, len(table.Backends)),
+		t.row(portOf(table.Name), strings.Join(frontends, ", "), sourcesOf(table.Service), rows, chained(table.Service), fmt.Sprintf("%d/%d", ready, len(table.Backends)),
 			number(flows), reason, lengths(table.Service))
 	}
 	return t.flush()
@@ -87,11 +87,9 @@ func portOf(table string) string {
 	return port
 }
 
-// sourcesOf says which clients a table serves. The kernel does not tell without an agent.
-func sourcesOf(e api.Explanation, t api.ExplainedTable) string {
+// sourcesOf says which clients a table serves.
+func sourcesOf(t api.Service) string {
 	switch {
-	case e.Force == api.NotKnown:
-		return ""
 	case !t.Restricted:
 		return "any"
 	case len(t.Sources) == 0:

@@ -100,6 +100,9 @@ func lbTables(s api.Status) (flows, tables string) {
 	if u := d.Usage; u.Chains.Used > 0 || u.Learned.Used > 0 {
 		tables += fmt.Sprintf(", chains: %s, learned: %s", fill(u.Chains), fill(u.Learned))
 	}
+	if u := d.Usage.Sources; u.Used > 0 {
+		tables += ", source ranges: " + fill(u)
+	}
 	return flows, tables
 }
 

@@ -53,13 +53,14 @@ func inCluster() *site {
 	frontend := func(vip string) []maps.Frontend {
 		return []maps.Frontend{{VIP: netip.MustParseAddr(vip), Port: 80, Proto: maps.TCP}}
 	}
+	sources := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
 	n.services = []maps.ServiceStatus{
-		{Name: four, Rows: 1024, Frontends: frontend("192.0.2.1"), Chained: 64, Chains: []uint64{0, 960, 64}, Backends: []maps.BackendStatus{
+		{Name: four, Rows: 1024, Restricted: true, Sources: sources, Frontends: frontend("192.0.2.1"), Chained: 64, Chains: []uint64{0, 960, 64}, Backends: []maps.BackendStatus{
 			backend("10.2.1.2:8080", 1024, maps.DSR), backend("10.2.1.3:8080", 0, maps.DSR), backend("10.2.1.9:8080", 0, maps.NAT)}},
-		{Name: six, Frontends: frontend("2001:db8::1"), Backends: []maps.BackendStatus{}},
+		{Name: six, Restricted: true, Frontends: frontend("2001:db8::1"), Backends: []maps.BackendStatus{}},
 	}
 	n.wanted = []maps.Service{
-		{Name: four, Restricted: true, Sources: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Backends: []maps.Backend{
+		{Name: four, Restricted: true, Sources: sources, Backends: []maps.Backend{
 			{Addr: netip.MustParseAddrPort("10.2.1.2:8080"), Weight: 10, Tunnel: netip.MustParseAddr("10.3.1.2")},
 			{Addr: netip.MustParseAddrPort("10.2.1.3:8080"), Weight: 10, Tunnel: netip.MustParseAddr("10.3.1.2"), Draining: true},
 			{Addr: netip.MustParseAddrPort("10.2.2.2:8080"), Weight: 1, Tunnel: netip.MustParseAddr("10.3.2.2")}}},
@@ -80,6 +81,7 @@ func inCluster() *site {
 		Endpoints:   []api.Endpoint{endpoint("10.2.1.2", "default/web-a", "ing-1"), ending, endpoint("10.2.2.2", "default/web-c", "ing-2")},
 	}
 	s := &n.status
+	s.Datapath.Usage.Sources = maps.Fill{Used: 1, Total: 1024}
 	s.Source = api.SourceStatus{Name: "kubernetes", Kind: "kubernetes", Synced: true, Changed: noon.Add(-5 * time.Minute), Problems: []desired.Problem{},
 		API: &api.Link{Server: "https://10.96.0.1:443", Connected: true, Since: noon.Add(-50 * time.Hour)}}
 	s.VIPs = []api.VIPStatus{

@@ -151,6 +151,7 @@ var reasons = []reason{
 	{"AnnounceFailed", "VIP", "the BGP speaker refused the route", "see the detail, and the log"},
 	{"NotSynced", "VIP", "the tables were never written", "wait for the source, or see 'penstock status'"},
 	{"NoPeers", "VIP", "no router is configured", "add bgp.peers"},
+	{"NoPeer", "VIP", "no router has it from this node any more, for its sessions are down", "see 'penstock bgp peers'"},
 	{"NoSession", "VIP", "no router has it, for no session that carries its family is up", "see 'penstock bgp peers'"},
 	{"Refused", "VIP", "the tables did not take its services", "see 'penstock status'; mostly a limit such as datapath.maxBackends"},
 	{"ForwardingOff", "VIP", "the kernel does not forward its family", "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"},

@@ -22,9 +22,9 @@ func (c *cli) servicesCmd() *cobra.Command {
 		Long: `Without a name, list the services as the kernel has them: one line for each port of a
 Kubernetes Service in each address family. ROWS is the size of the lookup table, 0 where no
 backend is usable. CHAINED is the part of it whose flows may still be on a former owner; -o
-wide and json have how many rows have how many owners. NEW FLOWS counts the flows that ever
-began. REASON is why a service is not in force as it is wanted. Whole names, as in the
-list, and several names choose lines of it.
+wide and json have how many rows have how many owners, and which clients are served. NEW
+FLOWS counts the flows that ever began. REASON is why a service is not in force as it is
+wanted. Whole names, as in the list, and several names choose lines of it.
 
 With the name of one Kubernetes Service, explain it from the API object to the routers:
 what it asks for and holds, why parts of it are not in force, which routers have its VIPs
@@ -184,7 +184,7 @@ func (c *cli) completeNamespaces(cmd *cobra.Command, _ []string, _ string) ([]st
 func (c *cli) printServices(w io.Writer, services []api.Service) error {
 	header := []string{"SERVICE", "FRONTENDS", "AFFINITY", "ROWS", "CHAINED", "BACKENDS", "PACKETS", "BYTES", "NEW FLOWS", "REASON"}
 	if c.output == wide {
-		header = append(header, "ROWS BY OWNERS")
+		header = append(header, "ROWS BY OWNERS", "SOURCES")
 	}
 	t := newTable(w, header...)
 	for _, s := range services {
@@ -204,7 +204,7 @@ func (c *cli) printServices(w io.Writer, services []api.Service) error {
 			affinity = "client IP"
 		}
 		t.row(s.Name, list(frontends), affinity, number(s.Rows), chained(s), fmt.Sprintf("%d/%d", usable, len(s.Backends)),
-			number(packets), size(bytes), number(flows), because(s), lengths(s))
+			number(packets), size(bytes), number(flows), because(s), lengths(s), sourcesOf(s))
 	}
 	return t.flush()
 }
