@@ -14,6 +14,9 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/ipam"
+	"github.com/penstock-lb/penstock/agent/kube"
 	"github.com/penstock-lb/penstock/agent/ledger"
 	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
@@ -23,6 +26,8 @@ import (
 const (
 	// resync is how often a pass is made without a reason, and flows are swept.
 	resync = 30 * time.Second
+	// auditEvery is how often a pass compares everything, whatever changed.
+	auditEvery = 10 * time.Minute
 	// stuckAfter is how long a pass may take before the agent counts as stuck.
 	stuckAfter = time.Minute
 )
@@ -35,6 +40,7 @@ type Deps struct {
 	Prober     Prober
 	System     System
 	Configs    Configs
+	Cluster    Cluster        // nil: none
 	ConfigFile string         // empty for none
 	Level      *slog.LevelVar // of the log, set when log.level changes
 	RouterID   netip.Addr     // invalid where there is none
@@ -71,12 +77,22 @@ type Agent struct {
 	attachErr    error                  // of the last attempt to attach
 	forwarding   []api.ForwardingStatus // as of the last attempt to attach
 	bypassed     []api.BypassStatus     // as of the last announcement
-	announced    map[string]verdict     // by VIP, as last logged
+	announced    map[netip.Addr]verdict // by VIP, as last logged
+
+	model    *desired.Model
+	named    map[string][]string           // the names of Services' tables, by namespace/name
+	block    block                         // as of the last pass
+	shaken   bool                          // the last pass failed as a whole: the next one leaves nothing out
+	problems []desired.Problem             // the source's
+	reported map[string]kube.ServiceReport // what the cluster was told, by namespace/name
+	up       map[string][]string           // peers that take routes, as the cluster was told
+	lbNodes  ipam.Selector
 
 	busy atomic.Int64 // when the pass under way began, Unix ns; 0 between passes
 
 	mu      sync.RWMutex // guards all below
 	status  api.Status
+	shown   *board
 	tables  Tables  // nil while not open
 	speaker Speaker // nil before the start
 }
@@ -88,11 +104,13 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 		deps: deps, log: log, booted: cfg, cfg: cfg,
 		ledger:    ledger.New(log, slog.LevelWarn),
 		remarks:   ledger.New(log, slog.LevelDebug),
-		announced: map[string]verdict{},
+		announced: map[netip.Addr]verdict{},
+		model:     desired.NewModel(), named: map[string][]string{},
+		shown: newBoard(),
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Role: string(cfg.Role), Since: now, State: api.Starting,
 			Config:   api.ConfigStatus{File: deps.ConfigFile, Loaded: now},
-			Source:   api.SourceStatus{Name: cfg.Source.Directory},
+			Source:   api.SourceOf(cfg),
 			Datapath: api.DatapathStatus{Pins: cfg.Datapath.BPFFS},
 			BGP:      api.BGPStatus{ASN: cfg.BGP.ASN, RouterID: deps.RouterID},
 		},
@@ -111,6 +129,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	component(work, g, "next hops", a.deps.Resolver.Run)
 	component(work, g, "probes", a.deps.Prober.Run)
 	component(work, g, "configuration", a.deps.Configs.Run)
+	if a.deps.Cluster != nil {
+		component(work, g, "cluster", a.deps.Cluster.Run)
+	}
 	g.Go(func() error {
 		defer cancel()
 		return a.work(ctx, work, g)
@@ -151,6 +172,8 @@ func (a *Agent) work(stop, ctx context.Context, g *errgroup.Group) (err error) {
 
 // load brings the data path into the kernel, where no packet meets it yet.
 func (a *Agent) load() error {
+	a.configure()
+	a.tellNode()
 	if err := system.CheckPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
 		return err
 	}
@@ -207,11 +230,14 @@ func (a *Agent) close() error {
 func (a *Agent) loop(stop, ctx context.Context) {
 	resync := time.NewTicker(resync)
 	defer resync.Stop()
+	audit := time.NewTicker(auditEvery)
+	defer audit.Stop()
 	a.retry = time.NewTimer(0)
 	defer a.retry.Stop()
 	a.due = time.NewTimer(time.Hour) // set by each pass
 	defer a.due.Stop()
 	for {
+		whole := false
 		select {
 		case <-ctx.Done():
 			return
@@ -220,15 +246,23 @@ func (a *Agent) loop(stop, ctx context.Context) {
 		case <-a.deps.Source.Changed():
 			a.update(func(s *api.Status) { s.Source.Changed = time.Now() })
 		case <-a.deps.Resolver.Changed():
+			whole = true
 		case <-a.deps.Prober.Changed():
 		case <-a.due.C:
+		case <-a.speaker.Changed():
+			a.tellPeers()
+			continue
 		case <-a.deps.Configs.Changed():
 			a.reload()
+			whole = true
 		case <-resync.C:
 			a.sweep(ctx)
+		case <-audit.C:
+			whole = true
 		case <-a.retry.C:
+			whole = true
 		}
-		a.pass(ctx)
+		a.pass(ctx, whole)
 	}
 }
 

@@ -124,7 +124,7 @@ func TestRetryWithBackoff(t *testing.T) {
 		}
 		l.logged()
 		time.Sleep(20 * time.Second)
-		l.is("resync at 30 s", syncWeb, "speaker.Sync(192.0.2.1)")
+		l.is("resync at 30 s", "tables.Sync()")
 		l.stop()
 	})
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	stdmaps "maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,8 +19,16 @@ import (
 type block struct {
 	all        desired.Reason            // why nothing at all may be announced, or ""
 	forwarding []api.ForwardingStatus    // the families whose forwarding is off
-	sees       func(maps.NextHop) bool   // whether a program sees what comes back that way; nil: always
+	coverage   *coverage                 // the ways by which a program sees what comes back; nil: all
 	device     func(index uint32) string // its name, "" if it is gone
+}
+
+// same tells whether two blocks keep the same from being announced.
+func (b block) same(o block) bool {
+	if (b.coverage == nil) != (o.coverage == nil) || b.all != o.all || !slices.Equal(b.forwarding, o.forwarding) {
+		return false
+	}
+	return b.coverage == nil || stdmaps.Equal(b.coverage.whole, o.coverage.whole) && stdmaps.Equal(b.coverage.vlans, o.coverage.vlans)
 }
 
 // why returns why a VIP may not be announced whatever the tables have, or "".
@@ -67,19 +76,16 @@ func (b block) bypassed(services []maps.Service, hops map[netip.Addr]maps.NextHo
 // A next hop that is unresolved, or by a device that is gone, tells nothing of
 // where they will come in.
 func (b block) bypass(hop maps.NextHop) string {
-	if b.sees == nil || hop.Ifindex == 0 || b.sees(hop) {
+	if b.coverage == nil || hop.Ifindex == 0 || b.coverage.sees(hop) {
 		return ""
 	}
 	return b.device(hop.Ifindex)
 }
 
-// unseen tells whether all usable backends of a VIP are bypassed, and by which
-// devices they are reached. s are the services as the tables have them.
-func (b block) unseen(vip netip.Addr, services map[string]maps.Service, hops map[netip.Addr]maps.NextHop) (devices []string, all bool) {
+// unseen tells whether all usable backends of a VIP's services are bypassed, and by which
+// devices they are reached. They are as the tables have them.
+func (b block) unseen(services []maps.Service, hops map[netip.Addr]maps.NextHop) (devices []string, all bool) {
 	for _, s := range services {
-		if !carries(s, vip) {
-			continue
-		}
 		for _, be := range s.Backends {
 			if !be.Eligible() {
 				continue

@@ -116,7 +116,7 @@ func TestForwardingOff(t *testing.T) {
 		l.sysctls["net/ipv4/ip_forward"] = "1"
 		l.mu.Unlock()
 		time.Sleep(resync)
-		l.is("mended", syncWeb, "speaker.Sync(192.0.2.1)")
+		l.is("mended", "tables.Sync()", syncWeb, "speaker.Sync(192.0.2.1)")
 		if s := l.agent.Status(); len(s.Degraded)+len(s.NotReady) > 0 {
 			t.Errorf("after it was mended: degraded %q, not ready %q", s.Degraded, s.NotReady)
 		}

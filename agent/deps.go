@@ -17,9 +17,9 @@ import (
 // Source is where the wanted state comes from.
 type Source interface {
 	Run(ctx context.Context) error // until ctx ends
-	// Snapshot returns all that the source knows, and false until it has read
-	// everything once.
-	Snapshot() (desired.Snapshot, bool)
+	// Delta returns what changed since it was last called, at first everything, and
+	// false until the source has read everything once.
+	Delta() (desired.Delta, bool)
 	Changed() <-chan struct{}
 }
 
@@ -27,6 +27,8 @@ type Source interface {
 type Resolver interface {
 	Run(ctx context.Context) error // until ctx ends
 	Resolve(ctx context.Context, addrs []netip.Addr) map[netip.Addr]maps.NextHop
+	// Add is Resolve for some more addresses than it was last called with.
+	Add(ctx context.Context, addrs []netip.Addr) map[netip.Addr]maps.NextHop
 	Changed() <-chan struct{}
 }
 
@@ -46,6 +48,8 @@ type Prober interface {
 // History remembers what the source does not tell of endpoints. It is the loop's own.
 type History interface {
 	Observe(now time.Time, services []maps.Service) []maps.Service
+	// Update is Observe for those that changed, and the names of those that are gone.
+	Update(now time.Time, services []maps.Service, gone []string) []maps.Service
 	Tunnels() map[netip.Addr]bool // to which endpoints had them
 	Save() error
 	Close() error
@@ -84,6 +88,7 @@ type Speaker interface {
 	SetPeers(ctx context.Context, peers []bgp.Peer) error
 	Peers() []bgp.PeerState
 	Routes() []bgp.Route
+	Changed() <-chan struct{} // Peers
 	Stop(ctx context.Context, mode bgp.StopMode) error
 }
 

@@ -29,6 +29,7 @@ type world struct {
 	calls []string
 
 	kernel   map[string]maps.Service // the tables' content
+	refused  map[string]maps.Service // what the last Sync refused
 	routers  map[netip.Prefix]bool   // what routers have been told
 	attached map[string]bool         // pinned links
 	ifindex  map[string]int
@@ -136,22 +137,39 @@ func (f fakeTables) Sync(_ context.Context, want maps.Want) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for p := range f.routers {
-		if carried(f.services(), p.Addr()) && !carried(want.Services, p.Addr()) {
-			f.broken = append(f.broken, fmt.Sprintf("tables of %s removed while routers still send", p.Addr()))
+	var errs []error
+	asked, next := map[string]maps.Service{}, map[string]maps.Service{}
+	if want.Partial {
+		asked = stdmaps.Clone(f.kernel)
+		for _, name := range want.Removed {
+			delete(asked, name)
+		}
+		next = stdmaps.Clone(asked)
+	}
+	services := want.Services
+	for name, s := range f.refused { // which are tried again each time
+		named := slices.Contains(want.Removed, name) || slices.ContainsFunc(want.Services, func(s maps.Service) bool { return s.Name == name })
+		if want.Partial && !named {
+			services = append(slices.Clone(services), s)
 		}
 	}
-	var errs []error
-	next := map[string]maps.Service{}
-	for _, s := range want.Services {
+	f.refused = map[string]maps.Service{}
+	for _, s := range services {
+		asked[s.Name] = s
 		if err := f.refuse(s.Name); err != nil {
 			errs = append(errs, &maps.ServiceError{Service: s.Name, Err: err})
+			f.refused[s.Name] = s
 			if old, ok := f.kernel[s.Name]; ok {
 				next[s.Name] = old
 			}
 			continue
 		}
 		next[s.Name] = s
+	}
+	for p := range f.routers {
+		if carried(f.services(), p.Addr()) && !carried(slices.Collect(stdmaps.Values(asked)), p.Addr()) {
+			f.broken = append(f.broken, fmt.Sprintf("tables of %s removed while routers still send", p.Addr()))
+		}
 	}
 	f.kernel = next
 	return errors.Join(errs...)
@@ -244,9 +262,12 @@ func (f fakeProber) Changed() <-chan struct{} { return f.nodesChanged }
 type fakeHistory struct{ *world }
 
 func (f fakeHistory) Observe(_ time.Time, s []maps.Service) []maps.Service { return s }
-func (f fakeHistory) Tunnels() map[netip.Addr]bool                         { return f.used }
-func (f fakeHistory) Save() error                                          { return f.fail("history.Save") }
-func (f fakeHistory) Close() error                                         { return f.call("history.Close") }
+func (f fakeHistory) Update(_ time.Time, s []maps.Service, _ []string) []maps.Service {
+	return s
+}
+func (f fakeHistory) Tunnels() map[netip.Addr]bool { return f.used }
+func (f fakeHistory) Save() error                  { return f.fail("history.Save") }
+func (f fakeHistory) Close() error                 { return f.call("history.Close") }
 
 type fakeSpeaker struct{ *world }
 
@@ -298,6 +319,7 @@ func (f fakeSpeaker) refusePath(p netip.Prefix) error {
 func (f fakeSpeaker) SetPeers(_ context.Context, peers []bgp.Peer) error {
 	return f.call("speaker.SetPeers(%d)", len(peers))
 }
+func (f fakeSpeaker) Changed() <-chan struct{} { return nil }
 func (f fakeSpeaker) Peers() []bgp.PeerState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -374,16 +396,22 @@ func (f fakeSource) Run(ctx context.Context) error {
 		return err
 	}
 }
-func (f fakeSource) Snapshot() (desired.Snapshot, bool) {
+func (f fakeSource) Delta() (desired.Delta, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.snapshot, f.synced
+	if !f.synced {
+		return desired.Delta{Problems: f.snapshot.Problems}, false
+	}
+	return desired.Whole(f.snapshot), true
 }
 func (f fakeSource) Changed() <-chan struct{} { return f.sourceChanged }
 
 type fakeResolver struct{ *world }
 
 func (f fakeResolver) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (f fakeResolver) Add(ctx context.Context, addrs []netip.Addr) map[netip.Addr]maps.NextHop {
+	return f.Resolve(ctx, addrs)
+}
 func (f fakeResolver) Resolve(_ context.Context, addrs []netip.Addr) map[netip.Addr]maps.NextHop {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -38,11 +38,12 @@ type reconciler struct {
 	resolver Resolver
 	own      func(netip.Addr) bool // whether an address is this node's
 
-	last    maps.Want               // as the tables were asked for last
-	synced  bool                    // the tables were written at least once
-	written map[string]maps.Service // each service as the tables last took it, by name
-	failed  map[string]error        // services that the tables refused in the last pass
-	stale   map[string]bool         // of those, the written ones that no wanted backend is left of
+	synced  bool                           // the tables were written at least once
+	written map[string]maps.Service        // each service as the tables last took it, by name
+	at      map[netip.Addr]map[string]bool // the names of those with a frontend on an address
+	failed  map[string]error               // services that the tables refused, as of the last pass
+	stale   map[string]bool                // of those, the written ones that no wanted backend is left of
+	dead    map[netip.Addr]bool            // as the tables were last told
 
 	hops map[netip.Addr]maps.NextHop // of the backends, as last resolved
 
@@ -55,7 +56,9 @@ func newReconciler(t Tables, s Speaker, r Resolver, own func(netip.Addr) bool) *
 	return &reconciler{
 		tables: t, speaker: s, resolver: r, own: own,
 		written: map[string]maps.Service{},
+		at:      map[netip.Addr]map[string]bool{},
 		failed:  map[string]error{},
+		stale:   map[string]bool{},
 		told:    map[netip.Prefix]bgp.Path{},
 	}
 }
@@ -65,6 +68,7 @@ func newReconciler(t Tables, s Speaker, r Resolver, own func(netip.Addr) bool) *
 type outcome struct {
 	vips     []verdict
 	bypassed []api.BypassStatus
+	block    block
 	err      error
 }
 
@@ -85,7 +89,7 @@ func (r *reconciler) apply(ctx context.Context, want desired.State, attach func(
 	b := attach()
 	vips := r.judge(want.VIPs, b)
 	announceErr := r.announce(ctx, vips)
-	return outcome{vips, b.bypassed(want.Services, r.hops), errors.Join(withdrawErr, syncErr, announceErr)}
+	return outcome{vips, b.bypassed(want.Services, r.hops), b, errors.Join(withdrawErr, syncErr, announceErr)}
 }
 
 // withdraw takes back what is no longer wanted, before its tables go. The
@@ -138,12 +142,36 @@ func (r *reconciler) tell(ctx context.Context, want map[netip.Prefix]bgp.Path) (
 // is asked, not what is wanted: after a failure they may differ in services,
 // addresses and backends.
 func (r *reconciler) carried(addr netip.Addr) bool {
-	for name, s := range r.written {
-		if !r.stale[name] && carries(s, addr) {
+	for name := range r.at[addr] {
+		if !r.stale[name] && carries(r.written[name], addr) {
 			return true
 		}
 	}
 	return false
+}
+
+// note remembers a service as the tables have it.
+func (r *reconciler) note(s maps.Service) {
+	r.forget(s.Name)
+	r.written[s.Name] = s
+	for _, f := range s.Frontends {
+		if r.at[f.VIP] == nil {
+			r.at[f.VIP] = map[string]bool{}
+		}
+		r.at[f.VIP][s.Name] = true
+	}
+}
+
+// forget is for one that the tables do not have any more.
+func (r *reconciler) forget(name string) {
+	for _, f := range r.written[name].Frontends {
+		delete(r.at[f.VIP], name)
+		if len(r.at[f.VIP]) == 0 {
+			delete(r.at, f.VIP)
+		}
+	}
+	delete(r.written, name)
+	delete(r.stale, name)
 }
 
 // sync writes the tables and notes what they took. Tables that could not be
@@ -155,40 +183,52 @@ func (r *reconciler) carried(addr netip.Addr) bool {
 // once where the reason is a lack of room. Only when none of its old backends is
 // wanted any more there is nothing left to deliver to.
 func (r *reconciler) sync(ctx context.Context, state desired.State, want []maps.Service) error {
-	r.hops = r.nextHops(ctx, state, want)
-	r.last = maps.Want{Services: want, NextHops: r.hops, Members: state.Members, Dead: state.Dead}
-	failed, err := split(r.tables.Sync(ctx, r.last))
+	r.hops = r.resolver.Resolve(ctx, addrs(want))
+	r.source(state, want)
+	r.dead = state.Dead
+	failed, err := split(r.tables.Sync(ctx, maps.Want{Services: want, NextHops: r.hops, Members: state.Members, Dead: state.Dead}))
 	r.failed = failed
 	if err != nil {
 		return fmt.Errorf("write tables: %w", err)
 	}
-	next, stale := make(map[string]maps.Service, len(want)), map[string]bool{}
+	wanted := make(map[string]bool, len(want))
 	for _, s := range want {
-		if failed[s.Name] == nil {
-			next[s.Name] = s
-		} else if old, ok := r.written[s.Name]; ok {
-			next[s.Name], stale[s.Name] = old, !overlap(old, s)
+		wanted[s.Name] = true
+		r.took(s)
+	}
+	for name := range r.written {
+		if !wanted[name] {
+			r.forget(name)
 		}
 	}
-	r.written, r.stale, r.synced = next, stale, true
+	r.synced = true
 	return nil
 }
 
-// nextHops finds the ways to backends and to their ingress nodes. Tunnel packets come
-// from the address that ingress nodes take them from, if it is this node's in truth;
-// otherwise from what the route says.
-func (r *reconciler) nextHops(ctx context.Context, state desired.State, services []maps.Service) map[netip.Addr]maps.NextHop {
-	hops := r.resolver.Resolve(ctx, addrs(services))
+// took notes what became of a service that the tables were asked for.
+func (r *reconciler) took(s maps.Service) {
+	if r.failed[s.Name] == nil {
+		r.note(s)
+	} else if old, ok := r.written[s.Name]; ok && !overlap(old, s) {
+		r.stale[s.Name] = true
+	} else {
+		delete(r.stale, s.Name)
+	}
+}
+
+// source completes the next hops of ingress nodes. Tunnel packets come from the address
+// that ingress nodes take them from, if it is this node's in truth; otherwise from what
+// the route says.
+func (r *reconciler) source(state desired.State, services []maps.Service) {
 	for _, s := range services {
 		for _, b := range s.Backends {
-			hop, known := hops[b.Tunnel]
+			hop, known := r.hops[b.Tunnel]
 			if source := state.Source(b.Tunnel); known && r.own(source) {
 				hop.Source = source
-				hops[b.Tunnel] = hop
+				r.hops[b.Tunnel] = hop
 			}
 		}
 	}
-	return hops
 }
 
 // overlap tells whether a usable backend of one service is one of the other's.
@@ -222,10 +262,20 @@ func (r *reconciler) obstacle(v desired.VIP, b block) (desired.Reason, string) {
 	if !r.carried(v.Addr) {
 		return r.whyNotInKernel(v.Services)
 	}
-	if devices, all := b.unseen(v.Addr, r.written, r.hops); all {
+	if devices, all := b.unseen(r.on(v.Addr), r.hops); all {
 		return RepliesNotSeen, "its backends are reached by " + strings.Join(devices, ", ") + ", where no program is attached"
 	}
 	return "", ""
+}
+
+// on gives the services that the tables have on a VIP and that take flows.
+func (r *reconciler) on(vip netip.Addr) (out []maps.Service) {
+	for name := range r.at[vip] {
+		if s := r.written[name]; carries(s, vip) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func (r *reconciler) whyNotInKernel(services []string) (desired.Reason, string) {
@@ -247,14 +297,19 @@ func (r *reconciler) announce(ctx context.Context, vips []verdict) error {
 		}
 	}
 	failed, err := r.tell(ctx, want)
+	return announced(vips, failed, err)
+}
+
+// announced notes what became of the VIPs that routers were told of.
+func announced(vips []verdict, failed map[netip.Prefix]error, err error) error {
 	for i := range vips {
 		v := &vips[i]
 		switch pathErr := failed[v.Path.Prefix]; {
 		case v.Reason != desired.Announceable:
 		case errors.Is(err, bgp.ErrStopped):
-			v.Reason, v.Detail = AnnounceFailed, err.Error()
+			v.announced, v.Reason, v.Detail = false, AnnounceFailed, err.Error()
 		case pathErr != nil:
-			v.Reason, v.Detail = AnnounceFailed, pathErr.Error()
+			v.announced, v.Reason, v.Detail = false, AnnounceFailed, pathErr.Error()
 		default:
 			v.announced = true
 		}

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -14,39 +16,91 @@ import (
 	"github.com/penstock-lb/penstock/maps"
 )
 
-// pass carries the whole wanted state out once. Until the source has synced there
-// is no wanted state, and what is in force stays.
-func (a *Agent) pass(ctx context.Context) {
+// pass carries out what changed since the last one or, if it is to be the whole, all that is
+// wanted. Until the source has synced once there is no wanted state, and what is in force stays.
+func (a *Agent) pass(ctx context.Context, whole bool) {
 	began := time.Now()
 	a.busy.Store(began.UnixNano())
 	defer a.busy.Store(0)
-	snapshot, synced := a.deps.Source.Snapshot()
-	if !synced {
-		a.update(func(s *api.Status) { s.Source.Problems = nonNil(snapshot.Problems) })
-		return
-	}
 	site, err := a.site()
 	if err != nil {
 		a.ledger.Settle()
 		a.update(func(s *api.Status) { s.Sync.Error, s.Sync.NextAttempt = err.Error(), a.schedule(true) })
 		return
 	}
-	want := a.want(ctx, snapshot, site, began)
-	peersErr := a.syncPeers(ctx)
-	out := a.apply(ctx, want, func() block {
-		a.attachErr = a.attachments.ensure(a.cfg.Datapath.Interfaces, began)
-		return a.blocked(want.VIPs)
-	})
-	if !a.draining {
-		a.bypassed = out.bypassed
-		for i := range a.bypassed {
-			a.bypassed[i].Text = a.bypass(a.bypassed[i])
-		}
+	delta, synced := a.deps.Source.Delta()
+	a.problems = delta.Problems
+	if !synced {
+		a.update(func(s *api.Status) { s.Source.Problems = nonNil(delta.Problems) })
+		return
 	}
-	a.report(want, out, peersErr)
-	next := a.schedule(errors.Join(out.err, peersErr, a.attachErr) != nil || len(a.reconciler.failed) > 0)
-	a.publish(snapshot, want, out, errors.Join(out.err, peersErr), began, next)
+	change := a.learn(ctx, delta, site, began)
+	a.seeNodes(delta)
+	if whole || a.shaken || a.draining || !a.reconciler.synced || !a.follow(ctx, change, began) {
+		a.everything(ctx, began)
+	}
 	a.remember(began)
+}
+
+// everything compares all that is wanted with all that is there.
+func (a *Agent) everything(ctx context.Context, began time.Time) {
+	want := a.model.State()
+	want.Services = a.history.Observe(began, want.Services)
+	a.named = map[string][]string{}
+	for _, s := range want.Services {
+		name := desired.ServiceOf(s.Name)
+		a.named[name] = append(a.named[name], s.Name)
+	}
+	peersErr := a.syncPeers(ctx)
+	out := a.apply(ctx, want, func() block { return a.attach(began) })
+	if !a.draining {
+		a.block, a.bypassed = out.block, a.worded(out.bypassed)
+	}
+	a.report(want, out, peersErr, nil)
+	a.shown.reset(a, want, out.vips)
+	a.finish(want, out, peersErr, began)
+	a.tellCluster(nil)
+}
+
+// follow carries out a change, and reports false where it takes more than that.
+func (a *Agent) follow(ctx context.Context, change desired.Change, began time.Time) bool {
+	p := a.part(change, began)
+	out, enough := a.reconciler.follow(ctx, p, a.block, func() block { return a.attach(began) })
+	if !enough {
+		return false
+	}
+	a.bypassed = slices.DeleteFunc(slices.Clone(a.bypassed), func(b api.BypassStatus) bool { return change.Services[b.Service] })
+	a.bypassed = append(a.bypassed, a.worded(out.bypassed)...)
+	slices.SortFunc(a.bypassed, func(a, b api.BypassStatus) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Interface, b.Interface))
+	})
+	want := p.fabric
+	for name := range change.Services {
+		want.Reasons = append(want.Reasons, a.model.Reasons(name)...)
+	}
+	for _, addr := range p.gone {
+		a.unwanted(addr)
+	}
+	a.report(want, out, nil, change.Services)
+	a.shown.follow(a, p, change, out.vips)
+	a.finish(want, out, nil, began)
+	a.tellCluster(change.Services)
+	return true
+}
+
+// attach sees to the interfaces, and says what may not be announced.
+func (a *Agent) attach(now time.Time) block {
+	a.attachErr = a.attachments.ensure(a.cfg.Datapath.Interfaces, now)
+	return a.blocked()
+}
+
+// finish schedules what failed, and publishes the pass.
+func (a *Agent) finish(want desired.State, out outcome, peersErr error, began time.Time) {
+	err := errors.Join(out.err, peersErr)
+	a.shaken = err != nil
+	next := a.schedule(errors.Join(err, a.attachErr) != nil || len(a.reconciler.failed) > 0)
+	a.publish(want, err, began, next)
+	a.tellNode()
 }
 
 // apply leaves the routers alone once they have been told to send elsewhere.
@@ -55,6 +109,13 @@ func (a *Agent) apply(ctx context.Context, want desired.State, attach func() blo
 		return outcome{vips: judgeAll(want.VIPs, Draining), err: a.reconciler.sync(ctx, want, want.Services)}
 	}
 	return a.reconciler.apply(ctx, want, attach)
+}
+
+func (a *Agent) worded(bypassed []api.BypassStatus) []api.BypassStatus {
+	for i := range bypassed {
+		bypassed[i].Text = a.bypass(bypassed[i])
+	}
+	return bypassed
 }
 
 func (a *Agent) syncPeers(ctx context.Context) error {
@@ -69,11 +130,11 @@ func (a *Agent) syncPeers(ctx context.Context) error {
 }
 
 // blocked says what may not be announced.
-func (a *Agent) blocked(vips []desired.VIP) block {
-	a.forwarding = system.ForwardingOff(a.deps.System, families(vips), a.attachments.status(), "replies")
+func (a *Agent) blocked() block {
+	a.forwarding = system.ForwardingOff(a.deps.System, a.model.Families(), a.attachments.status(), "replies")
 	b := block{forwarding: a.forwarding, device: a.attachments.deviceName}
 	if c, known := a.attachments.coverage(); known {
-		b.sees = c.sees
+		b.coverage = &c
 	}
 	switch {
 	case a.attachments.attached() == 0:
@@ -96,8 +157,17 @@ func (a *Agent) schedule(failed bool) time.Time {
 	return time.Now().Add(delay)
 }
 
-// report logs what is new since the last pass. The source logs its own problems.
-func (a *Agent) report(want desired.State, out outcome, peersErr error) {
+// report logs what is new since the last pass. The source logs its own problems. Where
+// some Services are named, the others' problems are as they were.
+func (a *Agent) report(want desired.State, out outcome, peersErr error, only map[string]bool) {
+	if only != nil {
+		others := func(kind, name string) bool {
+			of, _, _ := strings.Cut(name, " ")
+			return kind == "object" && !only[of]
+		}
+		a.ledger.Keep(others)
+		a.remarks.Keep(others)
+	}
 	for _, r := range want.Reasons {
 		book := a.ledger
 		if r.Reason == desired.OtherClass {
@@ -114,7 +184,7 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error) {
 		}
 	}
 	for _, p := range want.Problems {
-		a.ledger.Note("object", p.Kind+" "+p.Name+" "+p.Field, p.String())
+		a.ledger.Note("node", p.Name+" "+p.Field, p.String())
 	}
 	for _, w := range a.reconciler.tables.Warnings() {
 		a.ledger.Note("chains", w.Service, w.Err.Error())
@@ -127,20 +197,21 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error) {
 	}
 	a.ledger.Settle()
 	a.remarks.Settle()
-	a.reportVIPs(out.vips)
+	a.reportVIPs(out.vips, only == nil)
 }
 
-func (a *Agent) reportVIPs(vips []verdict) {
-	now := make(map[string]verdict, len(vips))
+// reportVIPs logs what became of VIPs: of all that there are, or of some.
+func (a *Agent) reportVIPs(vips []verdict, all bool) {
+	now := make(map[netip.Addr]bool, len(vips))
 	for _, v := range vips {
-		vip := v.Addr.String()
-		now[vip] = v
-		before, known := a.announced[vip]
+		now[v.Addr] = true
+		before, known := a.announced[v.Addr]
+		a.announced[v.Addr] = v
 		switch {
 		case v.announced && !before.announced:
-			a.log.Info("VIP announced", "vip", vip)
+			a.log.Info("VIP announced", "vip", v.Addr)
 		case !v.announced && (!known || before.Reason != v.Reason):
-			about := []any{"vip", vip, "reason", v.Reason}
+			about := []any{"vip", v.Addr, "reason", v.Reason}
 			if v.Detail != "" {
 				about = append(about, "detail", v.Detail)
 			}
@@ -148,26 +219,21 @@ func (a *Agent) reportVIPs(vips []verdict) {
 		}
 	}
 	for vip := range a.announced {
-		if _, still := now[vip]; !still {
-			a.log.Info("VIP no longer wanted", "vip", vip)
+		if all && !now[vip] {
+			a.unwanted(vip)
 		}
 	}
-	a.announced = now
+}
+
+func (a *Agent) unwanted(vip netip.Addr) {
+	if _, known := a.announced[vip]; known {
+		a.log.Info("VIP no longer wanted", "vip", vip)
+		delete(a.announced, vip)
+	}
 }
 
 // publish makes a pass visible to readers.
-func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outcome, err error, began, next time.Time) {
-	vips := make([]api.VIPStatus, len(out.vips))
-	for i, v := range out.vips {
-		vips[i] = api.VIPStatus{
-			VIP: v.Addr, Prefix: v.Path.Prefix, Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
-			Services: nonNil(v.Services),
-		}
-	}
-	services := make([]api.ServiceStatus, len(want.Services))
-	for i, s := range want.Services {
-		services[i] = a.serviceStatus(s)
-	}
+func (a *Agent) publish(want desired.State, err error, began, next time.Time) {
 	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want))
 	tunnels := a.tunnels(want)
 	usage, usageErr := a.reconciler.tables.Usage()
@@ -180,9 +246,8 @@ func (a *Agent) publish(snapshot desired.Snapshot, want desired.State, out outco
 			s.State = api.Running
 		}
 		s.Source.Synced = true
-		s.Source.Problems = slices.Concat(nonNil(snapshot.Problems), want.Problems)
-		s.Tunnels, s.Backends = tunnels, want.Backends
-		s.VIPs, s.Services, s.Reasons, s.Warnings = vips, services, nonNil(want.Reasons), warnings
+		s.Source.Problems = slices.Concat(nonNil(a.problems), want.Problems)
+		s.Tunnels, s.Warnings = tunnels, warnings
 		s.Datapath.Interfaces = a.attachments.status()
 		s.Datapath.Forwarding, s.Datapath.Bypassed = a.forwarding, a.bypassed
 		s.Sync.Synced = a.reconciler.synced
@@ -205,15 +270,6 @@ func (a *Agent) serviceStatus(s maps.Service) api.ServiceStatus {
 		Name: s.Name, Frontends: nonNil(s.Frontends), Backends: len(s.Backends),
 		InKernel: written, Error: text(err),
 	}
-}
-
-// families tells which address families have a VIP.
-func families(vips []desired.VIP) map[string]bool {
-	has := map[string]bool{}
-	for _, v := range vips {
-		has[system.FamilyOf(v.Addr)] = true
-	}
-	return has
 }
 
 func text(err error) string {

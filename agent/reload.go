@@ -25,6 +25,7 @@ func (a *Agent) reload() {
 	live := keys(config.Diff(a.cfg, next).Live)
 	restart := keys(config.Diff(a.booted, next).Restart)
 	a.cfg = next
+	a.configure()
 	a.deps.Level.Set(next.Log.Level)
 	if slices.ContainsFunc(live, func(key string) bool { return strings.HasPrefix(key, "bgp.peers") }) {
 		a.peersPending = true
@@ -40,6 +41,14 @@ func (a *Agent) reload() {
 		s.Config.Restart = restart
 		s.Config.Reloads++
 	})
+}
+
+// configure hands on what others need of the configuration. It is valid.
+func (a *Agent) configure() {
+	a.lbNodes, _ = config.ParseSelector(a.cfg.LBNodes)
+	if a.deps.Cluster != nil {
+		a.deps.Cluster.Configure(a.cfg)
+	}
 }
 
 func keys(changes []config.Change) []string {

@@ -53,7 +53,7 @@ func (a *Agent) drain(ctx context.Context) {
 	poll := time.NewTicker(drainPoll)
 	defer poll.Stop()
 	last, since := a.forwarded(), began
-	a.pass(ctx)
+	a.pass(ctx, true)
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,15 +70,15 @@ func (a *Agent) drain(ctx context.Context) {
 				return
 			}
 		case <-a.deps.Source.Changed():
-			a.pass(ctx)
+			a.pass(ctx, true)
 		case <-a.deps.Resolver.Changed():
-			a.pass(ctx)
+			a.pass(ctx, true)
 		case <-a.deps.Prober.Changed():
-			a.pass(ctx)
+			a.pass(ctx, true)
 		case <-a.due.C:
-			a.pass(ctx)
+			a.pass(ctx, true)
 		case <-a.retry.C:
-			a.pass(ctx)
+			a.pass(ctx, true)
 		}
 	}
 }
@@ -108,6 +108,7 @@ type mute struct{}
 
 func (mute) Run(ctx context.Context) error            { <-ctx.Done(); return nil }
 func (mute) Sync(context.Context, []bgp.Path) error   { return nil }
+func (mute) Changed() <-chan struct{}                 { return nil }
 func (mute) Peers() []bgp.PeerState                   { return []bgp.PeerState{} }
 func (mute) Routes() []bgp.Route                      { return []bgp.Route{} }
 func (mute) Stop(context.Context, bgp.StopMode) error { return nil }

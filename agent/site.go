@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
@@ -22,11 +23,21 @@ func (a *Agent) site() (desired.Site, error) {
 	a.own = own
 	seen := a.deps.Prober.Result()
 	return desired.Site{
-		Node: a.booted.Node, DefaultClass: true, Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
-		Forwarding: desired.Forwarding(a.cfg.Forwarding),
-		Answering:  seen.Answering, Dead: seen.Dead, FailOpen: seen.Open, Sticky: a.history.Tunnels(),
+		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
+		Forwarding: desired.Forwarding(a.cfg.Forwarding), LBNodes: a.lbNodes,
+		DefaultClass: a.cfg.DefaultClass || !allocates(a.cfg), Allocated: allocates(a.cfg), Pools: a.cfg.Pools,
+		Publishes: a.deps.Cluster != nil, Fresh: a.deps.Cluster != nil && time.Since(a.status.Since) < introduction,
+		Capacity:  desired.Capacity{Tables: int(a.booted.Datapath.MaxRows / a.booted.Datapath.Rows), Frontends: int(a.booted.Datapath.MaxFrontends)},
+		Answering: seen.Answering, Dead: seen.Dead, FailOpen: seen.Open, Sticky: a.history.Tunnels(),
 	}, nil
 }
+
+// introduction is how long what an agent writes into its Node may take to come back.
+const introduction = 10 * time.Second
+
+// allocates tells whether Services get their addresses from pools. Who writes manifests
+// gives them himself, and means all Services that he writes for us.
+func allocates(c *config.Config) bool { return c.Source.Kind == config.SourceKubernetes }
 
 // peerAddresses tells what addresses are to BGP.
 func peerAddresses(c *config.Config) map[netip.Addr]string {

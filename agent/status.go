@@ -22,8 +22,13 @@ func (a *Agent) update(change func(*api.Status)) {
 func (a *Agent) Status() api.Status {
 	a.mu.RLock()
 	s := a.status
+	a.shown.fill(&s)
 	a.mu.RUnlock()
-	s.VIPs, s.Services, s.Reasons = nonNil(s.VIPs), nonNil(s.Services), nonNil(s.Reasons)
+	s.VIPs = nonNil(s.VIPs)
+	if a.deps.Cluster != nil {
+		link := a.deps.Cluster.Link()
+		s.Source.API = &link
+	}
 	s.Source.Problems, s.Datapath.Interfaces = nonNil(s.Source.Problems), nonNil(s.Datapath.Interfaces)
 	s.Warnings = slices.Clone(s.Warnings)
 	s.BGP.Peers = a.Peers()

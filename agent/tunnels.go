@@ -19,33 +19,36 @@ import (
 // there answers at once; one that is not is known to be silent after its probes' time.
 const verdictsIn = 2 * time.Second
 
-// want is the wanted state, with what the objects do not tell.
+// learn takes over what changed, with what the objects do not tell.
 //
 // Ingress nodes that were never asked are asked first, and the pass waits for their
 // answers: otherwise their flows would begin translated, and an LB node that joins would
 // translate those that others send through tunnels. The program lets answers in
 // only from nodes that it knows, so it has to know them before.
-func (a *Agent) want(ctx context.Context, snapshot desired.Snapshot, site desired.Site, now time.Time) desired.State {
-	want := desired.From(snapshot, site, now)
-	if a.deps.Prober.Set(a.targets(want, site.Sticky)) && !a.draining {
-		a.reconciler.introduce(ctx, want.Members)
+func (a *Agent) learn(ctx context.Context, delta desired.Delta, site desired.Site, now time.Time) desired.Change {
+	change := a.model.Apply(delta, site, now)
+	if !change.Fabric {
+		return change
+	}
+	fabric := a.model.Fabric()
+	if a.deps.Prober.Set(a.targets(fabric, site.Sticky)) && !a.draining {
+		a.reconciler.introduce(ctx, fabric.Members)
 		waiting, cancel := context.WithTimeout(ctx, verdictsIn)
 		a.deps.Prober.Await(waiting)
 		cancel()
 		seen := a.deps.Prober.Result()
 		site.Answering, site.Dead, site.FailOpen = seen.Answering, seen.Dead, seen.Open
-		want = desired.From(snapshot, site, now)
+		change.Add(a.model.Apply(desired.Delta{}, site, now))
 	}
-	want.Services = a.history.Observe(now, want.Services)
-	return want
+	return change
 }
 
 // targets are the ingress nodes, asked from the address that tunnel packets come from.
-func (a *Agent) targets(want desired.State, used map[netip.Addr]bool) []probe.Target {
-	out := make([]probe.Target, len(want.Nodes))
-	for i, n := range want.Nodes {
+func (a *Agent) targets(fabric desired.State, used map[netip.Addr]bool) []probe.Target {
+	out := make([]probe.Target, len(fabric.Nodes))
+	for i, n := range fabric.Nodes {
 		out[i] = probe.Target{Name: n.Name, Addr: n.Tunnel, Used: used[n.Tunnel]}
-		if source := want.Source(n.Tunnel); a.reconciler.own(source) {
+		if source := fabric.Source(n.Tunnel); a.reconciler.own(source) {
 			out[i].Source = source
 		}
 	}
@@ -56,9 +59,7 @@ func (a *Agent) targets(want desired.State, used map[netip.Addr]bool) []probe.Ta
 // again with the rest, and reported there.
 func (r *reconciler) introduce(ctx context.Context, members []maps.Member) {
 	if r.synced {
-		last := r.last
-		last.Members = members
-		_ = r.tables.Sync(ctx, last)
+		_ = r.tables.Sync(ctx, maps.Want{Partial: true, NextHops: r.hops, Members: members, Dead: r.dead})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/penstock-lb/penstock/agent/cluster"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/history"
 	"github.com/penstock-lb/penstock/agent/manifests"
@@ -18,13 +19,13 @@ import (
 	"github.com/penstock-lb/penstock/maps"
 )
 
-// Real returns the dependencies of an agent that works on this node. Version and
-// configuration are the caller's to add.
-func Real(cfg *config.Config, log *slog.Logger) Deps {
+// Real returns the dependencies of an agent of a version that works on this node. The
+// configuration is the caller's to add.
+func Real(cfg *config.Config, version string, log *slog.Logger) (Deps, error) {
 	part := func(name string) *slog.Logger { return log.With("part", name) }
 	id, idErr := routerID(cfg)
-	return Deps{
-		Source:   manifests.New(cfg.Source.Directory, part("manifests")),
+	deps := Deps{
+		Version:  version,
 		Resolver: nexthop.New(part("nexthop")),
 		Prober:   probe.New(probeOptions(cfg), part("probe")),
 		History: func(c *config.Config) History {
@@ -45,6 +46,16 @@ func Real(cfg *config.Config, log *slog.Logger) Deps {
 			return newSpeaker(bgpConfig(c, id, restarting), part("bgp"))
 		},
 	}
+	if cfg.Source.Kind != config.SourceKubernetes {
+		deps.Source = manifests.New(cfg.Source.Directory, part("manifests"))
+		return deps, nil
+	}
+	c, err := cluster.Connect(cfg, version, log)
+	if err != nil {
+		return Deps{}, err
+	}
+	deps.Source, deps.Cluster = c.Source(), c
+	return deps, nil
 }
 
 func load(c *config.Config, log *slog.Logger) (Datapath, Tables, error) {

@@ -186,11 +186,14 @@ type fabric struct {
 	known    map[string]bool
 	port     uint16 // tunnel.port of this node; 0: not to be compared
 	problems []Problem
+
+	publishes, fresh bool // as in Site
 }
 
 func newFabric(nodes []*corev1.Node, site Site) *fabric {
 	list, problems := members(nodes, site)
-	f := &fabric{self: site.Node, members: map[string]*member{}, known: map[string]bool{}, port: site.TunnelPort, problems: problems}
+	f := &fabric{self: site.Node, members: map[string]*member{}, known: map[string]bool{}, port: site.TunnelPort, problems: problems,
+		publishes: site.Publishes, fresh: site.Fresh}
 	for _, n := range nodes {
 		f.known[n.Name] = true
 	}
@@ -292,13 +295,19 @@ func (f *fabric) ingress() (out []IngressNode) {
 // without adds to the problems that this node has not the role that it needs, if
 // others would need it to.
 func (f *fabric) without(role, consequence string, has, needed bool) []Problem {
-	if has || !needed {
+	if has || !needed || f.fresh {
 		return f.problems
 	}
-	what := "the Node object of this node has not the role " + role
+	what, remedy := "the Node object of this node has not the role "+role, fmt.Sprintf("give it an InternalIP and the annotation %s: %s", RoleAnnotation, role)
+	if f.publishes {
+		remedy = fmt.Sprintf("its agent publishes that in the annotation penstock.dev/%s: see in the log why it cannot, and that no admission policy keeps it from it", role)
+	}
+	if !f.known[f.self] && f.publishes {
+		remedy = "set the key node to the name of its Node object"
+	}
 	if !f.known[f.self] {
 		what = "this node has no Node object"
 	}
 	return append(slices.Clone(f.problems), Problem{Kind: "Node", Name: f.self, Field: annotation(RoleAnnotation),
-		Message: fmt.Sprintf("%s, so that %s; give it an InternalIP and the annotation %s: %s", what, consequence, RoleAnnotation, role)})
+		Message: fmt.Sprintf("%s, so that %s; %s", what, consequence, remedy)})
 }

@@ -31,6 +31,10 @@ type Site struct {
 	// LBNodes chooses the Nodes that may be LB nodes; nil: any.
 	LBNodes ipam.Selector
 
+	// Publishes says that this node's agent writes its role into its Node object itself, and
+	// Fresh that it has only just begun to.
+	Publishes, Fresh bool
+
 	// Capacity is what the data path can hold.
 	Capacity Capacity
 

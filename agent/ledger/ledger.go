@@ -28,6 +28,15 @@ func New(log *slog.Logger, level slog.Level) *Ledger {
 // Note records a problem of the pass under way.
 func (l *Ledger) Note(kind, name, text string) { l.now[problem{kind, name}] = text }
 
+// Keep records again, for the pass under way, the known problems that are told to be kept.
+func (l *Ledger) Keep(still func(kind, name string) bool) {
+	for p, text := range l.known {
+		if still(p.kind, p.name) {
+			l.now[p] = text
+		}
+	}
+}
+
 // Settle ends a pass.
 func (l *Ledger) Settle() {
 	for p, text := range l.now {

@@ -24,6 +24,7 @@ type Source struct {
 	mu       sync.Mutex
 	snapshot desired.Snapshot
 	synced   bool
+	taken    bool // by Delta
 }
 
 // New makes a Source of the files in dir, which need not exist yet.
@@ -44,6 +45,18 @@ func (s *Source) Snapshot() (desired.Snapshot, bool) {
 	return s.snapshot, s.synced
 }
 
+// Delta gives what the directory holds if that has changed since it was last called, and
+// false until it has been read once.
+func (s *Source) Delta() (desired.Delta, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.synced || s.taken {
+		return desired.Delta{Problems: s.snapshot.Problems}, s.synced
+	}
+	s.taken = true
+	return desired.Whole(s.snapshot), true
+}
+
 // Changed receives after Snapshot has changed.
 func (s *Source) Changed() <-chan struct{} { return s.changed }
 
@@ -60,7 +73,7 @@ func (s *Source) scan() {
 	if !changed && known == s.synced && slices.Equal(before, snapshot.Problems) {
 		return
 	}
-	s.snapshot = snapshot
+	s.snapshot, s.taken = snapshot, false
 	for _, p := range snapshot.Problems {
 		if !slices.Contains(before, p) {
 			s.log.Warn("manifest problem", "problem", p.String())

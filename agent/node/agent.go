@@ -13,6 +13,8 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/agent/ledger"
 	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bgp"
@@ -40,6 +42,8 @@ type Agent struct {
 	ledger      *ledger.Ledger
 	backoff     ledger.Backoff
 	retry       *time.Timer
+	model       *desired.NodeModel
+	lbNodes     ipam.Selector
 	seen        watched
 	synced      bool // the tables were written at least once
 	last        struct {
@@ -57,13 +61,15 @@ type Agent struct {
 // New makes an agent that does nothing before Run.
 func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 	now := time.Now()
+	lbNodes, _ := config.ParseSelector(cfg.LBNodes) // it is valid
 	return &Agent{
-		deps: deps, log: log, booted: cfg, cfg: cfg,
-		ledger: ledger.New(log, slog.LevelWarn),
+		lbNodes: lbNodes,
+		deps:    deps, log: log, booted: cfg, cfg: cfg,
+		ledger: ledger.New(log, slog.LevelWarn), model: desired.NewNodeModel(),
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Role: string(cfg.Role), Since: now, State: api.Starting,
 			Config:   api.ConfigStatus{File: deps.ConfigFile, Loaded: now},
-			Source:   api.SourceStatus{Name: cfg.Source.Directory},
+			Source:   api.SourceOf(cfg),
 			Datapath: api.DatapathStatus{Pins: cfg.Datapath.BPFFS},
 			Ingress:  &api.IngressStatus{Port: cfg.Tunnel.Port},
 		},
@@ -76,6 +82,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, work := errgroup.WithContext(ctx)
 	component(work, g, "source", a.deps.Source.Run)
 	component(work, g, "configuration", a.deps.Configs.Run)
+	if a.deps.Cluster != nil {
+		component(work, g, "cluster", a.deps.Cluster.Run)
+	}
 	g.Go(func() error { return a.work(work) })
 	err := g.Wait()
 	a.update(func(s *api.Status) { s.State = api.Stopped })
@@ -129,6 +138,7 @@ func (a *Agent) load() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tables = tables
+	a.tellNode()
 	a.status.Datapath.Loaded = true
 	a.status.Datapath.Survived = len(survived) > 0
 	a.status.Datapath.Schema = datapath.Schema()

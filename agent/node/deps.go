@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/bpf"
@@ -14,10 +15,17 @@ import (
 // Source is where the wanted state comes from.
 type Source interface {
 	Run(ctx context.Context) error // until ctx ends
-	// Snapshot returns all that the source knows, and false until it has read
-	// everything once.
-	Snapshot() (desired.Snapshot, bool)
+	// Delta returns what changed since it was last called, at first everything, and
+	// false until the source has read everything once.
+	Delta() (desired.Delta, bool)
 	Changed() <-chan struct{}
+}
+
+// Cluster is the API server beside the Source. None but Run waits for an answer.
+type Cluster interface {
+	Run(ctx context.Context) error // until ctx ends
+	Link() api.Link
+	Node(desired.Published)
 }
 
 // Datapath is the loaded programs.
@@ -70,6 +78,7 @@ type Deps struct {
 	Source     Source
 	System     System
 	Configs    Configs
+	Cluster    Cluster        // nil: none
 	ConfigFile string         // empty for none
 	Level      *slog.LevelVar // of the log, set when log.level changes
 

@@ -158,10 +158,13 @@ type fakeSource struct{ *world }
 
 func (f fakeSource) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (f fakeSource) Changed() <-chan struct{}      { return f.changed }
-func (f fakeSource) Snapshot() (desired.Snapshot, bool) {
+func (f fakeSource) Delta() (desired.Delta, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.snapshot, f.synced
+	if !f.synced {
+		return desired.Delta{Problems: f.snapshot.Problems}, false
+	}
+	return desired.Whole(f.snapshot), true
 }
 
 type fakeConfigs struct{ *world }

@@ -31,12 +31,12 @@ func (a *Agent) pass(ctx context.Context) {
 	began := time.Now()
 	a.busy.Store(began.UnixNano())
 	defer a.busy.Store(0)
-	snapshot, synced := a.deps.Source.Snapshot()
+	delta, synced := a.deps.Source.Delta()
 	if !synced {
-		a.update(func(s *api.Status) { s.Source.Problems = nonNil(snapshot.Problems) })
+		a.update(func(s *api.Status) { s.Source.Problems = nonNil(delta.Problems) })
 		return
 	}
-	out := a.want(snapshot)
+	out := a.want(delta)
 	pods, unplaced := a.place(out.Pods)
 	mtu, from, mtuErr := a.mtu()
 	out.ingress = ingressStatus(out.NodeState, pods, mtu, from, a.booted.Tunnel.Port)
@@ -48,13 +48,23 @@ func (a *Agent) pass(ctx context.Context) {
 	out.forwarding = system.ForwardingOff(a.deps.System, a.seen.families, a.uplinks.status(), "packets to pods")
 	a.report(out)
 	failed := errors.Join(out.own, out.sync, out.attach) != nil
-	a.publish(snapshot, out, began, a.schedule(failed, unplaced))
+	a.publish(delta, out, began, a.schedule(failed, unplaced))
+	a.tellNode()
 }
 
 // want is the wanted state. An address of the Node object that this node has not is no
 // reason to leave it out: it may be a moment away. That it has none of them is one to say so.
-func (a *Agent) want(snapshot desired.Snapshot) outcome {
-	out := outcome{NodeState: desired.ForNode(snapshot, desired.Site{Node: a.booted.Node})}
+func (a *Agent) want(delta desired.Delta) outcome {
+	published := a.deps.Cluster != nil
+	a.model.Apply(delta, desired.Site{
+		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, LBNodes: a.lbNodes,
+		Publishes: published, Fresh: published && time.Since(a.status.Since) < introduction,
+	})
+	if delta.NodesChanged || delta.Reset {
+		nodes := api.Nodes(delta.Nodes)
+		a.update(func(s *api.Status) { s.Nodes = nodes })
+	}
+	out := outcome{NodeState: a.model.State()}
 	own, err := a.deps.System.Addresses()
 	if err != nil {
 		out.own = err
@@ -72,6 +82,9 @@ func (a *Agent) want(snapshot desired.Snapshot) outcome {
 	}
 	return out
 }
+
+// introduction is how long what an agent writes into its Node may take to come back.
+const introduction = 10 * time.Second
 
 // place finds the network namespace of each pod.
 func (a *Agent) place(addrs []netip.Addr) (pods []maps.Pod, unplaced bool) {

@@ -28,6 +28,10 @@ func (a *Agent) Status() api.Status {
 	s.Source.Problems, s.Datapath.Interfaces = nonNil(s.Source.Problems), nonNil(s.Datapath.Interfaces)
 	s.BGP.Peers = a.Peers()
 	s.Warnings = slices.Clone(s.Warnings)
+	if a.deps.Cluster != nil {
+		link := a.deps.Cluster.Link()
+		s.Source.API = &link
+	}
 	if events, err := a.events(); err == nil {
 		ingress := *s.Ingress
 		ingress.Events, s.Ingress = events, &ingress
@@ -64,7 +68,7 @@ func (a *Agent) quiet(out outcome) bool {
 }
 
 // publish makes a pass visible to readers.
-func (a *Agent) publish(snapshot desired.Snapshot, out outcome, began, next time.Time) {
+func (a *Agent) publish(delta desired.Delta, out outcome, began, next time.Time) {
 	warnings := a.cfg.Warnings()
 	if len(a.uplinks.attached()) > 1 { // a client's packet may come by another one than its reply leaves by
 		warnings = append(warnings, system.Warnings(a.deps.System, a.uplinks.status())...)
@@ -79,7 +83,7 @@ func (a *Agent) publish(snapshot desired.Snapshot, out outcome, began, next time
 			s.State = api.Running
 		}
 		s.Source.Synced = true
-		s.Source.Problems = slices.Concat(snapshot.Problems, out.Problems)
+		s.Source.Problems = slices.Concat(delta.Problems, out.Problems)
 		s.Warnings = warnings
 		s.Ingress = &out.ingress
 		s.Datapath.Interfaces, s.Datapath.Forwarding = a.uplinks.status(), out.forwarding
@@ -113,6 +117,7 @@ func (a *Agent) reload() {
 	live := keys(config.Diff(a.cfg, next).Live)
 	restart := keys(config.Diff(a.booted, next).Restart)
 	a.cfg = next
+	a.lbNodes, _ = config.ParseSelector(next.LBNodes) // it is valid
 	a.deps.Level.Set(next.Log.Level)
 	if len(live) > 0 {
 		a.log.Info("configuration reloaded", "applied", live)
@@ -147,4 +152,21 @@ func nonNil[T any](list []T) []T {
 		return []T{}
 	}
 	return list
+}
+
+// tellNode publishes this node as the last pass left it.
+func (a *Agent) tellNode() {
+	if a.deps.Cluster == nil {
+		return
+	}
+	p := desired.Published{Version: a.deps.Version, TunnelPort: a.booted.Tunnel.Port, Datapath: api.Datapaths(a.uplinks.status())}
+	switch {
+	case !a.synced:
+		p.Reason = "its tables are not written yet"
+	case len(a.uplinks.attached()) == 0:
+		p.Reason = "its programs are attached to no interface"
+	default:
+		p.Ready = true
+	}
+	a.deps.Cluster.Node(p)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/penstock-lb/penstock/agent/cluster"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/manifests"
 	"github.com/penstock-lb/penstock/agent/system"
@@ -12,16 +13,26 @@ import (
 	"github.com/penstock-lb/penstock/maps"
 )
 
-// Real returns the dependencies of an agent that works on this node. Version and
-// configuration are the caller's to add.
-func Real(cfg *config.Config, log *slog.Logger) Deps {
-	return Deps{
-		Source: manifests.New(cfg.Source.Directory, log.With("part", "manifests")),
-		System: system.Kernel{},
+// Real returns the dependencies of an agent of a version that works on this node. The
+// configuration is the caller's to add.
+func Real(cfg *config.Config, version string, log *slog.Logger) (Deps, error) {
+	deps := Deps{
+		Version: version,
+		System:  system.Kernel{},
 		Load: func(c *config.Config) (Datapath, Tables, error) {
 			return load(c, log)
 		},
 	}
+	if cfg.Source.Kind != config.SourceKubernetes {
+		deps.Source = manifests.New(cfg.Source.Directory, log.With("part", "manifests"))
+		return deps, nil
+	}
+	c, err := cluster.Connect(cfg, version, log)
+	if err != nil {
+		return Deps{}, err
+	}
+	deps.Source, deps.Cluster = c.Source(), c
+	return deps, nil
 }
 
 func load(c *config.Config, log *slog.Logger) (Datapath, Tables, error) {

@@ -64,7 +64,11 @@ A change of the file is applied by itself; what needs a restart is logged.`,
 		if path != "" {
 			configs = config.NewWatcher(path, cmd.Flags(), cfg, log)
 		}
-		return runAgent(cmd.Context(), cfg, forRole(cfg, configs, path, level, log), log)
+		a, err := forRole(cfg, configs, path, level, log)
+		if err != nil {
+			return err
+		}
+		return runAgent(cmd.Context(), cfg, a, log)
 	}
 	return cmd
 }
@@ -76,15 +80,15 @@ type control interface {
 }
 
 // forRole makes the agent that the configuration asks for.
-func forRole(cfg *config.Config, configs agent.Configs, path string, level *slog.LevelVar, log *slog.Logger) control {
+func forRole(cfg *config.Config, configs agent.Configs, path string, level *slog.LevelVar, log *slog.Logger) (control, error) {
 	if cfg.Role == config.RoleBackend {
-		deps := node.Real(cfg, log)
-		deps.Version, deps.Configs, deps.ConfigFile, deps.Level = version, configs, path, level
-		return node.New(cfg, deps, log)
+		deps, err := node.Real(cfg, version, log)
+		deps.Configs, deps.ConfigFile, deps.Level = configs, path, level
+		return node.New(cfg, deps, log), err
 	}
-	deps := agent.Real(cfg, log)
-	deps.Version, deps.Configs, deps.ConfigFile, deps.Level = version, configs, path, level
-	return agent.New(cfg, deps, log)
+	deps, err := agent.Real(cfg, version, log)
+	deps.Configs, deps.ConfigFile, deps.Level = configs, path, level
+	return agent.New(cfg, deps, log), err
 }
 
 // runAgent binds the sockets before anything else, so that a second agent ends

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/cluster"
+	"github.com/penstock-lb/penstock/agent/config"
 )
 
 func (c *cli) cleanupCmd() *cobra.Command {
@@ -21,10 +26,11 @@ and on an ingress node alike. Forwarding on
 this node ends, and with it every flow through it: drain it first, by ending the
 agent with 'shutdown: drain', for routers with graceful restart keep the routes of a
 node that ends otherwise for bgp.gracefulRestart.restartTime. A socket that an agent
-left behind is removed as well. Refused while an agent runs.`,
+left behind is removed as well and, with 'source.kind: kubernetes', what the agent
+published on its Node: other nodes forget it. Refused while an agent runs.`,
 		Example: "  systemctl stop penstock && penstock cleanup",
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			socket, bpffs := c.places()
 			devices, err := c.cleanup(bpffs)
 			if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -42,12 +48,37 @@ left behind is removed as well. Refused while an agent runs.`,
 			} else if removed {
 				fmt.Fprintf(c.stdout, "removed %s, which nobody listens on\n", socket)
 			}
+			c.forget(cmd.Context())
 			if len(devices) > 0 {
 				c.mention("warning: if this is an LB node whose agent did not drain, routers with graceful restart keep its routes for restartTime (bgp.gracefulRestart.restartTime, 2m by default) and send here in vain")
 			}
 			return nil
 		},
 	}
+}
+
+// forgetTimeout is what the API server has for an answer.
+const forgetTimeout = 10 * time.Second
+
+// forget takes back what this node's agent published in the cluster, if it is of one. It
+// does no harm if that fails: an agent that does not answer gets no flows.
+func (c *cli) forget(ctx context.Context) {
+	path, _ := c.configPath()
+	cfg, err := config.Load(path, nil)
+	if err != nil || cfg.Source.Kind != config.SourceKubernetes {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, forgetTimeout)
+	defer cancel()
+	at, err := cluster.Connect(cfg, version, slog.New(slog.DiscardHandler))
+	if err == nil {
+		err = at.Forget(ctx)
+	}
+	if err != nil {
+		c.mention("warning: Node %s still says that an agent is here: %v; 'kubectl annotate node %s penstock.dev/%s-' removes that", cfg.Node, err, cfg.Node, cfg.Role)
+		return
+	}
+	fmt.Fprintf(c.stdout, "Node %s says no more that an agent is here\n", cfg.Node)
 }
 
 func (c *cli) versionCmd() *cobra.Command {

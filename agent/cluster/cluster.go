@@ -1,0 +1,105 @@
+// Package cluster joins what an agent does with the API server: its source of objects,
+// the reports that it writes, and the allocation of addresses, if it is an LB node's.
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/kube"
+)
+
+// Cluster is one agent's way to the API server. Its methods may be called concurrently,
+// and none but Run waits for an answer.
+type Cluster struct {
+	client     *kube.Client
+	source     *kube.Source
+	reporter   *kube.Reporter
+	controller *kube.Controller // nil: this role allocates no addresses
+}
+
+// Connect prepares one. It sends nothing before Run.
+func Connect(cfg *config.Config, version string, log *slog.Logger) (*Cluster, error) {
+	client, err := kube.Connect(kube.Options{
+		Kubeconfig: cfg.Source.Kubeconfig, Namespace: cfg.Source.Namespace,
+		Node: cfg.Node, Role: string(cfg.Role), UserAgent: "penstock/" + version,
+	}, log.With("part", "kubernetes"))
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{client: client, source: kube.NewSource(client, log.With("part", "source"))}
+	c.reporter = kube.NewReporter(client, cfg.Node, string(cfg.Role), log.With("part", "events"))
+	if cfg.Role == config.RoleLB {
+		c.controller = kube.NewController(client, c.source, kube.ControllerOptions{
+			Identity: cfg.Node, Namespace: cfg.Source.Namespace, Pools: cfg.Pools, DefaultClass: cfg.DefaultClass,
+		}, log.With("part", "addresses"))
+		c.reporter.Refusals(c.controller)
+	}
+	return c, nil
+}
+
+// Source is where the agent's objects come from. It is run by who reads it.
+func (c *Cluster) Source() *kube.Source { return c.source }
+
+// Run writes what there is to be written until ctx ends.
+func (c *Cluster) Run(ctx context.Context) error {
+	defer c.client.Close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return part("reports", c.reporter.Run(ctx)) })
+	if c.controller != nil {
+		g.Go(func() error { return part("allocation of addresses", c.controller.Run(ctx)) })
+	}
+	return g.Wait()
+}
+
+func part(name string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// Configure takes over what applies live.
+func (c *Cluster) Configure(cfg *config.Config) {
+	if c.controller != nil {
+		c.controller.SetPools(cfg.Pools)
+		c.controller.SetDefaultClass(cfg.DefaultClass)
+	}
+}
+
+// Link tells whether the API server answers.
+func (c *Cluster) Link() api.Link {
+	l := c.client.Link()
+	return api.Link{Server: l.Server, Connected: l.Connected, Since: l.Since, Error: l.Error}
+}
+
+// Pools tells how full the pools are, if this agent leads.
+func (c *Cluster) Pools() api.PoolsStatus {
+	if c.controller == nil {
+		return api.PoolsStatus{Error: "ingress nodes allocate no addresses; ask an LB node"}
+	}
+	s := api.PoolsStatus{}
+	s.Self, s.Leader = c.controller.Leader()
+	if s.Self {
+		s.Pools = c.controller.Usage()
+	}
+	return s
+}
+
+// Services reports what this node makes of Services.
+func (c *Cluster) Services(reports []kube.ServiceReport) { c.reporter.Services(reports) }
+
+// Gone forgets Services.
+func (c *Cluster) Gone(services []string) { c.reporter.Gone(services) }
+
+// Node publishes what this node is.
+func (c *Cluster) Node(p desired.Published) { c.reporter.Node(p) }
+
+// Forget takes back what Node published.
+func (c *Cluster) Forget(ctx context.Context) error { return c.reporter.Forget(ctx) }
