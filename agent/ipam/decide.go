@@ -56,13 +56,18 @@ func (a *Allocator) decide(e *entry) {
 }
 
 // current gives what e has of a family, and may keep: not an address of others with whom it
-// does not agree any more.
+// does not agree any more, and none with ports in use if nobody can know the address yet.
 func (a *Allocator) current(e *entry, f family) netip.Addr {
 	for _, addr := range append([]netip.Addr{e.granted[f]}, e.claim.Held...) {
 		if !addr.IsValid() || familyOf(addr) != f {
 			continue
 		}
 		h := a.stranger(e, addr)
+		if h == nil && !slices.Contains(e.claim.Held, addr) {
+			if h, _ := a.obstacle(e, addr); h != nil {
+				continue
+			}
+		}
 		if h == nil {
 			return addr
 		}

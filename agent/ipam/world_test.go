@@ -18,6 +18,7 @@ type world struct {
 	fence    Fence
 	services map[string]*object
 	delayed  []func()
+	clients  []*client
 	broken   []string // what was found wrong
 	said     map[string]Decision
 	clock    time.Time
@@ -34,6 +35,13 @@ func newWorld() *world {
 	return &world{services: map[string]*object{}, said: map[string]Decision{}, clock: time.Unix(1_800_000_000, 0)}
 }
 
+// event tells every client that a Service is not what it was.
+func (w *world) event(service string) {
+	for _, c := range w.clients {
+		c.news[service] = true
+	}
+}
+
 func (w *world) tick() string { w.version++; return fmt.Sprint(w.version) }
 
 func (w *world) break_(format string, args ...any) {
@@ -44,6 +52,13 @@ func (w *world) create(c Claim) {
 	w.clock = w.clock.Add(time.Second)
 	c.UID, c.Created, c.Version = "uid"+fmt.Sprint(w.version), w.clock, w.tick()
 	w.services[c.Service] = &object{claim: c, was: []Claim{c}}
+	w.event(c.Service)
+}
+
+func (w *world) remove(service string) {
+	delete(w.services, service)
+	delete(w.said, service)
+	w.event(service)
 }
 
 // edit changes a Service by its owner.
@@ -52,6 +67,7 @@ func (w *world) edit(o *object, change func(*Claim)) {
 	change(&o.claim)
 	o.claim.Version = w.tick()
 	o.was = append(o.was, o.claim)
+	w.event(o.claim.Service)
 	c := o.claim
 	o.moved = o.moved || !slices.Equal(c.families(), before.families()) || c.Policy != before.Policy ||
 		!slices.Equal(c.Requested, before.Requested) || c.Pool != before.Pool
@@ -96,7 +112,11 @@ func (w *world) putStatus(c Claim, d Decision) error {
 	}
 	w.said[c.Service] = d
 	if !slices.Equal(o.claim.Held, d.Addresses) {
+		if len(d.Addresses) == 1 && len(o.claim.Held) == 0 && o.claim.Policy == RequireDual && !o.moved {
+			w.break_("%s gets %v and requires two families", c.Service, d.Addresses)
+		}
 		o.claim.Held, o.claim.Version = slices.Clone(d.Addresses), w.tick()
+		w.event(c.Service)
 	}
 	return nil
 }
@@ -147,6 +167,7 @@ type client struct {
 	name   string
 	writer *Writer
 	pools  []Pool
+	news   map[string]bool // Services that it has yet to reconcile
 
 	calls chan string
 	fates chan fate
@@ -172,6 +193,58 @@ func (c *client) await() {
 	case c.call = <-c.calls:
 	case <-c.over:
 		c.busy, c.call = false, ""
+	}
+}
+
+// reconcile takes up some of the news; what fails is news again.
+func (c *client) reconcile(some []string) {
+	for _, s := range some {
+		delete(c.news, s)
+	}
+	c.start(func(ctx context.Context) error {
+		_, err := c.writer.Reconcile(ctx, some)
+		c.again(err, some)
+		return err
+	})
+}
+
+// lead has no news before it.
+func (c *client) lead() {
+	all := slices.Collect(maps.Keys(c.news))
+	clear(c.news)
+	c.start(func(ctx context.Context) error {
+		_, err := c.writer.Lead(ctx)
+		c.again(err, all)
+		return err
+	})
+}
+
+func (c *client) setPools(pools []Pool) {
+	c.pools = pools
+	c.start(func(ctx context.Context) error {
+		_, err := c.writer.SetPools(ctx, pools)
+		c.again(err, nil)
+		return err
+	})
+}
+
+// again notes what an error calls for: Services of their own, or all that it was about.
+func (c *client) again(err error, all []string) {
+	if err == nil {
+		return
+	}
+	errs := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs = joined.Unwrap()
+	}
+	for _, err := range errs {
+		if one, ok := errors.AsType[*ServiceError](err); ok {
+			c.news[one.Service] = true
+			continue
+		}
+		for _, s := range all {
+			c.news[s] = true
+		}
 	}
 }
 

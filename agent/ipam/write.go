@@ -21,7 +21,6 @@ func (w *Writer) write(ctx context.Context) (done []Decision, err error) {
 		if err := w.announce(ctx, batch); err != nil {
 			return done, errors.Join(append(errs, err)...)
 		}
-		progress := false
 		for _, service := range batch {
 			// What was decided anew meanwhile has to be announced first: in the next round.
 			d, decided := w.want[service]
@@ -32,7 +31,6 @@ func (w *Writer) write(ctx context.Context) (done []Decision, err error) {
 				return done, errors.Join(append(errs, err)...)
 			}
 			delete(w.want, service)
-			progress = true
 			switch err := w.put(ctx, d); {
 			case err == nil:
 				done = append(done, d)
@@ -46,9 +44,6 @@ func (w *Writer) write(ctx context.Context) (done []Decision, err error) {
 				errs = append(errs, &ServiceError{service, err})
 			}
 		}
-		if !progress && len(w.want) > 0 && len(errs) == 0 {
-			return done, fmt.Errorf("service %s: the store gives no version of it", batch[0])
-		}
 	}
 	return done, errors.Join(errs...)
 }
@@ -60,7 +55,11 @@ func (w *Writer) freshen(ctx context.Context, batch []string) (errs []error) {
 		if c, known := w.alloc.Claim(service); known && c.Version != "" {
 			continue
 		}
-		if err := w.refresh(ctx, service); err != nil {
+		err := w.refresh(ctx, service)
+		if c, known := w.alloc.Claim(service); err == nil && known && c.Version == "" {
+			err = errors.New("the store gives no version of it")
+		}
+		if err != nil {
 			delete(w.want, service)
 			errs = append(errs, &ServiceError{service, err})
 		}
