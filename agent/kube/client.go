@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 )
 
 // accountFiles is where a kubelet mounts what a ServiceAccount needs.
@@ -78,6 +79,12 @@ func connect(o Options, cfg *rest.Config, log *slog.Logger) (*Client, error) {
 		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
 	}}
 	cfg.Dial = dialer.DialContext
+	if file := cfg.BearerTokenFile; file != "" {
+		// As client-go does of its own, which reads it again each minute; and besides when
+		// the server does not accept it, as after the node has slept.
+		cfg.BearerToken, cfg.BearerTokenFile = "", ""
+		cfg.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(file)))
+	}
 	cfg.Wrap(link.transport)
 
 	hc, err := rest.HTTPClientFor(cfg)
@@ -114,8 +121,7 @@ func restConfig(o Options) (*rest.Config, error) {
 	return podConfig(o)
 }
 
-// podConfig is for pods of the cluster. The token is read from its file again each minute,
-// as the kubelet replaces it, and so is the certificate.
+// podConfig is for pods of the cluster. The kubelet replaces the files; they are read again.
 func podConfig(o Options) (*rest.Config, error) {
 	const wayOut = "run the agent as a pod with a ServiceAccount, or let source.kubeconfig name a file that kubectl can use"
 	server := [2]string{}

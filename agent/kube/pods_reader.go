@@ -30,7 +30,7 @@ type podReader struct {
 	get   func(ctx context.Context, namespace, name string) (*corev1.Pod, error)
 	wants func(key string) bool                                // it is still asked for
 	take  func(ctx context.Context, key string, p *corev1.Pod) // nil: there is none
-	fail  func(key string, err error)                          // nil: reads work
+	fail  func(key string, err error)                          // nil: reads are answered
 
 	queue workqueue.TypedRateLimitingInterface[string]
 	limit flowcontrol.RateLimiter
@@ -84,6 +84,7 @@ func (r *podReader) read(ctx context.Context, key string) {
 		r.take(ctx, key, desired.SlimPod(p))
 		r.queue.Forget(key)
 	case apierrors.IsNotFound(err):
+		r.fail(key, nil)
 		r.take(ctx, key, nil)
 		r.queue.AddRateLimited(key) // its slice is about to follow
 	case ctx.Err() != nil && context.Cause(ctx) == context.Canceled:

@@ -115,6 +115,9 @@ func (f *feed) askWatch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 	w, err := f.watch(ctx, o)
 	f.source.note("watch", f.resource, f.kind, err)
 	stream := o.SendInitialEvents != nil && *o.SendInitialEvents
+	if err == nil && stream { // then nothing has to be listed
+		f.source.note("list", f.resource, f.kind, nil)
+	}
 	if err != nil && stream && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !apierrors.IsTimeout(err) {
 		err = fmt.Errorf("%w: %s", errNoStream, err)
 	}

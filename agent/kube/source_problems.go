@@ -57,16 +57,20 @@ func problemOf(verb, resource, kind string, err error) (p desired.Problem, is bo
 		return p, false
 	}
 	p.Kind = kind
+	says := ": " + status.Status().Message
+	if verb == "get" { // it is about one of many
+		says = ""
+	}
 	switch {
 	case apierrors.IsForbidden(err):
-		p.Message = fmt.Sprintf("the API server forbids to %s %s: %s; give this agent's ServiceAccount the verb %s on %s, as deploy/kubernetes/rbac.yaml does", verb, resource, status.Status().Message, verb, resource)
+		p.Message = fmt.Sprintf("the API server forbids to %s %s%s; give this agent's ServiceAccount the verb %s on %s, as deploy/kubernetes/rbac.yaml does", verb, resource, says, verb, resource)
 	case apierrors.IsUnauthorized(err):
-		p.Message = fmt.Sprintf("the API server does not accept this agent's credentials, to %s %s: %s; see to its ServiceAccount's token, or to source.kubeconfig", verb, resource, status.Status().Message)
+		p.Message = fmt.Sprintf("the API server does not accept this agent's credentials, to %s %s%s; see to its ServiceAccount's token, or to source.kubeconfig", verb, resource, says)
 	case apierrors.IsResourceExpired(err), apierrors.IsGone(err), apierrors.IsTooManyRequests(err), apierrors.IsTimeout(err),
 		apierrors.IsServerTimeout(err), apierrors.IsServiceUnavailable(err):
 		return p, false
 	default:
-		p.Message = fmt.Sprintf("the API server does not %s %s: %s; what was known of them stays in force", verb, resource, status.Status().Message)
+		p.Message = fmt.Sprintf("the API server does not %s %s%s; what was known of them stays in force", verb, resource, says)
 	}
 	return p, true
 }
