@@ -1,8 +1,10 @@
 package maps
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,6 +88,66 @@ func BenchmarkSyncSteady(b *testing.B) {
 	all := Want{Services: want, NextHops: map[netip.Addr]NextHop{node: {Ifindex: 2}}}
 	for b.Loop() {
 		if err := d.Sync(b.Context(), all); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOneOfMany changes one endpoint of one service among many that have four: one
+// goes and another comes, at 512 rows a service.
+func BenchmarkOneOfMany(b *testing.B) {
+	for _, n := range []int{1, 1000, 10000} {
+		for _, partial := range []bool{true, false} {
+			name := map[bool]string{true: "partial", false: "whole"}[partial]
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) { benchOneOfMany(b, n, partial) })
+		}
+	}
+}
+
+func benchOneOfMany(b *testing.B, n int, partial bool) {
+	lb, err := bpf.Load(bpf.Config{
+		Pins: pins(b), Ports: bpf.PortRange{First: 1024, Last: 29999}, Timeouts: timeouts,
+		MaxFrontends: 1 << 15, MaxBackends: 1 << 17, MaxRows: 1 << 23, MaxFlows: 1024,
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	tables, err := Open(lb, Options{Rows: 64, Timeouts: timeouts, Chain: chainOptions}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := data{tables, lb}
+	defer d.close(b)
+	d.now = func() time.Time { return at(0) }
+	all := Want{NextHops: map[netip.Addr]NextHop{node: {Ifindex: 2, Source: node}}}
+	old := func(i, e int) Backend {
+		p := pod(0, e, -100)
+		p.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(e), byte(i >> 8), byte(i)}), 80)
+		return p
+	}
+	for i := range n {
+		s := Service{Name: fmt.Sprintf("default/service-%d:http/tcp/ipv4", i),
+			Frontends: []Frontend{{netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 80, TCP}}}
+		for e := range 4 {
+			s.Backends = append(s.Backends, old(i, e))
+		}
+		all.Services = append(all.Services, s)
+	}
+	if err := d.Sync(b.Context(), all); err != nil {
+		b.Fatal(err)
+	}
+	turn := 0
+	for b.Loop() {
+		turn++
+		changed := &all.Services[turn*7919%n]
+		backends := slices.Clone(changed.Backends[1:])
+		changed.Backends = append(backends, changed.Backends[0])
+		changed.Backends[3].Addr = netip.AddrPortFrom(changed.Backends[3].Addr.Addr(), changed.Backends[3].Addr.Port()+1)
+		want := all
+		if partial {
+			want.Partial, want.Services = true, []Service{*changed}
+		}
+		if err := d.Sync(b.Context(), want); err != nil {
 			b.Fatal(err)
 		}
 	}
