@@ -21,9 +21,12 @@ const (
 	ready                        // takes new flows
 )
 
-// conditionOf applies the defaults of the API: ready and serving unless said
-// otherwise. publishNotReady makes every endpoint ready, as it does for the
-// controller that writes slices.
+// conditionOf applies the defaults of the API (KEP-1672): serving and not terminating
+// unless said otherwise. Who says that an endpoint is ready means it, whatever else is
+// said, as the controller does of terminating ones where publishNotReadyAddresses is set.
+// Where nothing says whether it is, one is that serves and is not terminating; the API
+// would have it ready even if it is not serving, which nobody writes on purpose.
+// publishNotReady makes every endpoint ready, as it does for the controller.
 func conditionOf(c discoveryv1.EndpointConditions, publishNotReady bool) condition {
 	isTrue := func(b *bool, unset bool) bool {
 		if b == nil {
@@ -33,13 +36,13 @@ func conditionOf(c discoveryv1.EndpointConditions, publishNotReady bool) conditi
 	}
 	serving, ending := isTrue(c.Serving, true), isTrue(c.Terminating, false)
 	switch {
-	case publishNotReady:
+	case publishNotReady, isTrue(c.Ready, false):
 		return ready
 	case !serving:
 		return unfit
 	case ending:
 		return terminating
-	case isTrue(c.Ready, true):
+	case c.Ready == nil:
 		return ready
 	}
 	return unfit

@@ -147,7 +147,7 @@ func differing(a, b wish) map[netip.Addr]bool {
 		}
 	}
 	for _, addr := range b.vips {
-		if a.external[addr] != b.external[addr] || !slices.Equal(a.ports, b.ports) {
+		if !slices.Equal(a.ports, b.ports) {
 			out[addr] = true
 		}
 	}

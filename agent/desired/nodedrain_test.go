@@ -1,0 +1,71 @@
+package desired_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/penstock-lb/penstock/agent/desired"
+)
+
+// A model that is told only of Nodes follows them: cordoned and not, in one zone or two.
+func TestModelFollowsNodes(t *testing.T) {
+	svc, all := offered()
+	for _, slice := range all {
+		for i, zone := range []string{"a", "b"} {
+			slice.Endpoints[i].Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: zone}}}
+		}
+	}
+	node := func(name, zone string, change func(*corev1.Node)) *corev1.Node {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: map[string]string{corev1.LabelTopologyZone: zone}, Annotations: map[string]string{desired.RoleAnnotation: "lb"},
+		}}
+		change(n)
+		return n
+	}
+	plain := func(*corev1.Node) {}
+	cordoned := func(n *corev1.Node) { n.Spec.Unschedulable = true }
+	steps := []struct {
+		name     string
+		nodes    []*corev1.Node
+		reason   desired.Reason
+		eligible int // of both families
+	}{
+		{"two zones", []*corev1.Node{node("lb1", "a", plain), node("lb2", "b", plain)}, desired.Announceable, 4},
+		{"one zone", []*corev1.Node{node("lb1", "b", plain), node("lb2", "b", plain)}, desired.Announceable, 2},
+		{"cordoned", []*corev1.Node{node("lb1", "b", cordoned), node("lb2", "b", plain)}, desired.NodeDrained, 2},
+		{"both cordoned", []*corev1.Node{node("lb1", "b", cordoned), node("lb2", "b", cordoned)}, desired.Announceable, 2},
+		{"uncordoned", []*corev1.Node{node("lb1", "b", plain), node("lb2", "b", cordoned)}, desired.Announceable, 2},
+		{"a zone without endpoints", []*corev1.Node{node("lb1", "c", plain), node("lb2", "c", plain)}, desired.Announceable, 4},
+	}
+	m, site := desired.NewModel(), desired.Site{Node: "lb1", Allocated: true}
+	snapshot := desired.Snapshot{Services: []*corev1.Service{svc}, Slices: all}
+	m.Apply(desired.Whole(snapshot), site, now)
+	was := desired.Announceable
+	for _, step := range steps {
+		change := m.Apply(desired.Delta{Nodes: step.nodes, NodesChanged: true}, site, now)
+		s := m.State()
+		snapshot.Nodes = step.nodes
+		if diff := cmp.Diff(desired.From(snapshot, site, now), s, compareStates); diff != "" {
+			t.Errorf("%s (-told of all +told of nodes):\n%s", step.name, diff)
+		}
+		eligible := 0
+		for _, svc := range s.Services {
+			for _, be := range svc.Backends {
+				if be.Eligible() {
+					eligible++
+				}
+			}
+		}
+		if s.VIPs[0].Reason != step.reason || s.VIPs[1].Reason != step.reason || eligible != step.eligible || !change.Fabric {
+			t.Errorf("%s: VIPs %+v, %d eligible backends, change %+v", step.name, s.VIPs, eligible, change)
+		}
+		if step.reason != was && len(change.VIPs) != 2 {
+			t.Errorf("%s: %s after %s, and the change names %d VIPs", step.name, step.reason, was, len(change.VIPs))
+		}
+		was = step.reason
+	}
+}
