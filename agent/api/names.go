@@ -13,7 +13,7 @@ type NotFound struct {
 }
 
 func (e *NotFound) Error() string {
-	text := "there is no Service " + e.Service
+	text := "no LoadBalancer Service is called " + e.Service
 	if len(e.Near) > 0 {
 		text += "; did you mean " + strings.Join(e.Near, " or ") + "?"
 	}
