@@ -208,6 +208,29 @@ func (c *cluster) controller(t testing.TB, name string, pools ...ipam.Pool) (*Co
 	return ctl, w, end
 }
 
+// runs runs a part until the test ends.
+func (c *cluster) runs(t testing.TB, what string, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("%s: Run: %v", what, err)
+		}
+	})
+}
+
+// labelled chooses by one label.
+type labelled string
+
+func (l labelled) Matches(labels map[string]string) bool {
+	key, value, _ := strings.Cut(string(l), "=")
+	return labels[key] == value
+}
+
+func (l labelled) String() string { return string(l) }
+
 // service makes one of type LoadBalancer and our class; edit may be nil.
 func (c *cluster) service(t testing.TB, name string, edit func(*corev1.Service)) *corev1.Service {
 	t.Helper()

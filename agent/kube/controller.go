@@ -41,6 +41,14 @@ type ControllerOptions struct {
 }
 
 // Controller gives Services their addresses, while it leads all agents that run one.
+//
+// It sets no finalizer on Services. One would keep a deleted Service, and by that its
+// Namespace, for as long as no agent leads, and nothing is won by it: an address is free
+// once nobody's status has it, which a leader that was not there finds out by itself, and
+// withdrawing is up to each node, which needs nobody's leave.
+//
+// All agents should have the same pools: those of the leader count. One without pools
+// leaves the lead to others.
 type Controller struct {
 	set   kubernetes.Interface
 	cache ServiceCache

@@ -35,6 +35,9 @@ type term struct {
 func (c *Controller) lead(ctx context.Context, lease func() error) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
+	if pools, _ := c.settings(); len(pools) == 0 {
+		return // they went while it waited: to lead without would mean to warn of every address
+	}
 	t := c.begin(lease)
 	defer c.end(t)
 	err := t.run(ctx)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/flowcontrol"
 )
@@ -146,12 +147,16 @@ func (o *outbox) back(key string, j *job, delay time.Duration) {
 }
 
 // fail tries a job again, later and at a time of its own, as other nodes write the same
-// objects. An answer that will not change ends it: the Namespace is going, or we may not.
+// objects. An answer that will not change ends it; that we may not does not, as a server
+// that has just started says so until it knows its roles.
 func (o *outbox) fail(key string, j *job, err error) {
 	if o.up() {
 		j.tries++
 	}
-	final := apierrors.IsForbidden(err) || apierrors.IsInvalid(err)
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return // with all that its Events would be of
+	}
+	final := apierrors.IsInvalid(err)
 	if final || j.tries == tries {
 		o.log.Warn("an event is not written", "event", key, "err", err)
 		return

@@ -20,13 +20,13 @@ const (
 	reportRate  = 2 // a second
 )
 
-// Times until a report is written: what lasts less is not told of. All nodes see the same
-// cause at the same time, so that each waits for a time of its own beside.
-const (
-	soon  = time.Second      // announced, withdrawn
-	later = 5 * time.Second  // refused: an edit may be several
-	calm  = 30 * time.Second // other peers, or none
-)
+// delays are times until a report is written: what lasts less is not told of. All nodes see
+// the same cause at the same time, so that each waits for a time of its own beside.
+type delays struct {
+	soon  time.Duration // announced, withdrawn
+	later time.Duration // refused: an edit may be several
+	calm  time.Duration // other peers, or none
+}
 
 // Reporter writes what this node makes of Services, and what it is itself, to the API server.
 type Reporter struct {
@@ -36,6 +36,7 @@ type Reporter struct {
 	events eventWriter
 	own    *annotator
 	leads  func() bool
+	delay  delays
 
 	mu      sync.Mutex
 	reports map[string]ServiceReport // the newest, by Service
@@ -63,6 +64,7 @@ func newReporter(set kubernetes.Interface, up func() bool, node, role string, lo
 		events:  eventWriter{set: set, write: out.allow},
 		own:     newAnnotator(set, node, role, log),
 		leads:   func() bool { return false },
+		delay:   delays{soon: time.Second, later: 5 * time.Second, calm: 30 * time.Second},
 		reports: map[string]ServiceReport{}, told: map[string]*told{}}
 }
 
@@ -131,7 +133,7 @@ const (
 
 // queue queues what p says of announcements, if that is new.
 func (r *Reporter) queue(p ServiceReport, t *told) {
-	line, delay := lineOf(p), calm
+	line, delay := lineOf(p), r.delay.calm
 	switch gone := withdrawn(p, t); {
 	case t.known && t.line == line:
 		r.out.drop(announceKey + p.Service) // what was to be told has passed
@@ -139,7 +141,7 @@ func (r *Reporter) queue(p ServiceReport, t *told) {
 	case !t.known && line == "" && unheard(p):
 		return // a session has just not come up yet
 	case !t.known, t.line == "", len(gone) > 0 && gone[noPeer] == nil:
-		delay = soon
+		delay = r.delay.soon
 	}
 	r.out.put(announceKey+p.Service, jitter(delay), func(ctx context.Context) error {
 		return r.announce(ctx, p.Service)
@@ -151,7 +153,7 @@ func (r *Reporter) queueReasons(p ServiceReport, t *told) {
 	if len(refusals(p)) == 0 && len(t.said) == 0 {
 		return
 	}
-	r.out.put(reasonsKey+p.Service, jitter(later), func(ctx context.Context) error {
+	r.out.put(reasonsKey+p.Service, jitter(r.delay.later), func(ctx context.Context) error {
 		return r.refuse(ctx, p.Service)
 	})
 }

@@ -51,7 +51,7 @@ func (r *Reporter) refuse(ctx context.Context, service string) error {
 func refusals(p ServiceReport) map[string]string {
 	byReason := map[string][]string{}
 	for _, why := range p.Reasons {
-		if !worthTelling(why.Reason) {
+		if why.Foreign() || !worthTelling(why.Reason) {
 			continue
 		}
 		text := why.Detail
@@ -70,12 +70,12 @@ func refusals(p ServiceReport) map[string]string {
 	return out
 }
 
-// worthTelling leaves out what is no news to who reads a Service's Events: that it is
-// another implementation's, that it is being deleted, that it waits for an address, which
-// the Events of the allocation tell of, and what every rolling update passes through.
+// worthTelling leaves out what is no news to who reads a Service's Events: that it is of
+// another type or being deleted, that it waits for an address, which the Events of the
+// allocation tell of, and what every rolling update passes through.
 func worthTelling(r desired.Reason) bool {
 	switch r {
-	case desired.OtherClass, desired.NotLoadBalancer, desired.Deleted, desired.NoAddress, desired.TerminatingOnly:
+	case desired.NotLoadBalancer, desired.Deleted, desired.NoAddress, desired.TerminatingOnly:
 		return false
 	}
 	return true

@@ -6,17 +6,23 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
-// reporter runs one; speed takes the limits and the waits away.
+// brisk is a tenth of what agents wait for.
+var brisk = delays{soon: 100 * time.Millisecond, later: 500 * time.Millisecond, calm: 3 * time.Second}
+
+// reporter runs one, and returns what ends it.
 func (c *cluster) reporter(t testing.TB, node string) (*Reporter, *wire, func()) {
 	t.Helper()
 	set, w := agentOf(t, c.AsNode(t.Context(), t, testNamespace, "penstock-lb", node))
 	r := newReporter(set, always, node, roleLB, testLog(t, node))
+	r.delay = brisk
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -160,6 +166,10 @@ func TestWithdrawn(t *testing.T) {
 	if n := w.count("POST events") + w.count("PUT events"); n != 2 {
 		t.Errorf("%d writes, want 2", n)
 	}
+
+	// The last peer is lost, which is told of later than the rest: sessions come again.
+	two.Services([]ServiceReport{report(svc, vip("192.0.2.1"), vip("2001:db8::1"))})
+	c.has(t, "web", corev1.EventTypeWarning, Withdrawn, "192.0.2.1 and 2001:db8::1 withdrawn by lb2: NoPeer")
 }
 
 // What lasts less than a report takes is not told of, nothing is written while the link is
@@ -198,6 +208,81 @@ func TestReportsThatPass(t *testing.T) {
 	if n := w.count("POST events") + w.count("PUT events"); n > 4 {
 		t.Errorf("%d writes, want at most 4", n)
 	}
+}
+
+// Refusals are told of by the leader alone, one Event for each reason, and not again by the
+// next leader.
+func TestRefusals(t *testing.T) {
+	c := newCluster(t)
+	svc := c.service(t, "web", nil)
+	var reasons []desired.ServiceReason
+	for i := range 100 {
+		reasons = append(reasons, desired.ServiceReason{Service: "default/web", Subject: fmt.Sprintf("port p%d", i), Reason: desired.UnsupportedProtocol, Detail: "SCTP is not carried"})
+	}
+	reasons = append(reasons,
+		desired.ServiceReason{Service: "default/web", Reason: desired.OtherClass, Detail: "its class is example.com/other"},
+		desired.ServiceReason{Service: "default/web", Subject: "192.0.2.1", Reason: desired.FrontendTaken, Detail: "default/older has 192.0.2.1:80/TCP"})
+	p := ServiceReport{Service: "default/web", UID: string(svc.UID), Reasons: reasons}
+	pools := []ipam.Pool{pool("four", "192.0.2.8/30")}
+	ctl1, _, end := c.controller(t, "lb1", pools...)
+	eventually(t, "lead", func() error {
+		if self, _ := ctl1.Leader(); !self {
+			return fmt.Errorf("lb1 does not lead")
+		}
+		return nil
+	})
+	ctl2, _, _ := c.controller(t, "lb2", pools...)
+	start := func(node string, ctl *Controller) (*Reporter, *wire) {
+		set, w := agentOf(t, c.lb)
+		r := newReporter(set, always, node, roleLB, testLog(t, node))
+		r.delay = brisk
+		r.Refusals(ctl)
+		c.runs(t, node, r.Run)
+		return r, w
+	}
+	r1, w1 := start("lb1", ctl1)
+	r2, w2 := start("lb2", ctl2)
+	r1.Services([]ServiceReport{p})
+	r2.Services([]ServiceReport{p})
+	many := c.has(t, "web", corev1.EventTypeWarning, "UnsupportedProtocol", "port p2: SCTP is not carried; and 97 more like these")
+	c.has(t, "web", corev1.EventTypeWarning, "FrontendTaken", "192.0.2.1: default/older has 192.0.2.1:80/TCP")
+	allocated := 1 // of the controller
+	if n := len(c.events(t, "web")); n != 2+allocated {
+		t.Errorf("%d Events:%s", n, eventLines(c.events(t, "web")))
+	}
+	if many.Count != 1 || w1.count("POST events") != 2 || w2.count("POST events") != 0 {
+		t.Errorf("count %d, lb1 has written %d, lb2 %d", many.Count, w1.count("POST events"), w2.count("POST events"))
+	}
+
+	// The other one leads now, and looks; one reason goes and comes again.
+	end()
+	eventually(t, "reads of the next leader", func() error {
+		if n := w2.count("GET events"); n < 3 { // that of announcements too
+			return fmt.Errorf("%d of 3", n)
+		}
+		return nil
+	})
+	fewer := p
+	fewer.Reasons = p.Reasons[:100]
+	r2.Services([]ServiceReport{fewer})
+	eventually(t, "end of a reason", func() error {
+		r2.mu.Lock()
+		defer r2.mu.Unlock()
+		if said, known := r2.told["default/web"].said["FrontendTaken"]; !known || said != "" {
+			return fmt.Errorf("%q %v", said, known)
+		}
+		return nil
+	})
+	if n := w2.count("POST events") + w2.count("PUT events"); n != 0 {
+		t.Errorf("the next leader has written %d times what is written", n)
+	}
+	r2.Services([]ServiceReport{p})
+	eventually(t, "the reason's return", func() error {
+		if e := c.has(t, "web", corev1.EventTypeWarning, "FrontendTaken", "default/older"); e.Count != 2 {
+			return fmt.Errorf("count %d", e.Count)
+		}
+		return nil
+	})
 }
 
 func TestLineOf(t *testing.T) {
