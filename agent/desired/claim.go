@@ -115,6 +115,7 @@ func familiesOf(svc *corev1.Service) (out []family) {
 // portsToClaim gives the ports that can be served, without duplicates. Two ports of one
 // name count both: the name does not matter to an address.
 func portsToClaim(svc *corev1.Service) (out []ipam.Port) {
+	seen := map[ipam.Port]bool{}
 	for _, sp := range svc.Spec.Ports {
 		p, no := parsePort(sp)
 		proto := corev1.ProtocolTCP
@@ -122,8 +123,8 @@ func portsToClaim(svc *corev1.Service) (out []ipam.Port) {
 			proto = corev1.ProtocolUDP
 		}
 		c := ipam.Port{Number: p.number, Protocol: string(proto)}
-		if no.reason == "" && !slices.Contains(out, c) {
-			out = append(out, c)
+		if no.reason == "" && !seen[c] {
+			seen[c], out = true, append(out, c)
 		}
 	}
 	return out

@@ -14,8 +14,8 @@
 // # Addresses
 //
 // Where package ipam allocates ([Site].Allocated), a Service's addresses are those in
-// status.loadBalancer.ingress, of either ipMode: that tells kube-proxy whether to serve them
-// itself, and kube-proxy runs on no LB node that takes our packets. spec.loadBalancerIP
+// status.loadBalancer.ingress, of either ipMode (KEP-1860): that tells kube-proxy whether it may serve
+// clients within the cluster itself, and is not for us. spec.loadBalancerIP
 // and [IPsAnnotation] are requests, which [Claim] turns into what package ipam is asked for. An
 // address in status stays in force when its pool goes. externalIPs count only where a pool
 // that admits the Service has them, and no other Service got them from it: whoever may write

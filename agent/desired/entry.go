@@ -32,11 +32,18 @@ type wish struct {
 	external map[netip.Addr]bool // of vips, those that package ipam did not give it
 	vips     []netip.Addr
 	ports    []port
-	closed   bool // it is refused, and keeps its frontends from others nevertheless
+	numbers  map[numbered]bool // of ports
+	closed   bool              // it is refused, and keeps its frontends from others nevertheless
 	sources  sources
 	reasons  []ServiceReason
 	ends     map[netip.Addr]bool // addresses of its endpoints; true: a pod's
 	nodes    map[string]bool     // that its endpoints are on
+}
+
+// numbered is what makes two ports one, on one address.
+type numbered struct {
+	number uint16
+	proto  maps.Proto
 }
 
 type table struct {
@@ -94,7 +101,10 @@ func (m *Model) wish(e *entry) (w wish) {
 	if mine && no.reason == "" {
 		w.svc = svc
 		w.vips, w.external = b.vips(svc)
-		w.ports = b.ports(svc)
+		w.ports, w.numbers = b.ports(svc), map[numbered]bool{}
+		for _, p := range w.ports {
+			w.numbers[numbered{p.number, p.proto}] = true
+		}
 		w.sources, w.closed = b.limits(svc, &w)
 	}
 	w.reasons = b.reasons
@@ -171,19 +181,23 @@ func (b *builder) limits(svc *corev1.Service, w *wish) (s sources, closed bool) 
 // number and protocol, the first is.
 func (b *builder) ports(svc *corev1.Service) []port {
 	var out []port
+	numbers, labels := map[numbered]int{}, map[string]int{}
 	for _, sp := range svc.Spec.Ports {
 		p, no := parsePort(sp)
 		if no.reason != "" {
 			b.explain(svc, "port "+p.label, no.reason, no.detail)
 			continue
 		}
-		twin := slices.IndexFunc(out, func(o port) bool {
-			return o.proto == p.proto && (o.number == p.number || o.label == p.label)
-		})
-		if twin >= 0 {
+		number, label := numbered{p.number, p.proto}, p.String()
+		twin, taken := numbers[number]
+		if i, named := labels[label]; named && (!taken || i < twin) {
+			twin, taken = i, true
+		}
+		if taken {
 			b.explain(svc, "port "+p.String(), InvalidPort, fmt.Sprintf("port %d has the name or the number of port %s, which comes first", p.number, out[twin]))
 			continue
 		}
+		numbers[number], labels[label] = len(out), len(out)
 		out = append(out, p)
 	}
 	return out
@@ -259,7 +273,7 @@ func (m *Model) frontends(b *builder, svc *corev1.Service, p port, vips []netip.
 
 // asks tells whether a Service asks for the number and protocol of p.
 func (w wish) asks(p port) bool {
-	return slices.ContainsFunc(w.ports, func(o port) bool { return o.number == p.number && o.proto == p.proto })
+	return w.numbers[numbered{p.number, p.proto}]
 }
 
 // senior gives the most senior Service that asks for a VIP and that counts.
