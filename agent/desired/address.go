@@ -44,7 +44,7 @@ func (s Site) addressesOf(svc *corev1.Service) (out []asked) {
 		if svc.Spec.LoadBalancerIP != "" {
 			out = append(out, asked{text: svc.Spec.LoadBalancerIP})
 		}
-		if ips := svc.Annotations[IPsAnnotation]; ips != "" {
+		if ips := svc.Annotations[IPsAnnotation]; strings.TrimSpace(ips) != "" {
 			for ip := range strings.SplitSeq(ips, ",") {
 				out = append(out, asked{text: strings.TrimSpace(ip)})
 			}

@@ -57,7 +57,7 @@ func Claim(svc *corev1.Service, ns *corev1.Namespace, defaultClass bool) (c ipam
 	families := familiesOf(svc)
 	c.IPv4, c.IPv6 = slices.Contains(families, ipv4), slices.Contains(families, ipv6)
 	c.First6 = families[0] == ipv6
-	c.Requested, c.Invalid = requestOf(svc, families)
+	c.Requested, c.AskedBy, c.Invalid = requestOf(svc, families)
 	return c, c.Invalid, true
 }
 
@@ -130,10 +130,9 @@ func portsToClaim(svc *corev1.Service) (out []ipam.Port) {
 	return out
 }
 
-// requestOf gives the addresses that svc asks for, by family, or, as a mistake may be in
-// any of them, none and what is wrong.
-func requestOf(svc *corev1.Service, families []family) (out []netip.Addr, wrong []ipam.Finding) {
-	var first string // the field of out[0]
+// requestOf gives the addresses that svc asks for, by family, and the field that does, the
+// first one of two; or, as a mistake may be in any of them, none and what is wrong.
+func requestOf(svc *corev1.Service, families []family) (out []netip.Addr, first string, wrong []ipam.Finding) {
 	ask := func(field, text string) {
 		refuse := func(format string, args ...any) {
 			wrong = append(wrong, ipam.Finding{Reason: ipam.InvalidRequest, Field: field,
@@ -158,7 +157,7 @@ func requestOf(svc *corev1.Service, families []family) (out []netip.Addr, wrong 
 			out = append(out, addr)
 		}
 	}
-	if text, set := svc.Annotations[IPsAnnotation]; set {
+	if text := svc.Annotations[IPsAnnotation]; strings.TrimSpace(text) != "" {
 		first = annotation(IPsAnnotation)
 		for word := range strings.SplitSeq(text, ",") {
 			ask(first, strings.TrimSpace(word))
@@ -171,8 +170,8 @@ func requestOf(svc *corev1.Service, families []family) (out []netip.Addr, wrong 
 		ask("spec.loadBalancerIP", text)
 	}
 	if len(wrong) > 0 {
-		return nil, wrong
+		return nil, "", wrong
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
-	return out, nil
+	return out, first, nil
 }

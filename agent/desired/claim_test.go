@@ -91,16 +91,17 @@ func TestClaim(t *testing.T) {
 			annotate(desired.SharingKeyAnnotation, "k")(s)
 		}, func(c *ipam.Claim) { c.Pool, c.SharingKey = "edge", "k" }},
 
-		{"spec.loadBalancerIP", func(s *corev1.Service) { s.Spec.LoadBalancerIP = "192.0.2.7" }, func(c *ipam.Claim) { c.Requested = addrs("192.0.2.7") }},
-		{"the annotation, both families", annotate(desired.IPsAnnotation, "2001:DB8::7, 192.0.2.7"), func(c *ipam.Claim) { c.Requested = addrs("192.0.2.7", "2001:db8::7") }},
+		{"spec.loadBalancerIP", func(s *corev1.Service) { s.Spec.LoadBalancerIP = "192.0.2.7" }, func(c *ipam.Claim) { c.Requested, c.AskedBy = addrs("192.0.2.7"), "spec.loadBalancerIP" }},
+		{"the annotation, both families", annotate(desired.IPsAnnotation, "2001:DB8::7, 192.0.2.7"), func(c *ipam.Claim) { c.Requested, c.AskedBy = addrs("192.0.2.7", "2001:db8::7"), ips }},
 		{"the field and the annotation, a family each", func(s *corev1.Service) {
 			s.Spec.LoadBalancerIP = "192.0.2.7"
 			annotate(desired.IPsAnnotation, "2001:db8::7")(s)
-		}, func(c *ipam.Claim) { c.Requested = addrs("192.0.2.7", "2001:db8::7") }},
+		}, func(c *ipam.Claim) { c.Requested, c.AskedBy = addrs("192.0.2.7", "2001:db8::7"), ips }},
+		{"blanks", annotate(desired.IPsAnnotation, " "), func(*ipam.Claim) {}},
 		{"the same in both", func(s *corev1.Service) {
 			s.Spec.LoadBalancerIP = "192.0.2.7"
 			annotate(desired.IPsAnnotation, "192.0.2.7")(s)
-		}, func(c *ipam.Claim) { c.Requested = addrs("192.0.2.7") }},
+		}, func(c *ipam.Claim) { c.Requested, c.AskedBy = addrs("192.0.2.7"), ips }},
 		{"others in both", func(s *corev1.Service) {
 			s.Spec.LoadBalancerIP = "192.0.2.8"
 			annotate(desired.IPsAnnotation, "192.0.2.7")(s)

@@ -261,7 +261,7 @@ func (m *Model) frontends(b *builder, svc *corev1.Service, p port, vips []netip.
 	for _, vip := range vips {
 		given := m.grantee(vip) != nil // then externalIPs of others do not count
 		fe := maps.Frontend{VIP: vip, Port: p.number, Proto: p.proto}
-		owner := m.senior(vip, func(w wish) bool { return w.asks(p) && !(given && w.external[vip]) })
+		owner := m.senior(vip, func(w wish) bool { return w.asks(p) && (!given || !w.external[vip]) })
 		if owner != svc {
 			b.explain(svc, fe.String(), FrontendTaken, fmt.Sprintf("Service %s has it: it %s; give one of them another address or port", key(owner), whySenior(owner, svc)))
 			continue
