@@ -84,6 +84,11 @@ func (h *Host) Penstock(args ...string) (string, error) {
 	return h.Output(append([]string{h.binary, "--socket", h.Socket(), "--bpffs", h.Pins()}, args...)...)
 }
 
+// Cleanup has the node left by Penstock, whose agent does not run any more.
+func (h *Host) Cleanup() (string, error) {
+	return h.Output(slices.Concat(h.Wrap, []string{h.binary, "--config", h.Config(), "cleanup"})...)
+}
+
 // Write puts a manifest into the agent's source in one step.
 func (h *Host) Write(tb fixture.TB, name, text string) {
 	tb.Helper()
