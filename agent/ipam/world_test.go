@@ -19,6 +19,7 @@ type world struct {
 	services map[string]*object
 	delayed  []func()
 	clients  []*client
+	intents  map[string]bool // all that were ever on the fence
 	broken   []string // what was found wrong
 	said     map[string]Decision
 	clock    time.Time
@@ -32,7 +33,7 @@ type object struct {
 }
 
 func newWorld() *world {
-	return &world{services: map[string]*object{}, said: map[string]Decision{}, clock: time.Unix(1_800_000_000, 0)}
+	return &world{services: map[string]*object{}, said: map[string]Decision{}, intents: map[string]bool{}, clock: time.Unix(1_800_000_000, 0)}
 }
 
 // event tells every client that a Service is not what it was.
@@ -89,6 +90,9 @@ func (w *world) putFence(f Fence) (Fence, error) {
 	f.Version = w.tick()
 	f.Intents = slices.Clone(f.Intents)
 	w.fence = f
+	for _, i := range f.Intents {
+		w.intents[i.key()] = true
+	}
 	return f, nil
 }
 
@@ -112,6 +116,9 @@ func (w *world) putStatus(c Claim, d Decision) error {
 	}
 	w.said[c.Service] = d
 	if !slices.Equal(o.claim.Held, d.Addresses) {
+		if !w.intents[(Intent{Service: c.Service, UID: c.UID, Version: c.Version, Addresses: d.Addresses}).key()] {
+			w.break_("%s gets %v unannounced", c.Service, d.Addresses)
+		}
 		if len(d.Addresses) == 1 && len(o.claim.Held) == 0 && o.claim.Policy == RequireDual && !o.moved {
 			w.break_("%s gets %v and requires two families", c.Service, d.Addresses)
 		}
