@@ -106,7 +106,7 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 		remarks:   ledger.New(log, slog.LevelDebug),
 		announced: map[netip.Addr]verdict{},
 		model:     desired.NewModel(), named: map[string][]string{},
-		shown: newBoard(),
+		shown: newBoard(), reported: map[string]kube.ServiceReport{},
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Role: string(cfg.Role), Since: now, State: api.Starting,
 			Config:   api.ConfigStatus{File: deps.ConfigFile, Loaded: now},

@@ -59,15 +59,20 @@ func (a *Agent) tellCluster(only map[string]bool) {
 	var reports []kube.ServiceReport
 	var gone []string
 	for name := range names {
-		report, has := a.serviceReport(name, up)
 		before, known := a.reported[name]
-		switch {
-		case !has && known:
+		report, has := a.serviceReport(name, up)
+		empty := len(report.VIPs)+len(report.Reasons) == 0
+		if !has || empty {
 			delete(a.reported, name)
+		}
+		switch {
+		case !has:
 			gone = append(gone, name)
-		case has && (!known || !reflect.DeepEqual(before, report)):
-			a.reported[name] = report
+		case empty && known, !empty && (!known || !reflect.DeepEqual(before, report)):
 			reports = append(reports, report)
+			if !empty {
+				a.reported[name] = report
+			}
 		}
 	}
 	slices.SortFunc(reports, func(a, b kube.ServiceReport) int { return cmp.Compare(a.Service, b.Service) })
@@ -75,7 +80,7 @@ func (a *Agent) tellCluster(only map[string]bool) {
 	a.deps.Cluster.Gone(gone)
 }
 
-// serviceReport is what this node makes of a Service; false for one of which it makes nothing.
+// serviceReport is what this node makes of a Service; false for one that is gone.
 func (a *Agent) serviceReport(name string, up map[string][]string) (kube.ServiceReport, bool) {
 	bundle, has := a.model.Object(name)
 	if !has {
@@ -98,7 +103,7 @@ func (a *Agent) serviceReport(name string, up map[string][]string) (kube.Service
 		}
 		r.VIPs = append(r.VIPs, report)
 	}
-	return r, len(r.VIPs)+len(r.Reasons) > 0
+	return r, true
 }
 
 // established names the peers that take routes, by family.

@@ -36,6 +36,7 @@ type world struct {
 	sysctls  map[string]string
 	traffic  uint64 // packets forwarded
 	session  bgp.SessionState
+	families []bgp.FamilyState           // of the session
 	only6    bool                        // the session carries IPv6 alone
 	hops     map[netip.Addr]maps.NextHop // those that are not by device 2
 	devices  map[int]system.Device
@@ -68,8 +69,8 @@ type world struct {
 	wants      []maps.Want // that the tables were given
 	nextChange time.Time
 
-	sourceChanged, hopsChanged, nodesChanged chan struct{}
-	swept                                    int
+	sourceChanged, hopsChanged, nodesChanged, peersChanged chan struct{}
+	swept                                                  int
 }
 
 func newWorld() *world {
@@ -77,7 +78,7 @@ func newWorld() *world {
 		own: map[netip.Addr]string{}, kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
 		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{}, session: bgp.Established,
 		fail: func(string) error { return nil }, refuse: func(string) error { return nil },
-		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1), nodesChanged: make(chan struct{}, 1),
+		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1), nodesChanged: make(chan struct{}, 1), peersChanged: make(chan struct{}, 1),
 	}
 }
 
@@ -319,11 +320,11 @@ func (f fakeSpeaker) refusePath(p netip.Prefix) error {
 func (f fakeSpeaker) SetPeers(_ context.Context, peers []bgp.Peer) error {
 	return f.call("speaker.SetPeers(%d)", len(peers))
 }
-func (f fakeSpeaker) Changed() <-chan struct{} { return nil }
+func (f fakeSpeaker) Changed() <-chan struct{} { return f.peersChanged }
 func (f fakeSpeaker) Peers() []bgp.PeerState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return []bgp.PeerState{{Name: "tor", State: f.session}}
+	return []bgp.PeerState{{Name: "tor", State: f.session, Families: f.families}}
 }
 func (f fakeSpeaker) Routes() []bgp.Route {
 	f.mu.Lock()

@@ -157,6 +157,9 @@ func (m *Model) ask(names, get map[string]bool) {
 			for other := range m.askers[addr] {
 				get[other] = true
 			}
+			if len(m.askers[addr]) == 0 && !slices.Contains(before.vips, addr) {
+				continue // it is nobody's VIP: endpoints may have it in common
+			}
 			for other := range m.homes[addr] {
 				get[other] = true
 			}
