@@ -2,7 +2,6 @@ package kube
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/penstock-lb/penstock/test/lab"
@@ -28,13 +27,7 @@ func TestRollingReplacement(t *testing.T) {
 		})
 		s.finish(old)
 	}
-	from := load.Total()
-	s.wait("200 more requests", func() error {
-		if n := load.Total() - from; n < 200 {
-			return fmt.Errorf("there were %d", n)
-		}
-		return nil
-	})
+	s.more(load, 200)
 	load.Check()
 	for _, p := range s.pods {
 		if !load.Seen(p.Name) {

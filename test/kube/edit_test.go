@@ -105,13 +105,7 @@ func TestEdits(t *testing.T) {
 		inner := s.startLoad(vips)
 		for _, policy := range []string{"Local", "Cluster", "Local"} {
 			s.patch("web", `{"spec":{"externalTrafficPolicy":"`+policy+`"}}`)
-			from := inner.Total()
-			s.wait("200 requests", func() error {
-				if n := inner.Total() - from; n < 200 {
-					return fmt.Errorf("there were %d", n)
-				}
-				return nil
-			})
+			s.more(inner, 200)
 		}
 		inner.Check()
 		for addr := range s.clients("/app") {

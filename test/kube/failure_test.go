@@ -40,6 +40,7 @@ func (s *site) same(name string, want []netip.Addr) {
 
 // TestLeaderKilled has another agent lead, under load, with the same addresses.
 func TestLeaderKilled(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	s := newSite(t, lab.Options{})
 	s.addPods("web", 3)
 	s.startAll()
@@ -84,13 +85,7 @@ func TestAgentsKilled(t *testing.T) {
 	load := s.startLoad(vips)
 	for _, h := range s.Hosts() {
 		h.KillAgent(t)
-		from := load.Total()
-		s.wait("requests without the agent of "+h.Name, func() error {
-			if n := load.Total() - from; n < 200 {
-				return fmt.Errorf("there were %d", n)
-			}
-			return nil
-		})
+		s.more(load, 200)
 		h.StartAgent(t)
 		h.WaitAgent(t)
 		s.waitRoutes(vips, 2)
@@ -136,6 +131,7 @@ func outage() time.Duration {
 // TestAPIServerOutage stops the API server for a minute, with agents that start meanwhile, and
 // starts it on the same data. Nobody outside notices.
 func TestAPIServerOutage(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	s := newSite(t, lab.Options{})
 	s.addPods("web", 3)
 	s.startAll()
@@ -181,6 +177,7 @@ func TestAPIServerOutage(t *testing.T) {
 // TestPartition cuts the leader off from the API server: it goes on with what it has, and the
 // other one leads and follows what changes.
 func TestPartition(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	s := newSite(t, lab.Options{})
 	s.addPods("web", 3)
 	s.startAll()
