@@ -20,7 +20,7 @@ type world struct {
 	delayed  []func()
 	clients  []*client
 	intents  map[string]bool // all that were ever on the fence
-	broken   []string // what was found wrong
+	broken   []string        // what was found wrong
 	said     map[string]Decision
 	clock    time.Time
 }
