@@ -128,6 +128,7 @@ func (t *Tables) age(s *service, now time.Time) {
 		t.published.set(s.id, raw)
 	}
 	t.schedule(s)
+	s.settle()
 }
 
 // Warnings are what the last Sync could not bring about without being in the way of

@@ -18,6 +18,7 @@ func (t *Tables) putRow(s *service, row uint32) {
 	at := s.region.base + row
 	if slices.ContainsFunc(owners, func(owner uint32) bool { return t.ranks.has(at, owner) }) {
 		t.late = append(t.late, lateRow{s, row})
+		s.late = true
 		owners = t.appendFallen(owners, at, extra)
 	} else {
 		t.ranks.set(at, extra)
@@ -41,6 +42,7 @@ func (t *Tables) fillLate() {
 	for _, u := range t.unfilled {
 		t.fill(u.s, u.want, u.now)
 		t.schedule(u.s)
+		u.s.settle()
 	}
 	t.unfilled = t.unfilled[:0]
 }
@@ -61,6 +63,13 @@ func (t *Tables) putLate() {
 		owners, extra := t.wanted(l.s, l.row)
 		t.ranks.set(l.s.region.base+l.row, extra)
 		t.setRow(l.s, l.s.region.base+l.row, owners)
+	}
+	for _, l := range t.late {
+		if l.s.late {
+			l.s.late = false
+			t.schedule(l.s)
+			l.s.settle()
+		}
 	}
 	t.late = t.late[:0]
 }

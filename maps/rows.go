@@ -66,16 +66,20 @@ func (t *Tables) fill(s *service, want Service, now time.Time) {
 	if s.region.rows == 0 {
 		return
 	}
-	direct := want.direct()
+	direct, eps := want.direct(), want.endpoints()
 	sizes := append(slices.Clone(want.Sizes), s.former...)
+	same := slices.EqualFunc(eps, s.given, sameEndpoint)
+	if s.settled && same && s.direct == direct && maps.Equal(untils(s.sizes), untils(sizes)) {
+		return
+	}
+	s.settled = false
 	if s.table == nil || s.direct != direct || !maps.Equal(untils(s.sizes), untils(sizes)) {
 		s.table = chain.New(t.opts.Seed, s.region.rows, t.chainOptions(direct), sizes...)
 		s.direct, s.sizes, s.fresh = direct, sizes, true
 	}
-	eps := want.endpoints()
 	next := s.table.NextChange()
 	due := !next.IsZero() && !now.Before(next)
-	if s.fresh || due || !slices.EqualFunc(eps, s.given, sameEndpoint) {
+	if s.fresh || due || !same {
 		s.given = eps
 		t.rank(s, now)
 	}
@@ -100,6 +104,20 @@ func (t *Tables) putRows(s *service) {
 		t.putRow(s, row)
 	}
 	s.fresh = false
+}
+
+// settleMax is up to what size, in rows times endpoints, a table is let go: one of that
+// size is made again within a millisecond.
+const settleMax = 1 << 18
+
+// settle lets go of a table that neither time nor room will change: it takes as much
+// memory as the rows in the kernel, and most services stay as they are for long.
+func (s *service) settle() {
+	if s.table == nil || s.fresh || s.late || s.crowded() || !s.table.NextChange().IsZero() ||
+		int(s.region.rows)*len(s.given) > settleMax {
+		return
+	}
+	s.table, s.settled = nil, true
 }
 
 // untils is when each size ended last.

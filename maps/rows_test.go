@@ -99,6 +99,42 @@ func checkRows(tb tester, t *Tables, want Service, now time.Time) {
 	}
 }
 
+// A table that time won't change is let go, and made again as it was.
+func TestSettledTables(t *testing.T) {
+	d := open(t, pins(t), 1<<13)
+	defer d.close(t)
+	minute := 0
+	d.now = func() time.Time { return at(minute) }
+	old := []Backend{pod(1, 1, -100), pod(1, 2, -90), pod(1, 3, -80)}
+	steps := []struct {
+		name     string
+		minute   int
+		partial  bool
+		backends []Backend
+		settled  bool
+	}{
+		{"all are old", 0, false, old, true},
+		{"nothing changes", 1, false, old, true},
+		{"one is new", 2, true, append(slices.Clone(old), pod(1, 4, 2)), false},
+		{"it is old too", 70, true, append(slices.Clone(old), pod(1, 4, 2)), true},
+		{"one goes", 71, true, append(slices.Clone(old[:2]), pod(1, 4, 2)), true},
+		{"none is left", 72, true, nil, true},
+		{"all are back", 73, false, old, true},
+	}
+	for _, step := range steps {
+		minute = step.minute
+		want := direct(1, step.backends...)
+		if err := d.Sync(t.Context(), Want{Partial: step.partial, Services: []Service{want}}); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if s := d.services["1"]; s.settled != step.settled || s.settled != (s.table == nil) {
+			t.Errorf("%s: the table is let go: %t", step.name, s.settled)
+		}
+		checkRows(t, d.Tables, want, at(minute))
+		checkChains(t, d.Tables)
+	}
+}
+
 // checkChains counts who names the elements of chains.
 func checkChains(tb tester, t *Tables) {
 	tb.Helper()

@@ -26,14 +26,17 @@ type service struct {
 
 	frontends []Frontend // that the kernel has of it
 
-	table  *chain.Table     // nil: not known what the rows mean
-	direct bool             // it looks for displaced flows
-	fresh  bool             // the rows are not yet what the table says
-	given  []chain.Endpoint // what it was last given
-	sizes  []chain.Size     // what it was made with
-	former []chain.Size     // those that this process saw end
-	short  uint32           // rows that found no room for their chain
-	filled uint64           // the Sync in which all rows were written last
+	table   *chain.Table     // nil: it was let go, or it is not known what the rows mean
+	settled bool             // it was let go, and is made again when it has something to say
+	direct  bool             // it looks for displaced flows
+	fresh   bool             // the rows are not yet what the table says
+	given   []chain.Endpoint // what it was last given
+	sizes   []chain.Size     // what it was made with
+
+	former []chain.Size // those that this process saw end
+	short  uint32       // rows that found no room for their chain
+	late   bool         // rows are not yet all that they are to be: see putRow
+	filled uint64       // the Sync in which all rows were written last
 
 	due   time.Time // when time changes something, zero if never
 	place int       // in the queue of those, from 1; 0: not there
@@ -131,6 +134,7 @@ func (t *Tables) upsert(want wish, all Want) error {
 	if want.usable() || s.left.rows != 0 || t.published.get(s.id).Flags&bpf.RegionUsable == 0 {
 		t.fill(s, want.Service, now)
 		t.publish(s, want.Service)
+		s.settle()
 	} else { // nobody may be sent to the first of a row that has no primary
 		t.publish(s, want.Service)
 		t.unfilled = append(t.unfilled, unfilled{s, want.Service, now})
@@ -185,7 +189,7 @@ func (t *Tables) resize(s *service, want Service, now time.Time) error {
 	if s.left.rows != 0 {
 		s.former = append(s.former, chain.Size{Rows: s.left.rows, Until: now})
 	}
-	s.region, s.table = g, nil
+	s.region, s.table, s.settled = g, nil, false
 	return nil
 }
 
