@@ -63,16 +63,12 @@ type ServiceReason struct {
 // and of metrics; they do not change.
 type Reason string
 
-// Foreign reports whether the reason is of a Service that is another implementation's, so
-// that nobody need be told.
-func (r Reason) Foreign() bool { return r == OtherClass }
-
 const (
 	Announceable Reason = "Announceable"
 
 	// Of a whole Service.
 	NotLoadBalancer     Reason = "NotLoadBalancer"     // it has our class, but another type
-	OtherClass          Reason = "OtherClass"          // loadBalancerClass names another implementation
+	OtherClass          Reason = "OtherClass"          // loadBalancerClass names another implementation, or nobody by default
 	Deleted             Reason = "Deleted"             // its deletionTimestamp has passed
 	Headless            Reason = "Headless"            // clusterIP is None
 	SourceRanges        Reason = "SourceRanges"        // it restricts its sources in a way that cannot be read

@@ -97,7 +97,7 @@ func init() {
 // reasons has every one; a test compares it with the packages that define them.
 var reasons = []reason{
 	{"NotLoadBalancer", "Service", "it has our loadBalancerClass, but is not of type LoadBalancer", "set spec.type to LoadBalancer, or remove the class"},
-	{"OtherClass", "Service", "its loadBalancerClass names another implementation", "set penstock.dev/xdp in a new Service if it is meant for this one: the field cannot be changed"},
+	{"OtherClass", "Service", "its loadBalancerClass names another implementation, or it has none and defaultClass is not set", "give it the class penstock.dev/xdp if it is meant for this one; while its type is LoadBalancer the API server lets nobody change a class"},
 	{"Deleted", "Service", "it is being deleted", ""},
 	{"Headless", "Service", "its clusterIP is None", "a Service with external addresses needs a clusterIP; make a second one"},
 	{"SourceRanges", "Service", "its source ranges cannot be read, so that nobody is served", "write CIDRs into spec.loadBalancerSourceRanges, or remove what is no CIDR"},
