@@ -76,7 +76,7 @@ func TestTrim(t *testing.T) {
 	n.Spec = corev1.NodeSpec{PodCIDR: "10.1.0.0/24", Unschedulable: true, Taints: []corev1.Taint{{Key: "k", Value: "v", Effect: "NoSchedule", TimeAdded: &metav1.Time{}}}}
 	n.Status = corev1.NodeStatus{
 		Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.9"}},
-		Conditions: []corev1.NodeCondition{{Type: corev1.NodeDiskPressure}, {Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), Message: "m"}},
+		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), Message: "m"}, {Type: corev1.NodeDiskPressure}},
 		Images:     []corev1.ContainerImage{{Names: []string{"i"}}},
 	}
 	got := show(trim.nodeObject(n))
