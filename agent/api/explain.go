@@ -77,7 +77,7 @@ type ExplainedBackend struct {
 // Explain puts together what is known of a Service; false if that is nothing. It is for
 // agents that run: without one, there are ExplainKernel's tables.
 func Explain(agent Agent, service string) (Explanation, bool, error) {
-	kernel, err := agent.Services()
+	kernel, err := inTables(agent, []string{service})
 	if err != nil {
 		return Explanation{}, false, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -215,6 +216,34 @@ func TestExplainOverTheSocket(t *testing.T) {
 	}
 	if e, err := NewClient(plain).Explain(ctx, "default", "web"); err != nil || e.Object != nil || len(e.Tables) != 2 {
 		t.Errorf("an agent without objects: %+v, %v", e, err)
+	}
+}
+
+// picker is an agent whose tables cannot be read as a whole.
+type picker struct{ clusterAgent }
+
+func (p picker) Services() ([]maps.ServiceStatus, error) { return nil, errors.New("all were read") }
+func (p picker) ServicesOf(names ...string) (out []maps.ServiceStatus, err error) {
+	for _, s := range Select(InKernel(p.services), names) {
+		out = append(out, s.ServiceStatus)
+	}
+	return out, nil
+}
+
+func TestOnlyWhatIsNamedIsRead(t *testing.T) {
+	socket, _ := serve(t, picker{dual()})
+	c, ctx := NewClient(socket), t.Context()
+	if e, err := c.Explain(ctx, "a", "web"); err != nil || e.Force != InForce || len(e.Tables) != 2 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if s, err := c.Services(ctx, "a/web:http/tcp/ipv6"); err != nil || len(s) != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if b, err := c.Backends(ctx, "a/web"); err != nil || len(b) != 2 {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if _, err := c.Explain(ctx, "a", "wbe"); err == nil || !strings.Contains(err.Error(), "a/web") {
+		t.Errorf("a name that is not there: %v", err)
 	}
 }
 

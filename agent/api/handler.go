@@ -30,7 +30,7 @@ func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
 	get(mux, "/v1/bgp/routes", func(*http.Request) (any, error) { return nonNil(agent.Routes(), nil) })
 	get(mux, "/v1/services", func(r *http.Request) (any, error) { return nonNil(selected(agent, r)) })
 	get(mux, "/v1/services/{namespace}/{name}", func(r *http.Request) (any, error) { return explained(agent, r) })
-	get(mux, "/v1/names", func(*http.Request) (any, error) { return nonNil(Names(agent)) })
+	get(mux, "/v1/names", func(*http.Request) (any, error) { return nonNil(Names(agent.Status()), nil) })
 	get(mux, "/v1/pools", func(*http.Request) (any, error) { return pools(agent), nil })
 	get(mux, "/v1/backends", func(r *http.Request) (any, error) {
 		services, err := selected(agent, r)
@@ -39,13 +39,28 @@ func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
 	return mux
 }
 
+// Picker is an Agent that can read the tables of some services at the cost of those.
+type Picker interface {
+	// ServicesOf reads what names mean, as in Select.
+	ServicesOf(names ...string) ([]maps.ServiceStatus, error)
+}
+
 // selected returns the services that the query names, or all of them.
 func selected(agent Agent, r *http.Request) ([]Service, error) {
-	kernel, err := agent.Services()
+	names := r.URL.Query()["service"]
+	kernel, err := inTables(agent, names)
 	if err != nil {
 		return nil, err
 	}
-	return Select(Services(kernel, agent.Status()), r.URL.Query()["service"]), nil
+	return Select(Services(kernel, agent.Status()), names), nil
+}
+
+// inTables reads services, at least those that names mean.
+func inTables(agent Agent, names []string) ([]maps.ServiceStatus, error) {
+	if p, ok := agent.(Picker); ok && len(names) > 0 {
+		return p.ServicesOf(names...)
+	}
+	return agent.Services()
 }
 
 // explained answers for one Service, or with names that the caller may have meant.
@@ -55,11 +70,7 @@ func explained(agent Agent, r *http.Request) (any, error) {
 	if err != nil || found {
 		return e, err
 	}
-	names, err := Names(agent)
-	if err != nil {
-		return nil, err
-	}
-	return nil, &NotFound{Service: service, Near: Near(service, names)}
+	return nil, &NotFound{Service: service, Near: Near(service, Names(agent.Status()))}
 }
 
 func newHealthMux(agent Agent, metrics http.Handler) *http.ServeMux {

@@ -20,23 +20,17 @@ func (e *NotFound) Error() string {
 	return text
 }
 
-// Names lists the Services that are in the tables, wanted, or have a reason for not being
-// in force, by namespace/name.
-func Names(agent Agent) ([]string, error) {
-	kernel, err := agent.Services()
-	if err != nil {
-		return nil, err
-	}
-	status := agent.Status()
-	var names []string
-	for _, s := range Services(kernel, status) {
+// Names lists the Services that have tables, or a reason for not being in force, by
+// namespace/name.
+func Names(status Status) (names []string) {
+	for _, s := range status.Services {
 		names = append(names, whole(s.Name))
 	}
 	for _, r := range status.Reasons {
 		names = append(names, r.Service)
 	}
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	return slices.Compact(names)
 }
 
 // whole gives the Service of a table's name.
