@@ -1,8 +1,10 @@
 package desired
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -18,10 +20,12 @@ type facts struct {
 
 func newFacts(nodes []*corev1.Node, site Site) facts {
 	f := newFabric(nodes, site)
-	away, problems := f.drained(nodes)
-	f.problems = append(f.problems, problems...)
-	if excluded(nodes, site.Node) {
-		away = refusal{NodeExcluded, "this node has the label " + corev1.LabelNodeExcludeBalancers}
+	away := refusal{NodeExcluded, "this node has the label " + corev1.LabelNodeExcludeBalancers}
+	if !excluded(nodes, site.Node) {
+		var problems []Problem
+		away, problems = f.drained(nodes)
+		f.problems = append(f.problems, problems...)
+		slices.SortStableFunc(f.problems, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
 	}
 	return facts{fabric: f, ways: newWays(f, site), hosts: f.addresses(nodeAddresses(nodes)), away: away, area: areaOf(nodes, f)}
 }
