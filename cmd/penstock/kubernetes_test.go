@@ -196,7 +196,8 @@ func TestCompletionOfNamespaces(t *testing.T) {
 		{"services -n ", "default shop"},
 		{"services -n shop ", "cart web"},
 		{"services -n default web ", ""},
-		{"services ", "default/web default/web:http/tcp/ipv4 default/web:http/tcp/ipv6 shop/cart shop/web"},
+		{"services ", "default/web shop/cart shop/web"},
+		{"services -n default web:", "web:http/tcp/ipv4 web:http/tcp/ipv6"},
 	} {
 		var out bytes.Buffer
 		args := append([]string{"__completeNoDesc", "--socket", socket}, strings.Split(tt.args, " ")...)

@@ -149,28 +149,30 @@ func notFound(names []string) error {
 		strings.Join(names, " or "))
 }
 
-// completeServices offers names, with -n those of its namespace without it.
-func (c *cli) completeServices(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	names, _ := c.names(cmd.Context()) // without any, nothing is offered
+// completeServices offers names, with -n those of its namespace without it, and tables where
+// a colon has been typed.
+func (c *cli) completeServices(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	prefix := "" // that -n has said already
 	if flag := cmd.Flags().Lookup("namespace"); flag != nil && flag.Value.String() != "" {
-		for i, n := range names {
-			own, name, _ := strings.Cut(n, "/")
-			names[i] = ""
-			if own == flag.Value.String() {
-				names[i] = name
-			}
-		}
-	} else {
+		prefix = flag.Value.String() + "/"
+	}
+	names, _ := c.names(cmd.Context()) // without any, nothing is offered
+	if whole, _, colon := strings.Cut(typed, ":"); colon {
 		quiet := *c
-		quiet.stderr = io.Discard
-		services, _ := quiet.services(cmd.Context(), nil)
+		quiet.stderr, names = io.Discard, nil
+		services, _ := quiet.services(cmd.Context(), []string{prefix + whole})
 		for _, s := range services {
 			names = append(names, s.Name)
 		}
 	}
-	slices.Sort(names)
-	names = slices.DeleteFunc(names, func(n string) bool { return n == "" || slices.Contains(args, n) })
-	return names, cobra.ShellCompDirectiveNoFileComp
+	var out []string
+	for _, n := range names {
+		if name, ours := strings.CutPrefix(n, prefix); ours && !slices.Contains(args, name) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 func (c *cli) completeNamespaces(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
