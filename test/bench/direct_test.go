@@ -33,10 +33,15 @@ func (r *rig) loadDirect(pins string) (err error) {
 	stable := func(b *maps.Backend) { b.Tunnel = ingressNode }
 	young := func(b *maps.Backend) { b.Tunnel, b.EligibleSince = ingressNode, now }
 	for name, set := range map[string]struct {
-		to     **loaded
-		change func(*maps.Backend)
-	}{"direct": {&r.direct, stable}, "chained": {&r.chained, young}, "learned": {&r.learned, young}} {
+		to      **loaded
+		change  func(*maps.Backend)
+		sources []netip.Prefix
+	}{
+		"direct": {&r.direct, stable, nil}, "chained": {&r.chained, young, nil}, "learned": {&r.learned, young, nil},
+		"few": {&r.few, stable, sources(1)}, "ranges": {&r.ranges, stable, sources(1000)},
+	} {
 		want := r.service(set.change)
+		want.Services[0].Restricted, want.Services[0].Sources = set.sources != nil, set.sources
 		want.Members = []maps.Member{{Addr: node, Self: true}, {Addr: ingressNode, Backend: true}}
 		if *set.to, err = r.load(filepath.Join(pins, name), 0, want); err != nil {
 			return err
@@ -58,6 +63,15 @@ func (r *rig) loadDirect(pins string) (err error) {
 		errs = append(errs, r.ingress.Map("pods").Put(bpf.AddrFrom(pod(i)), bpf.Pod{Netns: bpf.PodNetnsUnknown}))
 	}
 	return errors.Join(errs...)
+}
+
+// sources are n ranges: one that has all clients, and others within it and beside it.
+func sources(n int) []netip.Prefix {
+	list := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for i := 1; i < n; i++ {
+		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{10 + byte(i%3), byte(i), byte(i >> 8), 0}), 24))
+	}
+	return list
 }
 
 // flow is the client of the harness's nth packet.
@@ -153,6 +167,9 @@ func (r *rig) directScenarios(label string, flows uint64, hot, cold uint32) ([]s
 		hit(stable+"SYNs of 16 times as many", r.direct, endless, elsewhere, cold, floor+label),
 		hit(prefix+"chained row, "+label+", none displaced", r.chained, many, elsewhere, cold, stable+label),
 		known,
+		hit(prefix+"stable row, one source range, 1 flow", r.few, one, 0, hot, stable+"1 flow"),
+		hit(prefix+"stable row, 1000 source ranges, 1 flow", r.ranges, one, 0, hot, stable+"1 flow"),
+		hit(prefix+"stable row, 1000 source ranges, "+label, r.ranges, many, elsewhere, cold, stable+label),
 		{name: floorDecap + ", 1 flow", prog: r.harness.FloorDecap, stream: stream{sent, 1}, n: hot, action: xdpPass},
 		{name: floorDecap + ", " + label, prog: r.harness.FloorDecap, stream: stream{sent, flows}, stride: elsewhere, n: cold, action: xdpPass},
 		{name: "ingress node: known flow, 1 flow", prog: decap, stream: stream{sent, 1}, n: hot, action: xdpPass, floor: floorDecap + ", 1 flow"},

@@ -46,6 +46,8 @@ type rig struct {
 	direct  *loaded // through tunnels, all rows stable
 	chained *loaded // through tunnels, all rows chained, no flow displaced
 	learned *loaded // through tunnels, all rows chained, displaced flows learned
+	few     *loaded // as direct, for clients of one range
+	ranges  *loaded // as direct, for clients of a thousand
 	ingress *bpf.Node
 	ifindex uint32
 	close   []func() error
