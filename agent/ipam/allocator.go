@@ -192,7 +192,7 @@ func (a *Allocator) SetPools(pools []Pool) []Decision {
 func (a *Allocator) Flying(i Intent) bool {
 	e := a.claims[i.Service]
 	if e == nil || e.claim.UID != i.UID || e.claim.Version != i.Version ||
-		slices.ContainsFunc(e.flying, func(f Intent) bool { return slices.Equal(f.Addresses, i.Addresses) }) {
+		slices.ContainsFunc(e.flying, func(f Intent) bool { return f.key() == i.key() }) {
 		return false
 	}
 	e.flying = append(e.flying, i)

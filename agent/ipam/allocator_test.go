@@ -282,6 +282,40 @@ func TestWaitForKey(t *testing.T) {
 	l.want("x/b", "192.0.2.0")
 }
 
+// An address that was never written is joined again only if the ports still allow it. What
+// may still be written stays taken all the same.
+func TestNeverWritten(t *testing.T) {
+	a := New([]Pool{pool("a", "192.0.2.0/31")})
+	a.Adopt(nil, nil)
+	sharer := func(service, version string, port uint16, held ...string) Claim {
+		c := ask(service)
+		c.SharingKey, c.Version, c.Ports = "k", version, []Port{{port, "TCP"}}
+		for _, h := range held {
+			c.Held = append(c.Held, addr(h))
+		}
+		return c
+	}
+	a.Update(sharer("x/a", "1", 80, "192.0.2.0"))
+	d := a.Update(sharer("x/b", "1", 81))[0]
+	a.Flying(Intent{Service: "x/b", Addresses: d.Addresses, Version: "1"})
+	if !slices.Equal(d.Addresses, []netip.Addr{addr("192.0.2.0")}) {
+		t.Fatalf("%+v", d)
+	}
+	a.Update(sharer("x/a", "2", 81, "192.0.2.0"))
+	// At the same version, its write may yet be done.
+	if d := a.Update(sharer("x/b", "1", 81))[0]; d.Addresses[0] != addr("192.0.2.1") {
+		t.Errorf("with its ports taken it gets %+v", d)
+	}
+	a.Delete("x/a")
+	if d := a.Update(ask("x/c"))[0]; len(d.Addresses) > 0 {
+		t.Errorf("while a write may be done, another one gets %v", d.Addresses)
+	}
+	all := a.Update(sharer("x/b", "2", 81))
+	if i := slices.IndexFunc(all, func(d Decision) bool { return d.Service == "x/c" }); i < 0 || !slices.Equal(all[i].Addresses, []netip.Addr{addr("192.0.2.0")}) {
+		t.Errorf("after it: %+v", all)
+	}
+}
+
 // Pools that shrink, go or are put in another order take nothing away.
 func TestPoolsChange(t *testing.T) {
 	l := newLedger(t, pool("a", "192.0.2.0/30"))

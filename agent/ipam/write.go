@@ -21,6 +21,9 @@ func (w *Writer) write(ctx context.Context) (done []Decision, err error) {
 		if err := w.announce(ctx, batch); err != nil {
 			return done, errors.Join(append(errs, err)...)
 		}
+		if d, decided := w.want[batch[0]]; decided && !w.announced(d) {
+			return done, errors.Join(append(errs, fmt.Errorf("write the fence: it does not hold the write of service %s", batch[0]))...)
+		}
 		for _, service := range batch {
 			// What was decided anew meanwhile has to be announced first: in the next round.
 			d, decided := w.want[service]

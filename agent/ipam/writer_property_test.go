@@ -130,6 +130,13 @@ func (m *model) calm(t *rapid.T) {
 		t.Fatal("it writes although nothing has changed")
 	}
 	m.checkCalm(t, leader.writer)
+	// Another leader finds nothing to do, whatever it was told before.
+	m.reborn(leader)
+	leader.setPools(m.pools)
+	version = m.version
+	if must("Lead anew", leader.lead); m.version != version+1 {
+		t.Fatal("a new leader writes although nothing has changed")
+	}
 }
 
 func (m *model) reborn(c *client) {
