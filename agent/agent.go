@@ -90,10 +90,12 @@ type Agent struct {
 
 	busy atomic.Int64 // when the pass under way began, Unix ns; 0 between passes
 
+	open   sync.RWMutex // guards tables; held as long as they are read, which may take seconds
+	tables Tables       // nil while not open
+
 	mu      sync.RWMutex // guards all below
 	status  api.Status
 	shown   *board
-	tables  Tables  // nil while not open
 	speaker Speaker // nil before the start
 }
 
@@ -206,9 +208,12 @@ func (a *Agent) load() error {
 	a.attachments = &attachments{
 		datapath: datapath, system: a.deps.System, mode: modeOf(a.cfg), log: a.log,
 	}
+	a.open.Lock()
+	a.tables = tables
+	a.open.Unlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.tables, a.speaker = tables, speaker
+	a.speaker = speaker
 	a.status.Datapath.Loaded = true
 	a.status.Datapath.Survived = len(survived) > 0
 	a.status.Datapath.Schema = datapath.Schema()
@@ -219,8 +224,8 @@ func (a *Agent) load() error {
 
 // close lets go of the data path, which goes on forwarding.
 func (a *Agent) close() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.open.Lock()
+	defer a.open.Unlock()
 	tables := a.tables
 	a.tables = nil
 	return errors.Join(a.history.Close(), tables.Close(), a.datapath.Close())
@@ -310,8 +315,8 @@ func (a *Agent) Verdicts() ([]maps.VerdictCount, error) {
 
 // read holds off close while the tables are being read.
 func read[T any](a *Agent, do func(Tables) (T, error)) (T, error) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
+	a.open.RLock()
+	defer a.open.RUnlock()
 	if a.tables == nil {
 		var none T
 		return none, errNotLoaded
