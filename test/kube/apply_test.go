@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
+	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/test/lab"
 )
 
@@ -57,6 +59,32 @@ func TestApply(t *testing.T) {
 		warnings := s.api.Kubectl(t, "", "get", "events", "--field-selector", "type="+corev1.EventTypeWarning)
 		if strings.Contains(warnings, "service/web") {
 			t.Errorf("there are warnings:\n%s", warnings)
+		}
+	})
+
+	t.Run("explanation", func(t *testing.T) {
+		var e api.Explanation
+		out, err := s.LBs[0].Penstock("services", "-n", "default", "web", "-o", "json")
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &e)
+		}
+		if err != nil || e.Force != api.InForce || e.Object == nil || len(e.VIPs) != 2 || len(e.Tables) != 2 {
+			t.Fatalf("%v: %+v", err, e)
+		}
+		for _, v := range e.VIPs {
+			if len(v.Peers) != 1 {
+				t.Errorf("%s is at the routers %+v, want the one of its family", v.VIP, v.Peers)
+			}
+		}
+		for _, table := range e.Tables {
+			for _, b := range table.Backends {
+				if b.Endpoint == nil || !strings.HasPrefix(b.Endpoint.Pod, "default/web-") || !b.Endpoint.Ready {
+					t.Errorf("backend %+v is of %+v", b, b.Endpoint)
+				}
+			}
+			if len(table.Backends) != 3 {
+				t.Errorf("%d backends in %s", len(table.Backends), table.Name)
+			}
 		}
 	})
 

@@ -20,6 +20,17 @@ func TestNodes(t *testing.T) {
 	s.waitAnswer(vips...)
 	load := s.startLoad(vips)
 
+	t.Run("agents killed", func(t *testing.T) {
+		for _, h := range s.Hosts() {
+			h.KillAgent(t)
+			s.more(load, 200)
+			h.StartAgent(s.t) // for longer than this part
+			h.WaitAgent(t)
+			s.waitRoutes(vips, 2)
+		}
+		s.same("web", vips)
+	})
+
 	t.Run("cordon", func(t *testing.T) {
 		s.api.Kubectl(t, "", "cordon", "lb1")
 		s.waitRoutes(vips, 1)
@@ -44,7 +55,7 @@ func TestNodes(t *testing.T) {
 			}
 			s.waitRoutes(vips, 1)
 			s.more(load, 100)
-			b.StartAgent(s.t) // for longer than this part
+			b.StartAgent(s.t)
 			s.waitRoutes(vips, 2)
 		}
 		s.same("web", vips)
