@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -131,17 +132,27 @@ func (v *View) Close() error {
 
 // Services lists the services by name, their frontends and backends by address.
 func (v *View) Services() ([]ServiceStatus, error) {
+	return v.services(func(string) bool { return true })
+}
+
+// ServicesOf lists the services that have one of names up to the colon, or as a whole: of
+// the others no row or backend is read.
+func (v *View) ServicesOf(names ...string) ([]ServiceStatus, error) {
+	return v.services(func(name string) bool {
+		of, _, _ := strings.Cut(name, ":")
+		return slices.Contains(names, of) || slices.Contains(names, name)
+	})
+}
+
+func (v *View) services(wanted func(name string) bool) ([]ServiceStatus, error) {
 	byID := make(map[uint32]*ServiceStatus)
-	var id uint32
-	var raw bpf.Service
-	it := v.m.services.Iterate()
-	for it.Next(&id, &raw) {
-		byID[id] = &ServiceStatus{
-			Name: serviceName(raw), ID: id,
-			Frontends: []Frontend{}, Backends: []BackendStatus{},
+	err := walk(v.m.services, func(id uint32, raw bpf.Service) error {
+		if name := serviceName(raw); wanted(name) {
+			byID[id] = &ServiceStatus{Name: name, ID: id, Frontends: []Frontend{}, Backends: []BackendStatus{}}
 		}
-	}
-	if err := it.Err(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("services: %w", err)
 	}
 	if err := v.frontends(byID); err != nil {
@@ -161,6 +172,7 @@ func (v *View) Services() ([]ServiceStatus, error) {
 	for _, s := range byID {
 		slices.SortFunc(s.Frontends, compareFrontends)
 		slices.SortFunc(s.Sources, netip.Prefix.Compare)
+		s.Sources = slices.Compact(s.Sources) // the walk begins anew where its entry has gone
 		slices.SortFunc(s.Backends, func(a, b BackendStatus) int { return a.Addr.Compare(b.Addr) })
 		list = append(list, *s)
 	}
@@ -169,33 +181,27 @@ func (v *View) Services() ([]ServiceStatus, error) {
 }
 
 func (v *View) frontends(byID map[uint32]*ServiceStatus) error {
-	var key bpf.FrontendKey
-	var fe bpf.Frontend
-	it := v.m.frontends.Iterate()
-	for it.Next(&key, &fe) {
+	return walk(v.m.frontends, func(key bpf.FrontendKey, fe bpf.Frontend) error {
 		if s := byID[fe.Service]; s != nil && !isVIP(key) {
 			s.Frontends = append(s.Frontends, frontendOf(key))
 		}
-	}
-	return it.Err()
+		return nil
+	})
 }
 
 func (v *View) sources(byID map[uint32]*ServiceStatus) error {
-	var key bpf.SourceKey
-	var value bpf.Source
-	it := v.m.sources.Iterate()
-	for it.Next(&key, &value) {
+	return walk(v.m.sources, func(key bpf.SourceKey, _ bpf.Source) error {
 		if s := byID[key.Service]; s != nil {
 			s.Sources = append(s.Sources, sourceOf(key))
 		}
-	}
-	return it.Err()
+		return nil
+	})
 }
 
 // tables fills in what regions say and returns how many rows each backend has.
 func (v *View) tables(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, err error) {
 	share = make(map[uint32]uint32)
-	read := make(map[uint32]bpf.Chain)
+	read := make(map[uint32]owners)
 	for id, s := range byID {
 		if id >= uint32(len(v.published.words)) {
 			continue
@@ -207,71 +213,88 @@ func (v *View) tables(byID map[uint32]*ServiceStatus) (share map[uint32]uint32, 
 			continue
 		}
 		s.Rows = r.rows
-		for row := range r.rows {
-			c, err := v.chain(r.base+row, read)
-			if err != nil {
-				return nil, err
-			}
-			if c.Count > 1 {
-				s.Chained++
-			}
-			for uint32(len(s.Chains)) <= c.Count {
-				s.Chains = append(s.Chains, 0)
-			}
-			s.Chains[c.Count]++
-			share[c.Owners[0]]++
+		if err := v.count(s, r, share, read); err != nil {
+			return nil, err
 		}
 	}
 	return share, nil
 }
 
-// chain is whom a row names. Elements of chains are read once each.
-func (v *View) chain(row uint32, read map[uint32]bpf.Chain) (c bpf.Chain, err error) {
-	word := v.rows.get(row)
-	if !isChained(word) {
-		return bpf.Chain{Count: 1, Owners: [bpf.ChainMax]uint32{word}}, nil
+// count adds the rows of a table to those of its backends. A backend is of one table alone.
+func (v *View) count(s *ServiceStatus, r region, share map[uint32]uint32, read map[uint32]owners) error {
+	own := make(map[uint32]uint32) // stays in the cache, which share does not
+	for row := range r.rows {
+		c := owners{1, v.rows.get(r.base + row)}
+		if isChained(c.first) {
+			var err error
+			if c, err = v.chain(r.base+row, read); err != nil {
+				return err
+			}
+		}
+		if c.count > 1 {
+			s.Chained++
+		}
+		for uint32(len(s.Chains)) <= c.count {
+			s.Chains = append(s.Chains, 0)
+		}
+		s.Chains[c.count]++
+		own[c.first]++
 	}
+	maps.Copy(share, own)
+	return nil
+}
+
+// owners is how many a row has, and the first of them.
+type owners struct{ count, first uint32 }
+
+// chain is whom a chained row names. Elements of chains are read once each.
+func (v *View) chain(row uint32, read map[uint32]owners) (owners, error) {
 	index := atomic.LoadUint32(v.ranked.chain(row))
-	c, ok := read[index]
-	if !ok {
-		err = v.m.chains.Lookup(index, &c)
-		c.Count = min(c.Count, uint32(bpf.ChainMax))
-		read[index] = c
+	if c, ok := read[index]; ok {
+		return c, nil
 	}
-	return c, err
+	var raw bpf.Chain
+	if err := v.m.chains.Lookup(index, &raw); err != nil {
+		return owners{}, err
+	}
+	c := owners{min(raw.Count, uint32(bpf.ChainMax)), raw.Owners[0]}
+	read[index] = c
+	return c, nil
 }
 
 func (v *View) backends(byID map[uint32]*ServiceStatus, share map[uint32]uint32) error {
-	var key bpf.BackendKey
-	var index uint32
 	var perCPU []bpf.BackendCounter
-	it := v.m.backendIndices.Iterate()
-	for it.Next(&key, &index) {
+	return walk(v.m.backendIndices, func(key bpf.BackendKey, index uint32) error {
 		s := byID[key.Service]
 		if s == nil {
-			continue
+			return nil
 		}
-		var raw bpf.Backend
-		if err := v.m.backends.Lookup(index, &raw); err != nil {
+		b, err := v.backend(index, &perCPU)
+		if err != nil {
 			return err
 		}
-		if err := v.m.counters.Lookup(index, &perCPU); err != nil {
-			return err
-		}
-		b := BackendStatus{
-			Index: index, Addr: backendAddr(raw), Rows: share[index], Mode: NAT, NextHop: nextHopOf(raw.Nexthop, raw.Source),
-		}
-		if err := v.tunnel(&b, raw.Tunnel); err != nil {
-			return err
-		}
-		for _, c := range perCPU {
-			b.Packets += c.Packets
-			b.Bytes += c.Bytes
-			b.NewFlows += c.Flows
-		}
+		b.Rows = share[index]
 		s.Backends = append(s.Backends, b)
+		return nil
+	})
+}
+
+// backend reads one with its counters, for which room is kept in perCPU.
+func (v *View) backend(index uint32, perCPU *[]bpf.BackendCounter) (b BackendStatus, err error) {
+	var raw bpf.Backend
+	if err := v.m.backends.Lookup(index, &raw); err != nil {
+		return b, err
 	}
-	return it.Err()
+	if err := v.m.counters.Lookup(index, perCPU); err != nil {
+		return b, err
+	}
+	b = BackendStatus{Index: index, Addr: backendAddr(raw), Mode: NAT, NextHop: nextHopOf(raw.Nexthop, raw.Source)}
+	for _, c := range *perCPU {
+		b.Packets += c.Packets
+		b.Bytes += c.Bytes
+		b.NewFlows += c.Flows
+	}
+	return b, v.tunnel(&b, raw.Tunnel)
 }
 
 // tunnel fills in how packets get to the backend's node.
