@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -187,6 +188,23 @@ func TestGoldenInCluster(t *testing.T) {
 			}
 			golden(t, tt.name, "$ penstock "+tt.args+"\n"+stdout+"--- stderr\n"+stderr)
 		})
+	}
+}
+
+func TestStatusOfManyVIPs(t *testing.T) {
+	n := inCluster()
+	for i := range 10000 {
+		vip := netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)})
+		table := fmt.Sprintf("many/s%d:http/tcp/ipv4", i)
+		n.status.VIPs = append(n.status.VIPs, api.VIPStatus{VIP: vip, Announced: true, Reason: desired.Announceable, Services: []string{table}})
+		n.status.Services = append(n.status.Services, api.ServiceStatus{Name: table, InKernel: true, Frontends: []maps.Frontend{{VIP: vip, Port: 80, Proto: maps.TCP}}})
+	}
+	_, stdout, _ := call(t, n, true, "status")
+	if lines := strings.Count(stdout, "\n"); lines > 70 || !strings.Contains(stdout, "and 9981 more  ") || !strings.Contains(stdout, "2001:db8::1  ") {
+		t.Errorf("%d lines:\n%s", lines, stdout[:min(len(stdout), 4000)])
+	}
+	if _, stdout, _ := call(t, n, true, "status", "-o", "wide"); strings.Count(stdout, "many/s") != 10000 {
+		t.Errorf("-o wide has %d of 10000", strings.Count(stdout, "many/s"))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -23,8 +24,9 @@ func (c *cli) statusCmd() *cobra.Command {
 		Use:   "status",
 		Short: "Say whether this node is well, and what it announces",
 		Long: `Show what the agent says about itself: its source, its data path, its BGP sessions,
-each VIP and why it is not announced, and whatever is wrong. Without an agent, show
-what the kernel has.
+each VIP and why it is not announced, and whatever is wrong. Of many VIPs that are
+announced the first few are shown, with -o wide all. Without an agent, show what the
+kernel has.
 
 With source.kind kubernetes the line API says whether the API server answers. While it
 does not, that is degraded, but the node stays ready: it goes on with the last objects
@@ -98,7 +100,7 @@ func pinnedService(s maps.ServiceStatus) api.ServiceStatus {
 
 func (c *cli) printStatus(w io.Writer, s api.Status) error {
 	c.summary(w, s)
-	sections := []func(io.Writer, api.Status) error{printInterfaces, c.printPeersOf, c.printNodesOf, printVIPs, printTrouble}
+	sections := []func(io.Writer, api.Status) error{printInterfaces, c.printPeersOf, c.printNodesOf, c.printVIPs, printTrouble}
 	for _, section := range sections {
 		if err := section(w, s); err != nil {
 			return err
@@ -265,43 +267,57 @@ func (c *cli) printPeersOf(w io.Writer, s api.Status) error {
 	return t.flush()
 }
 
-func printVIPs(w io.Writer, s api.Status) error {
+// mostAnnounced is how many VIPs that are as they should be are shown; -o wide has all.
+const mostAnnounced = 20
+
+func (c *cli) printVIPs(w io.Writer, s api.Status) error {
 	if len(s.VIPs) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w)
 	t := newTable(w, "VIP", "ANNOUNCED", "REASON", "SERVICES", "DETAIL")
+	services := servicesByVIP(s)
 	var rows [][]string
+	announced, left := 0, 0
 	for _, v := range s.VIPs {
-		services := servicesOf(s, v)
+		names := services[v.VIP]
 		reason, detail := string(v.Reason), v.Detail
 		if v.Announced {
+			if announced++; announced > mostAnnounced && c.output != wide {
+				left++
+				continue
+			}
 			reason = ""
-		} else if explained(s, services, reason) {
+		} else if explained(s, names, reason) {
 			detail = "" // it is in the next table
 		}
-		rows = append(rows, []string{v.VIP.String(), yesNo(v.Announced), reason, list(services), detail})
+		rows = append(rows, []string{v.VIP.String(), yesNo(v.Announced), reason, list(names), detail})
 	}
 	for _, r := range collapse(rows, 2) {
 		t.row(r...)
 	}
+	if left > 0 {
+		t.row(fmt.Sprintf("and %d more", left), "yes")
+	}
 	return t.flush()
 }
 
-// servicesOf names the Kubernetes Services that have a frontend on a VIP.
-func servicesOf(s api.Status, v api.VIPStatus) []string {
-	var names []string
-	add := func(table string) {
-		if whole, _, _ := strings.Cut(table, ":"); !slices.Contains(names, whole) {
-			names = append(names, whole)
+// servicesByVIP names the Kubernetes Services that have a frontend on each VIP.
+func servicesByVIP(s api.Status) map[netip.Addr][]string {
+	names := map[netip.Addr][]string{}
+	add := func(vip netip.Addr, table string) {
+		if whole, _, _ := strings.Cut(table, ":"); !slices.Contains(names[vip], whole) {
+			names[vip] = append(names[vip], whole)
 		}
 	}
-	for _, name := range v.Services {
-		add(name)
+	for _, v := range s.VIPs {
+		for _, name := range v.Services {
+			add(v.VIP, name)
+		}
 	}
 	for _, svc := range s.Services {
-		if slices.ContainsFunc(svc.Frontends, func(f maps.Frontend) bool { return f.VIP == v.VIP }) {
-			add(svc.Name)
+		for _, f := range svc.Frontends {
+			add(f.VIP, svc.Name)
 		}
 	}
 	return names

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -24,7 +25,10 @@ func newTable(w io.Writer, header ...string) *table {
 
 // row leaves out the cells that only a wider table has a header for.
 func (t *table) row(cells ...string) {
-	cells = cells[:min(len(cells), t.cols)]
+	cells = slices.Clone(cells[:min(len(cells), t.cols)])
+	for len(cells) < t.cols {
+		cells = append(cells, "")
+	}
 	for i, c := range cells {
 		if c == "" {
 			cells[i] = "-"
