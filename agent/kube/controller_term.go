@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -191,13 +192,11 @@ func (t *term) handle(ctx context.Context, batch []string) error {
 			return whole
 		}
 		for _, service := range rest {
-			if err := single[service]; err != nil || whole != nil {
-				failed[service] = errors.Join(err, whole)
+			if whole != nil {
+				failed[service] = whole
 			}
 		}
-		for service, err := range single { // others that it decided along with the batch
-			failed[service] = err
-		}
+		maps.Copy(failed, single) // of others that it decided along with the batch, too
 	}
 	if whole != nil {
 		t.log.Warn("no address is written now; it is tried again", "services", len(rest), "err", whole)
@@ -260,7 +259,7 @@ func costs(err error) (single map[string]error, whole error) {
 	var walk func(error)
 	walk = func(err error) {
 		var one *ipam.ServiceError
-		if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the tree is walked by hand
+		if several, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, e := range several.Unwrap() {
 				walk(e)
 			}

@@ -253,6 +253,9 @@ func TestNoPool(t *testing.T) {
 	end()
 	ctl.SetPools(nil)
 	eventually(t, "end of the last leader", func() error {
+		if _, name := third.Leader(); name != "lb4" {
+			return fmt.Errorf("lb4 has not come by the lease yet")
+		}
 		lease, err := c.Client.CoordinationV1().Leases(testNamespace).Get(t.Context(), LeaderLease, metav1.GetOptions{})
 		if err == nil && lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" {
 			err = fmt.Errorf("%s has the lease", *lease.Spec.HolderIdentity)

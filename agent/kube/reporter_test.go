@@ -127,7 +127,7 @@ func TestWithdrawn(t *testing.T) {
 	svc := c.service(t, "web", nil)
 	c.node(t, "lb1")
 	c.node(t, "lb2")
-	one, w, end := c.reporter(t, "lb1")
+	one, _, end := c.reporter(t, "lb1")
 	two, _, _ := c.reporter(t, "lb2")
 	both := []VIPReport{vip("192.0.2.1", "tor1"), vip("2001:db8::1", "tor1")}
 	one.Services([]ServiceReport{report(svc, both...)})
@@ -157,7 +157,7 @@ func TestWithdrawn(t *testing.T) {
 	one.Services([]ServiceReport{report(svc, both...)})
 	c.says(t, "web", Announced, "announced by lb1 (tor1) and lb2 (tor1)")
 	end()
-	one, w, _ = c.reporter(t, "lb1")
+	one, w, _ := c.reporter(t, "lb1")
 	one.Services([]ServiceReport{report(svc, gone...)})
 	c.says(t, "web", Announced, "announced by lb2 (tor1)")
 	if n := len(c.events(t, "web")); n != 3 {
