@@ -190,7 +190,8 @@ func TestBatches(t *testing.T) {
 		w.create(c)
 		names = append(names, c.Service)
 	}
-	fences, fate := 0, done
+	var fences int
+	var fate fate
 	for one.reconcile(names); one.busy; one.step(fate) {
 		if fate = done; strings.HasPrefix(one.call, "PutFence") {
 			fences++
