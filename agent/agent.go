@@ -308,6 +308,11 @@ func (a *Agent) Services() ([]maps.ServiceStatus, error) {
 	return read(a, Tables.Services)
 }
 
+// ServicesOf reads a few of the tables in the kernel.
+func (a *Agent) ServicesOf(names ...string) ([]maps.ServiceStatus, error) {
+	return read(a, func(t Tables) ([]maps.ServiceStatus, error) { return t.ServicesOf(names...) })
+}
+
 // Verdicts reads the data path's counters.
 func (a *Agent) Verdicts() ([]maps.VerdictCount, error) {
 	return read(a, Tables.Verdicts)

@@ -70,6 +70,7 @@ type Tables interface {
 	Sync(ctx context.Context, want maps.Want) error
 	Sweep(ctx context.Context) (maps.SweepStats, error)
 	Services() ([]maps.ServiceStatus, error)
+	ServicesOf(names ...string) ([]maps.ServiceStatus, error) // namespace/name, or whole names
 	Verdicts() ([]maps.VerdictCount, error)
 	Flows() (maps.FlowStats, error)
 	Usage() (maps.Usage, error) // for the loop alone, as the rest

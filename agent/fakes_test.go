@@ -183,6 +183,9 @@ func (f fakeTables) Sweep(context.Context) (maps.SweepStats, error) {
 	return maps.SweepStats{}, nil
 }
 func (f fakeTables) Services() ([]maps.ServiceStatus, error) { return nil, nil }
+func (f fakeTables) ServicesOf(...string) ([]maps.ServiceStatus, error) {
+	return nil, nil
+}
 func (f fakeTables) Verdicts() ([]maps.VerdictCount, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
