@@ -81,6 +81,9 @@ func (a *Allocator) setPools(pools []Pool) {
 func (a *Allocator) Adopt(claims []Claim, intents []Intent) []Decision {
 	var all, rest []*entry
 	for _, c := range claims {
+		if a.claims[c.Service] != nil {
+			continue // a list that is read in pieces may name one twice
+		}
 		e := &entry{claim: c}
 		for _, i := range intents {
 			if i.Service == c.Service && i.UID == c.UID && i.Version == c.Version {

@@ -444,6 +444,16 @@ func TestAvoidBuggyIPs(t *testing.T) {
 	l.want("x/c", "192.0.2.254")
 }
 
+func TestAdoptTwice(t *testing.T) {
+	a := New([]Pool{pool("a", "192.0.2.0/31")})
+	c := with(ask("x/a"), func(c *Claim) { c.Held = []netip.Addr{addr("192.0.2.0")} })
+	a.Adopt([]Claim{c, c}, nil)
+	a.Delete("x/a")
+	if u := a.Usage()[0]; u.Allocated != 0 {
+		t.Errorf("%+v", u)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	l := newLedger(t, pool("b", "::/0", "192.0.2.1/32"), pool("a", "192.0.2.8/29", "198.51.100.0/24"))
 	l.put(dual(ask("x/a"), PreferDual))
