@@ -69,6 +69,10 @@ type Tables struct {
 		indices, ids, tunnels []uint32
 		at                    time.Time // when the last of it became free; zero during a Sync
 	}
+	counted struct { // by Usage
+		learned Fill
+		at      time.Time
+	}
 	unfilled []unfilled
 	late     []lateRow // their ranks are still what they were
 	buf      struct {  // of wanted

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -85,14 +86,28 @@ func count[K any](m *ebpf.Map) (n uint32, err error) {
 	return n, nil
 }
 
-// Usage is what the next Sync finds in use, without asking the kernel but for what
-// the data path has learned. What is about to be free counts as in use.
+// learnedEvery is how old the count of what was learned may be: that is a walk through
+// the whole table, and Usage may be asked for after each small change.
+const learnedEvery = 10 * time.Second
+
+// countLearned counts what the data path has learned, if nobody has lately.
+func (t *Tables) countLearned() (Fill, error) {
+	var err error
+	if t.counted.at.IsZero() || time.Since(t.counted.at) >= learnedEvery {
+		t.counted.learned, err = t.learned()
+		t.counted.at = time.Now()
+	}
+	return t.counted.learned, err
+}
+
+// Usage is what the next Sync finds in use, without asking the kernel but, now and
+// then, for what the data path has learned. What is about to be free counts as in use.
 func (t *Tables) Usage() (Usage, error) {
 	free := uint32(0)
 	for k, bases := range t.regions.free {
 		free += uint32(len(bases)) << k
 	}
-	learned, err := t.learned()
+	learned, err := t.countLearned()
 	return Usage{
 		Rows:      Fill{t.regions.total - free, t.regions.total},
 		Backends:  Fill{t.indices.limit - uint32(t.indices.free()), t.indices.limit},
