@@ -38,8 +38,8 @@ counts the flows that ever began at the backend; with dsr, the TCP ones by their
 					if err := ofLB(v); err != nil {
 						return nil, err
 					}
-					services, err := v.Services()
-					return api.Backends(api.Select(api.InKernel(services), args), nil), err
+					services, err := pinnedServices(v, args)
+					return api.Backends(api.InKernel(services), nil), err
 				})
 			if err == nil && len(backends) == 0 {
 				err = c.askedLB(cmd.Context())

@@ -63,6 +63,13 @@ func (n *site) Services() ([]maps.ServiceStatus, error) {
 	}
 	return n.services, nil
 }
+func (n *site) ServicesOf(names ...string) (out []maps.ServiceStatus, err error) {
+	all, err := n.Services()
+	for _, s := range api.Select(api.InKernel(all), names) {
+		out = append(out, s.ServiceStatus)
+	}
+	return out, err
+}
 func (n *site) Verdicts() ([]maps.VerdictCount, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -184,6 +191,9 @@ func (i ingressSite) MTU() (uint32, error)                  { return i.status.In
 func (i ingressSite) Events() (maps.NodeEvents, error)      { return i.status.Ingress.Events, nil }
 func (i ingressSite) Flows() (maps.FlowStats, error)        { return i.status.Datapath.Flows, nil }
 func (ingressSite) Services() ([]maps.ServiceStatus, error) { return []maps.ServiceStatus{}, nil }
+func (ingressSite) ServicesOf(...string) ([]maps.ServiceStatus, error) {
+	return []maps.ServiceStatus{}, nil
+}
 
 func degraded() api.Status {
 	s := healthy()

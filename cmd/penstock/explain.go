@@ -24,15 +24,18 @@ func (c *cli) explainService(ctx context.Context, service string) (api.Explanati
 			if err := ofLB(v); err != nil {
 				return api.Explanation{}, err
 			}
+			services, err := v.ServicesOf(service)
+			if err != nil {
+				return api.Explanation{}, err
+			}
+			if e, found := api.ExplainKernel(services, service); found {
+				return e, nil
+			}
 			all, err := v.Services()
 			if err != nil {
 				return api.Explanation{}, err
 			}
-			e, found := api.ExplainKernel(all, service)
-			if !found {
-				err = &api.NotFound{Service: service, Near: api.Near(service, wholeNames(api.InKernel(all)))}
-			}
-			return e, err
+			return api.Explanation{}, &api.NotFound{Service: service, Near: api.Near(service, wholeNames(api.InKernel(all)))}
 		})
 	if missing, ok := errors.AsType[*api.NotFound](err); ok {
 		if err := c.askedLB(ctx); err != nil {

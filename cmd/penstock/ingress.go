@@ -28,7 +28,10 @@ type nodeView interface {
 type ingressView struct{ *maps.NodeView }
 
 func (ingressView) Services() ([]maps.ServiceStatus, error) { return []maps.ServiceStatus{}, nil }
-func (ingressView) Usage() (maps.Usage, error)              { return maps.Usage{}, nil }
+func (ingressView) ServicesOf(...string) ([]maps.ServiceStatus, error) {
+	return []maps.ServiceStatus{}, nil
+}
+func (ingressView) Usage() (maps.Usage, error) { return maps.Usage{}, nil }
 
 // openPinned opens the pinned tables of whichever role.
 func openPinned(pins string) (view, error) {

@@ -36,6 +36,7 @@ type env struct {
 // view reads the pinned tables.
 type view interface {
 	Services() ([]maps.ServiceStatus, error)
+	ServicesOf(names ...string) ([]maps.ServiceStatus, error) // as in api.Select
 	Verdicts() ([]maps.VerdictCount, error)
 	Flows() (maps.FlowStats, error)
 	Usage() (maps.Usage, error)

@@ -132,8 +132,8 @@ func (c *cli) services(ctx context.Context, names []string) ([]api.Service, erro
 			if err := ofLB(v); err != nil {
 				return nil, err
 			}
-			all, err := v.Services()
-			return api.Select(api.InKernel(all), names), err
+			services, err := pinnedServices(v, names)
+			return api.InKernel(services), err
 		})
 	if err == nil && len(services) == 0 {
 		err = c.askedLB(ctx)
@@ -142,6 +142,14 @@ func (c *cli) services(ctx context.Context, names []string) ([]api.Service, erro
 		return nil, notFound(names)
 	}
 	return services, err
+}
+
+// pinnedServices reads the services that are named, or all.
+func pinnedServices(v view, names []string) ([]maps.ServiceStatus, error) {
+	if len(names) == 0 {
+		return v.Services()
+	}
+	return v.ServicesOf(names...)
 }
 
 func notFound(names []string) error {
