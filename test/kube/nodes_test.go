@@ -31,6 +31,21 @@ func TestNodes(t *testing.T) {
 		s.same("web", vips)
 	})
 
+	t.Run("all agents killed at once", func(t *testing.T) {
+		for _, h := range s.Hosts() {
+			h.KillAgent(t)
+		}
+		s.more(load, 200)
+		for _, h := range s.Hosts() {
+			h.StartAgent(s.t)
+		}
+		for _, h := range s.Hosts() {
+			h.WaitAgent(t)
+		}
+		s.waitRoutes(vips, 2)
+		s.same("web", vips)
+	})
+
 	t.Run("cordon", func(t *testing.T) {
 		s.api.Kubectl(t, "", "cordon", "lb1")
 		s.waitRoutes(vips, 1)
