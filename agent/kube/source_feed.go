@@ -113,8 +113,10 @@ var errNoStream = errors.New("no stream of the initial state")
 
 func (f *feed) askWatch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	w, err := f.watch(ctx, o)
-	f.source.note("watch", f.resource, f.kind, err)
 	stream := o.SendInitialEvents != nil && *o.SendInitialEvents
+	if !stream || !apierrors.IsInvalid(err) { // as servers before 1.32 answer
+		f.source.note("watch", f.resource, f.kind, err)
+	}
 	if err == nil && stream { // then nothing has to be listed
 		f.source.note("list", f.resource, f.kind, nil)
 	}
