@@ -3,6 +3,10 @@
 // a loopback address), the health endpoints beside the metrics, and the client
 // that the command line uses.
 //
+// [Explain] follows one Kubernetes Service from its object to the routers. What an agent of
+// one role or source lacks it need not implement: the server looks for the interfaces
+// [Explainer], [Allocator] and [Picker].
+//
 // The API only reads. It answers from what the agent last published and from
 // counters read at the moment of the request, so a slow reader never holds up
 // the agent's loop.

@@ -89,7 +89,12 @@ func Explain(agent Agent, service string) (Explanation, bool, error) {
 		e.Object, _ = x.Object(service)
 		wanted = x.Wanted(service)
 	}
-	e.Reasons = slices.DeleteFunc(slices.Clone(status.Reasons), func(r desired.ServiceReason) bool { return r.Service != service })
+	e.Reasons = []desired.ServiceReason{}
+	for _, r := range status.Reasons {
+		if r.Service == service {
+			e.Reasons = append(e.Reasons, r)
+		}
+	}
 	tables := Select(Services(kernel, status), []string{service})
 	e.Tables = explainTables(tables, status.Backends, wanted, e.Object)
 	e.VIPs = explainVIPs(e, status.VIPs, agent.Routes())

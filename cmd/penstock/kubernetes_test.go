@@ -162,6 +162,7 @@ func TestGoldenInCluster(t *testing.T) {
 		{"explain-unknown", inCluster(), true, "services -n default wbe", exitError},
 		{"explain-unknown-down", inCluster(), false, "services -n shop web", exitError},
 		{"explain-no-namespace", inCluster(), true, "services web", exitError},
+		{"explain-half-a-name", inCluster(), true, "services default/", exitError},
 		{"explain-two-namespaces", inCluster(), true, "services -n shop default/web", exitError},
 		{"services-of-namespace", inCluster(), true, "services -n default", exitOK},
 		{"services-of-two", inCluster(), true, "services -n default web nope", exitError},

@@ -89,8 +89,10 @@ func unmet(names []string, services []api.Service) []string {
 func (c *cli) qualify(ctx context.Context, namespace string, names []string) ([]string, error) {
 	out := make([]string, len(names))
 	for i, n := range names {
-		own, _, has := strings.Cut(n, "/")
+		own, name, has := strings.Cut(n, "/")
 		switch {
+		case n == "" || has && (own == "" || name == ""):
+			return nil, fmt.Errorf("%q is no name; write NAMESPACE/NAME, or -n NAMESPACE NAME", n)
 		case has && namespace != "" && own != namespace:
 			return nil, fmt.Errorf("%s is not in the namespace %s that --namespace names; leave one of them out", n, namespace)
 		case has:
