@@ -133,7 +133,7 @@ func (a *Agent) tellNode() {
 	if a.deps.Cluster == nil {
 		return
 	}
-	p := desired.Published{Version: a.deps.Version, TunnelPort: a.booted.Tunnel.Port}
+	p := desired.Published{Version: a.deps.Version, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement()}
 	if a.attachments != nil {
 		p.Datapath = api.Datapaths(a.attachments.status())
 	}
@@ -148,6 +148,13 @@ func (a *Agent) tellNode() {
 		p.Ready = true
 	}
 	a.deps.Cluster.Node(p)
+}
+
+// placement is that of what is in force: of the keys that need a restart, as booted.
+func (a *Agent) placement() string {
+	c := *a.booted
+	c.Forwarding = a.cfg.Forwarding
+	return placement(&c)
 }
 
 // Object returns what the source has of a Service.

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"net/netip"
 
 	"github.com/penstock-lb/penstock/agent/config"
@@ -47,6 +50,15 @@ func mapsOptions(c *config.Config) maps.Options {
 			Longest: int(c.Chains.Longest), ExtraRanks: int(c.Chains.ExtraRanks),
 		},
 	}
+}
+
+// placement is a short digest of all that decides where flows go: LB nodes with different
+// ones break the flows that ECMP moves between them. It is public, and says so little that
+// nobody learns a weak seed from it.
+func placement(c *config.Config) string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%x %+v %s %d", c.Datapath.SeedBytes(), mapsOptions(c).Chain, c.Forwarding, c.Datapath.Rows)
+	return hex.EncodeToString(sum.Sum(nil)[:2])
 }
 
 // probeOptions is what ingress nodes are asked with.

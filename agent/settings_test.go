@@ -137,3 +137,28 @@ func selectors(t *testing.T, file string, used map[string]bool) {
 		return true
 	})
 }
+
+// LB nodes whose flows would go elsewhere say so by their placement.
+func TestPlacement(t *testing.T) {
+	same := testConfig()
+	same.NAT.MaxFlows, same.Log.Format = 77, "json"
+	want := placement(testConfig())
+	if got := placement(same); got != want || len(want) != 4 {
+		t.Errorf("placement %q with other settings that do not matter, %q before", got, want)
+	}
+	for name, change := range map[string]func(*config.Config){
+		"seed":       func(c *config.Config) { c.Datapath.Seed = "another" },
+		"rows":       func(c *config.Config) { c.Datapath.Rows *= 2 },
+		"retention":  func(c *config.Config) { c.Chains.Retention++ },
+		"slack":      func(c *config.Config) { c.Chains.Slack++ },
+		"extraRanks": func(c *config.Config) { c.Chains.ExtraRanks-- },
+		"longest":    func(c *config.Config) { c.Chains.Longest-- },
+		"forwarding": func(c *config.Config) { c.Forwarding = "nat" },
+	} {
+		c := testConfig()
+		change(c)
+		if placement(c) == want {
+			t.Errorf("another %s, the same placement", name)
+		}
+	}
+}

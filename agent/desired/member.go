@@ -99,6 +99,9 @@ func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
 		if p.TunnelPort != 0 && site.TunnelPort != 0 && p.TunnelPort != site.TunnelPort {
 			note(annotation(name), fmt.Sprint(p.TunnelPort), "its tunnel.port is %d and this node's is %d, so that there is no tunnel between them; make it the same everywhere", p.TunnelPort, site.TunnelPort)
 		}
+		if name == LBAnnotation && n.Name != site.Node && site.Placement != "" && p.Placement != "" && p.Placement != site.Placement {
+			note(annotation(name), p.Placement, "it places flows by other settings than this node, so that flows break which ECMP moves between them; make datapath.seed, datapath.rows, chains.retention, slack, extraRanks and longest, and forwarding the same on all LB nodes")
+		}
 		if name == LBAnnotation {
 			m.lb, m.lbUnready = true, p.unready()
 			continue

@@ -23,6 +23,7 @@ type Published struct {
 	Addresses  []netip.Addr `json:"addresses,omitempty"` // for tunnel packets, where they are not the InternalIPs
 	Ready      bool         `json:"ready"`               // its programs are attached and its tables written
 	Reason     string       `json:"reason,omitempty"`    // why it is not ready
+	Placement  string       `json:"placement,omitempty"` // of an LB node: a digest of all that decides where flows go
 	Datapath   string       `json:"datapath,omitempty"`  // where programs run: native, generic, tcx, clsact; several with a comma
 }
 

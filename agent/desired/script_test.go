@@ -152,6 +152,8 @@ func parseSite(t *testing.T, text string) desired.Site {
 				t.Fatalf("site: %q", line)
 			}
 			site.TunnelPort = uint16(port)
+		case "placement":
+			site.Placement = words[1]
 		case "lbnodes":
 			selector, err := labels.Parse(strings.Join(words[1:], " "))
 			if err != nil {
