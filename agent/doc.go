@@ -1,7 +1,10 @@
 // Package agent is the loop that joins the leaves. Sources and routes only
-// trigger it; each pass takes the whole snapshot, computes the whole wanted
-// state, and hands it to each leaf's one idempotent verb. The order is in one
-// place, reconciler.apply:
+// trigger it; each pass takes what changed, has a model of the wanted state follow,
+// and hands what is new in it to each leaf. At the start, after a failure, when the
+// configuration or a route changes, and now and then, the whole wanted state is compared
+// with all that is there instead. That comes to the same, and what a change costs
+// does not depend on how many Services there are. The order is one, in
+// reconciler.apply for all and in reconciler.follow for a part:
 //
 //	withdraw paths that are no longer wanted → write the tables → announce paths whose services are in the kernel
 //
@@ -16,6 +19,9 @@
 // router never hears of an address that would not be answered. Until the source
 // has synced once nothing is written at all, so a restarted agent leaves what it
 // finds in force.
+//
+// Beside a source of kind kubernetes there is a Cluster: it is told what became of each
+// Service and what this node is, allocates addresses while it leads, and holds nothing up.
 //
 // When the agent ends, programs and tables stay pinned and go on forwarding:
 // after a drain the stragglers are still carried, after a restart the next agent
