@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -72,6 +73,49 @@ func TestLeaderKilled(t *testing.T) {
 	s.waitRoutes(vips, 2)
 	s.same("web", vips)
 	s.same("late", late)
+	load.Check()
+}
+
+// TestLeaderPaused stops the leader's process for so long that another one leads, changes who has
+// which address, and lets it go on: it may undo nothing.
+func TestLeaderPaused(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	s := newSite(t, lab.Options{})
+	s.addPods("web", 3)
+	s.startAll()
+	vips := s.served("web")
+	s.apply(webYAML("first"))
+	first := s.waitAddresses("first", 2)
+	s.waitAnswer(vips...)
+	load := s.startLoad(vips)
+	paused := s.leader()
+	// With work before it that it can't finish.
+	s.apply(webYAML("open"))
+	if err := paused.Agent.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	s.wait("another leader", func() error {
+		if l := s.leader(); l == paused || l == nil {
+			return fmt.Errorf("it is %v", l)
+		}
+		return nil
+	})
+	s.api.Kubectl(t, "", "delete", "service", "first")
+	s.apply(strings.Replace(annotated("heir", "penstock.dev/ips", first[0].String()+","+first[1].String()), "app: heir", "app: web", 1))
+	if got := s.waitAddresses("heir", 2); !slices.Equal(got, first) {
+		t.Errorf("heir has %v, it wants %v", got, first)
+	}
+	open := s.waitAddresses("open", 2)
+	s.more(load, 200)
+	if err := paused.Agent.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	s.waitRoutes(vips, 2)
+	s.waitRoutes(first, 2)
+	s.waitAnswer(first...)
+	s.same("web", vips)
+	s.same("heir", first)
+	s.same("open", open)
 	load.Check()
 }
 

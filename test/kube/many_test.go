@@ -43,6 +43,7 @@ func TestManyServices(t *testing.T) {
 		return nil
 	})
 	killed.KillAgent(t)
+	t.Logf("%d of %d Services had addresses when the leader was killed", len(before), many+1)
 	<-applied
 	s.wait("another leader", func() error {
 		if l := s.leader(); l == killed || l == nil {
