@@ -7,13 +7,13 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/agent/kube"
@@ -28,8 +28,6 @@ const (
 	resync = 30 * time.Second
 	// auditEvery is how often a pass compares everything, whatever changed.
 	auditEvery = 10 * time.Minute
-	// stuckAfter is how long a pass may take before the agent counts as stuck.
-	stuckAfter = time.Minute
 )
 
 // Deps are everything that the agent works with.
@@ -39,7 +37,7 @@ type Deps struct {
 	Resolver   Resolver
 	Prober     Prober
 	System     System
-	Configs    Configs
+	Configs    control.Configs
 	Cluster    Cluster        // nil: none
 	ConfigFile string         // empty for none
 	Level      *slog.LevelVar // of the log, set when log.level changes
@@ -88,7 +86,7 @@ type Agent struct {
 	up       map[string][]string           // peers that take routes, as the cluster was told
 	lbNodes  ipam.Selector
 
-	busy atomic.Int64 // when the pass under way began, Unix ns; 0 between passes
+	watchdog control.Watchdog
 
 	open   sync.RWMutex // guards tables; held as long as they are read, which may take seconds
 	tables Tables       // nil while not open
@@ -127,12 +125,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, work := errgroup.WithContext(work)
-	component(work, g, "source", a.deps.Source.Run)
-	component(work, g, "next hops", a.deps.Resolver.Run)
-	component(work, g, "probes", a.deps.Prober.Run)
-	component(work, g, "configuration", a.deps.Configs.Run)
+	control.Component(work, g, "source", a.deps.Source.Run)
+	control.Component(work, g, "next hops", a.deps.Resolver.Run)
+	control.Component(work, g, "probes", a.deps.Prober.Run)
+	control.Component(work, g, "configuration", a.deps.Configs.Run)
 	if a.deps.Cluster != nil {
-		component(work, g, "cluster", a.deps.Cluster.Run)
+		control.Component(work, g, "cluster", a.deps.Cluster.Run)
 	}
 	g.Go(func() error {
 		defer cancel()
@@ -143,20 +141,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// component runs a part of the agent that may not end before ctx does.
-func component(ctx context.Context, g *errgroup.Group, name string, run func(context.Context) error) {
-	g.Go(func() error {
-		err := run(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil {
-			err = errors.New("ended unexpectedly")
-		}
-		return fmt.Errorf("%s: %w", name, err)
-	})
-}
-
 // work is the loop's whole life. It ends by itself after stop, and at once when
 // ctx ends because a component failed.
 func (a *Agent) work(stop, ctx context.Context, g *errgroup.Group) (err error) {
@@ -164,7 +148,7 @@ func (a *Agent) work(stop, ctx context.Context, g *errgroup.Group) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	component(ctx, g, "BGP", a.speaker.Run)
+	control.Component(ctx, g, "BGP", a.speaker.Run)
 	a.loop(stop, ctx)
 	if ctx.Err() != nil {
 		return nil // the component's error says why
@@ -288,10 +272,8 @@ func (a *Agent) sweep(ctx context.Context) {
 
 // Alive returns why the loop does not work, or nil.
 func (a *Agent) Alive() error {
-	if began := a.busy.Load(); began != 0 {
-		if d := time.Since(time.Unix(0, began)); d > stuckAfter {
-			return fmt.Errorf("the loop has been in one pass for %s", d.Round(time.Second))
-		}
+	if err := a.watchdog.Err(); err != nil {
+		return err
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ledger"
 	"github.com/penstock-lb/penstock/bgp"
@@ -164,7 +165,7 @@ func TestAliveTellsAStuckPass(t *testing.T) {
 		l.block = release
 		l.mu.Unlock()
 		l.hopsChanged <- struct{}{}
-		time.Sleep(stuckAfter)
+		time.Sleep(control.StuckAfter)
 		if err := l.agent.Alive(); err != nil {
 			t.Errorf("after a minute: %v", err)
 		}

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/agent/system"
@@ -91,14 +90,6 @@ type Speaker interface {
 	Routes() []bgp.Route
 	Changed() <-chan struct{} // Peers
 	Stop(ctx context.Context, mode bgp.StopMode) error
-}
-
-// Configs gives the configuration in force.
-type Configs interface {
-	Run(ctx context.Context) error // until ctx ends
-	Config() *config.Config        // the last good one
-	Err() error                    // why the newest is not in force
-	Changed() <-chan struct{}      // Config or Err
 }
 
 // System is what the agent asks of the node's kernel beside the data path.

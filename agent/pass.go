@@ -20,8 +20,8 @@ import (
 // wanted. Until the source has synced once there is no wanted state, and what is in force stays.
 func (a *Agent) pass(ctx context.Context, whole bool) {
 	began := time.Now()
-	a.busy.Store(began.UnixNano())
-	defer a.busy.Store(0)
+	a.watchdog.Begin(began)
+	defer a.watchdog.End()
 	site, err := a.site()
 	if err != nil {
 		a.ledger.Settle()

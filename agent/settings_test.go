@@ -87,7 +87,7 @@ func other(k config.Key) string {
 // included, in the agent and in the command.
 func TestEveryFieldIsUsed(t *testing.T) {
 	used := map[string]bool{}
-	for _, pattern := range []string{"*.go", "node/*.go", "cluster/*.go", "../cmd/penstock/*.go", "config/speaker.go"} {
+	for _, pattern := range []string{"*.go", "node/*.go", "cluster/*.go", "control/*.go", "../cmd/penstock/*.go", "config/speaker.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/agent/ledger"
@@ -25,8 +25,6 @@ import (
 const (
 	// resync is how often a pass is made without a reason, and flows are swept.
 	resync = 30 * time.Second
-	// stuckAfter is how long a pass may take before the agent counts as stuck.
-	stuckAfter = time.Minute
 )
 
 // Agent is one ingress node's control loop. The methods that read may be called
@@ -51,7 +49,7 @@ type Agent struct {
 		uplink string // that had it
 	}
 
-	busy atomic.Int64 // when the pass under way began, Unix ns; 0 between passes
+	watchdog control.Watchdog
 
 	mu     sync.RWMutex // guards all below
 	status api.Status
@@ -80,29 +78,15 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 // early if the data path cannot be loaded or a part of the agent ends.
 func (a *Agent) Run(ctx context.Context) error {
 	g, work := errgroup.WithContext(ctx)
-	component(work, g, "source", a.deps.Source.Run)
-	component(work, g, "configuration", a.deps.Configs.Run)
+	control.Component(work, g, "source", a.deps.Source.Run)
+	control.Component(work, g, "configuration", a.deps.Configs.Run)
 	if a.deps.Cluster != nil {
-		component(work, g, "cluster", a.deps.Cluster.Run)
+		control.Component(work, g, "cluster", a.deps.Cluster.Run)
 	}
 	g.Go(func() error { return a.work(work) })
 	err := g.Wait()
 	a.update(func(s *api.Status) { s.State = api.Stopped })
 	return err
-}
-
-// component runs a part of the agent that may not end before ctx does.
-func component(ctx context.Context, g *errgroup.Group, name string, run func(context.Context) error) {
-	g.Go(func() error {
-		err := run(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil {
-			err = errors.New("ended unexpectedly")
-		}
-		return fmt.Errorf("%s: %w", name, err)
-	})
 }
 
 // work is the loop's whole life.
@@ -185,10 +169,8 @@ func (a *Agent) loop(ctx context.Context) {
 
 // Alive returns why the loop does not work, or nil.
 func (a *Agent) Alive() error {
-	if began := a.busy.Load(); began != 0 {
-		if d := time.Since(time.Unix(0, began)); d > stuckAfter {
-			return fmt.Errorf("the loop has been in one pass for %s", d.Round(time.Second))
-		}
+	if err := a.watchdog.Err(); err != nil {
+		return err
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()

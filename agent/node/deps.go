@@ -7,6 +7,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
@@ -48,14 +49,6 @@ type Tables interface {
 	Close() error
 }
 
-// Configs gives the configuration in force.
-type Configs interface {
-	Run(ctx context.Context) error // until ctx ends
-	Config() *config.Config        // the last good one
-	Err() error                    // why the newest is not in force
-	Changed() <-chan struct{}      // Config or Err
-}
-
 // System is what the agent asks of the node's kernel beside the data path.
 type System interface {
 	// DefaultDevices names the devices of the default routes, sorted.
@@ -77,7 +70,7 @@ type Deps struct {
 	Version    string
 	Source     Source
 	System     System
-	Configs    Configs
+	Configs    control.Configs
 	Cluster    Cluster        // nil: none
 	ConfigFile string         // empty for none
 	Level      *slog.LevelVar // of the log, set when log.level changes

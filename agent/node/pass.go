@@ -29,8 +29,8 @@ type outcome struct {
 // runs on empty ones.
 func (a *Agent) pass(ctx context.Context) {
 	began := time.Now()
-	a.busy.Store(began.UnixNano())
-	defer a.busy.Store(0)
+	a.watchdog.Begin(began)
+	defer a.watchdog.End()
 	delta, synced := a.deps.Source.Delta()
 	if !synced {
 		a.update(func(s *api.Status) { s.Source.Problems = nonNil(delta.Problems) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/system"
 )
@@ -105,39 +106,10 @@ func (a *Agent) publish(delta desired.Delta, out outcome, began, next time.Time)
 // reload takes over what changed in the configuration and applies live. What needs a
 // restart is named and left as it was; the next pass does the rest.
 func (a *Agent) reload() {
-	now := time.Now()
-	if err := a.deps.Configs.Err(); err != nil {
-		a.update(func(s *api.Status) {
-			s.Config.Error, s.Config.ErrorAt = err.Error(), now
-			s.Config.Failures++
-		})
-		return
-	}
-	next := a.deps.Configs.Config()
-	live := keys(config.Diff(a.cfg, next).Live)
-	restart := keys(config.Diff(a.booted, next).Restart)
-	a.cfg = next
-	a.lbNodes, _ = config.ParseSelector(next.LBNodes) // it is valid
-	a.deps.Level.Set(next.Log.Level)
-	if len(live) > 0 {
-		a.log.Info("configuration reloaded", "applied", live)
-	}
-	if len(restart) > 0 {
-		a.log.Warn("restart the agent to apply the rest of the configuration", "keys", restart)
-	}
-	a.update(func(s *api.Status) {
-		s.Config.Loaded, s.Config.Error, s.Config.ErrorAt = now, "", time.Time{}
-		s.Config.Restart = restart
-		s.Config.Reloads++
-	})
-}
-
-func keys(changes []config.Change) []string {
-	out := make([]string, len(changes))
-	for i, c := range changes {
-		out[i] = c.Key
-	}
-	return out
+	r := control.Reload(a.deps.Configs, a.booted, a.cfg, a.deps.Level, a.log)
+	a.cfg = r.Config
+	a.lbNodes, _ = config.ParseSelector(a.cfg.LBNodes) // it is valid
+	a.update(func(s *api.Status) { r.Note(&s.Config) })
 }
 
 func text(err error) string {

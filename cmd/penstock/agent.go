@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-lb/penstock/agent"
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/metrics"
 	"github.com/penstock-lb/penstock/agent/node"
 )
@@ -60,7 +61,7 @@ A change of the file is applied by itself; what needs a restart is logged.`,
 		level := new(slog.LevelVar)
 		level.Set(cfg.Log.Level)
 		log := newLogger(c.stderr, cfg.Log.Format, level)
-		var configs agent.Configs = fixed{cfg}
+		var configs control.Configs = fixed{cfg}
 		if path != "" {
 			configs = config.NewWatcher(path, cmd.Flags(), cfg, log)
 		}
@@ -73,14 +74,14 @@ A change of the file is applied by itself; what needs a restart is logged.`,
 	return cmd
 }
 
-// control is an agent of either role.
-type control interface {
+// runner is an agent of either role.
+type runner interface {
 	api.Agent
 	Run(ctx context.Context) error
 }
 
 // forRole makes the agent that the configuration asks for.
-func forRole(cfg *config.Config, configs agent.Configs, path string, level *slog.LevelVar, log *slog.Logger) (control, error) {
+func forRole(cfg *config.Config, configs control.Configs, path string, level *slog.LevelVar, log *slog.Logger) (runner, error) {
 	if cfg.Role == config.RoleBackend {
 		deps, err := node.Real(cfg, version, log)
 		deps.Configs, deps.ConfigFile, deps.Level = configs, path, level
@@ -93,7 +94,7 @@ func forRole(cfg *config.Config, configs agent.Configs, path string, level *slog
 
 // runAgent binds the sockets before anything else, so that a second agent ends
 // before it touches the first one's tables.
-func runAgent(ctx context.Context, cfg *config.Config, a control, log *slog.Logger) error {
+func runAgent(ctx context.Context, cfg *config.Config, a runner, log *slog.Logger) error {
 	signal.Ignore(syscall.SIGHUP) // files are followed by themselves
 	log.Info("penstock agent", "version", version, "node", cfg.Node, "role", cfg.Role)
 	for _, w := range cfg.Warnings() {
