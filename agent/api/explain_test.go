@@ -261,6 +261,9 @@ func TestNear(t *testing.T) {
 			t.Errorf("%q: want -, got +\n%s", service, d)
 		}
 	}
+	if got := Near(strings.Repeat("b", 128), []string{strings.Repeat("b", 127)}); len(got) > 0 {
+		t.Errorf("no name is as long as that: %q", got)
+	}
 }
 
 func TestNewObject(t *testing.T) {

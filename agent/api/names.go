@@ -39,6 +39,9 @@ func whole(table string) string {
 	return service
 }
 
+// longest is the length of a name that can be: a namespace and a Service have 63 bytes each.
+const longest = 63 + len("/") + 63
+
 // mostNear is how many names are offered instead of one that is not there.
 const mostNear = 3
 
@@ -51,6 +54,9 @@ func Near(service string, names []string) []string {
 	}
 	_, wanted, _ := strings.Cut(service, "/")
 	var near []candidate
+	if len(service) > longest {
+		names = nil
+	}
 	for _, n := range names {
 		_, own, _ := strings.Cut(n, "/")
 		switch d := distance(service, n); {
