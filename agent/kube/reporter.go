@@ -135,7 +135,7 @@ const (
 func (r *Reporter) queue(p ServiceReport, t *told) {
 	line, delay := lineOf(p), r.delay.calm
 	switch gone := withdrawn(p, t); {
-	case t.known && t.line == line:
+	case t.known && t.line == line && len(gone) == 0:
 		r.out.drop(announceKey + p.Service) // what was to be told has passed
 		return
 	case !t.known && line == "" && unheard(p):

@@ -167,9 +167,13 @@ func TestWithdrawn(t *testing.T) {
 		t.Errorf("%d writes, want 2", n)
 	}
 
+	// Another address, with the same peers.
+	two.Services([]ServiceReport{report(svc, vip("192.0.2.9", "tor1"), vip("2001:db8::1", "tor1"))})
+	c.has(t, "web", corev1.EventTypeNormal, Withdrawn, "192.0.2.1 withdrawn by lb2: NoAddress")
+
 	// The last peer is lost, which is told of later than the rest: sessions come again.
-	two.Services([]ServiceReport{report(svc, vip("192.0.2.1"), vip("2001:db8::1"))})
-	c.has(t, "web", corev1.EventTypeWarning, Withdrawn, "192.0.2.1 and 2001:db8::1 withdrawn by lb2: NoPeer")
+	two.Services([]ServiceReport{report(svc, vip("192.0.2.9"), vip("2001:db8::1"))})
+	c.has(t, "web", corev1.EventTypeWarning, Withdrawn, "192.0.2.9 and 2001:db8::1 withdrawn by lb2: NoPeer")
 }
 
 // What lasts less than a report takes is not told of, nothing is written while the link is
