@@ -25,6 +25,7 @@ var (
 	backendBytes   = desc("backend_bytes_total", "Bytes of IP packet sent to a backend.", "service", "backend")
 	backendFlows   = desc("backend_new_flows_total", "Flows begun at a backend.", "service", "backend")
 	backendRows    = desc("backend_rows", "Rows of the service's table that name the backend; 0 takes no new flow.", "service", "backend")
+	backendSeries  = desc("backend_series", "Whether single backends have metrics: above 20000 of them none has, for a scrape would cost too much; 'penstock backends' has them all.")
 	serviceRows    = desc("service_rows", "Rows of the service's table; 0 where no backend is usable.", "service")
 
 	flows         = desc("flows", "Entries of the flow table after its last sweep; a flow has two.")

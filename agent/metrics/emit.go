@@ -119,21 +119,35 @@ func (e emitter) verdicts(counts []maps.VerdictCount) {
 	}
 }
 
+// mostBackends is for how many there are metrics of each: 20000 make a scrape of 10 MB.
+const mostBackends = 20000
+
 func (e emitter) backends(list []maps.ServiceStatus) {
+	count := 0
+	for _, s := range list {
+		count += len(s.Backends)
+	}
+	e.truth(backendSeries, count <= mostBackends)
 	for _, s := range list {
 		e.gauge(serviceRows, float64(s.Rows), s.Name)
-		for _, b := range s.Backends {
-			backend := b.Addr.String()
-			e.counter(backendPackets, b.Packets, s.Name, backend)
-			e.counter(backendBytes, b.Bytes, s.Name, backend)
-			e.counter(backendFlows, b.NewFlows, s.Name, backend)
-			e.gauge(backendRows, float64(b.Rows), s.Name, backend)
-			e.gauge(backendMode, 1, s.Name, backend, string(b.Mode))
-		}
 		for length, rows := range s.Chains {
 			if length > 0 {
 				e.gauge(chainRows, float64(rows), s.Name, strconv.Itoa(length))
 			}
 		}
+		for _, b := range s.Backends {
+			if count <= mostBackends {
+				e.backend(s.Name, b)
+			}
+		}
 	}
+}
+
+func (e emitter) backend(service string, b maps.BackendStatus) {
+	backend := b.Addr.String()
+	e.counter(backendPackets, b.Packets, service, backend)
+	e.counter(backendBytes, b.Bytes, service, backend)
+	e.counter(backendFlows, b.NewFlows, service, backend)
+	e.gauge(backendRows, float64(b.Rows), service, backend)
+	e.gauge(backendMode, 1, service, backend, string(b.Mode))
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -87,6 +88,7 @@ const wanted = `
 penstock_backend_bytes_total{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 700
 penstock_backend_new_flows_total{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 3
 penstock_backend_packets_total{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 7
+penstock_backend_series 1
 penstock_backend_rows{backend="10.1.0.2:8080",service="default/web:http/tcp/ipv4"} 1024
 penstock_bypassed_backends{interface="eth9",service="default/web"} 3
 penstock_table_used{table="rows"} 768
@@ -224,6 +226,31 @@ func TestEveryMetricIsEmittedAndClean(t *testing.T) {
 	}
 	if len(emitted) != len(descs) {
 		t.Errorf("%d metrics are described, %d emitted", len(descs), len(emitted))
+	}
+}
+
+func TestSingleBackendsOfALargeSite(t *testing.T) {
+	agent := full()
+	for i := range 2001 {
+		s := maps.ServiceStatus{Name: fmt.Sprintf("many/s%d:http/tcp/ipv4", i), Rows: 2048}
+		for e := range 10 {
+			addr := netip.AddrFrom4([4]byte{10, byte(e), byte(i >> 8), byte(i)})
+			s.Backends = append(s.Backends, maps.BackendStatus{Addr: netip.AddrPortFrom(addr, 80)})
+		}
+		agent.services = append(agent.services, s)
+	}
+	text := scrape(t, agent)
+	if !strings.Contains(text, "\npenstock_backend_series 0\n") || strings.Contains(text, "penstock_backend_rows{") ||
+		!strings.Contains(text, `penstock_service_rows{service="many/s2000:http/tcp/ipv4"} 2048`) {
+		t.Errorf("%d bytes were scraped", len(text))
+	}
+	agent.services = agent.services[:2001] // one has a single backend
+	if text := scrape(t, agent); !strings.Contains(text, "\npenstock_backend_series 0\n") {
+		t.Error("20001 are not too many")
+	}
+	agent.services = agent.services[1:]
+	if text := scrape(t, agent); !strings.Contains(text, "\npenstock_backend_series 1\n") || !strings.Contains(text, "penstock_backend_rows{") {
+		t.Error("20000 are too many")
 	}
 }
 
