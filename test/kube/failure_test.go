@@ -2,6 +2,7 @@ package kube
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -31,6 +32,17 @@ func (s *site) leader() *lab.LB {
 	return nil
 }
 
+// waitLeader waits until another one than former leads.
+func (s *site) waitLeader(former *lab.LB) {
+	s.t.Helper()
+	s.wait("another leader than "+former.Name, func() error {
+		if l := s.leader(); l == former || l == nil {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+}
+
 // same fails the test if a Service has other addresses than before.
 func (s *site) same(name string, want []netip.Addr) {
 	s.t.Helper()
@@ -54,12 +66,7 @@ func TestLeaderKilled(t *testing.T) {
 	}
 	killed.KillAgent(t)
 	start := time.Now()
-	s.wait("another leader", func() error {
-		if l := s.leader(); l == killed || l == nil {
-			return fmt.Errorf("it is %v", l)
-		}
-		return nil
-	})
+	s.waitLeader(killed)
 	// Written by the new leader; the router has one way to it.
 	s.addPod("late", 0)
 	s.apply(webYAML("late"))
@@ -94,12 +101,7 @@ func TestLeaderPaused(t *testing.T) {
 	if err := paused.Agent.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	s.wait("another leader", func() error {
-		if l := s.leader(); l == paused || l == nil {
-			return fmt.Errorf("it is %v", l)
-		}
-		return nil
-	})
+	s.waitLeader(paused)
 	s.api.Kubectl(t, "", "delete", "service", "first")
 	s.apply(strings.Replace(annotated("heir", "penstock.dev/ips", first[0].String()+","+first[1].String()), "app: heir", "app: web", 1))
 	if got := s.waitAddresses("heir", 2); !slices.Equal(got, first) {
@@ -213,12 +215,7 @@ func TestPartition(t *testing.T) {
 	load := s.startLoad(vips)
 	off := s.leader()
 	s.relays[off.Name].Cut(true)
-	s.wait("a leader that is not cut off", func() error {
-		if l := s.leader(); l == off || l == nil {
-			return fmt.Errorf("it is %v", l)
-		}
-		return nil
-	})
+	s.waitLeader(off)
 	s.apply(webYAML("late"))
 	s.addPod("late", 1)
 	late := s.waitAddresses("late", 2)

@@ -45,12 +45,7 @@ func TestManyServices(t *testing.T) {
 	killed.KillAgent(t)
 	t.Logf("%d of %d Services had addresses when the leader was killed", len(before), many+1)
 	<-applied
-	s.wait("another leader", func() error {
-		if l := s.leader(); l == killed || l == nil {
-			return fmt.Errorf("it is %v", l)
-		}
-		return nil
-	})
+	s.waitLeader(killed)
 	var held map[string][]string
 	s.wait("all addresses", func() error {
 		held = s.held()
