@@ -127,7 +127,7 @@ func (w *wishes) admit(asked []wish, want Want) (p plan, errs []error) {
 			continue
 		}
 		names[s.Name] = true
-		w.frontends[s.Name] = s.Frontends
+		w.frontends[s.Name] = slices.Clone(s.Frontends)
 		for _, f := range s.Frontends {
 			w.owners[f] = s.Name
 		}
@@ -154,7 +154,7 @@ func (w *wishes) later(s wish, want Want) {
 			hops[b.Addr.Addr()] = hop
 		}
 	}
-	s.hops = hops
+	s.Service, s.hops = s.normal(), hops // a copy
 	w.undone[s.Name] = s
 }
 

@@ -83,7 +83,7 @@ func (s Service) validate() error {
 
 // normal returns the service with plain IPv4 addresses, as the maps give them back.
 func (s Service) normal() Service {
-	s.Frontends, s.Backends = slices.Clone(s.Frontends), slices.Clone(s.Backends)
+	s.Frontends, s.Backends, s.Sources = slices.Clone(s.Frontends), slices.Clone(s.Backends), slices.Clone(s.Sources)
 	for i, f := range s.Frontends {
 		s.Frontends[i].VIP = f.VIP.Unmap()
 	}

@@ -32,6 +32,12 @@ func FuzzFrame(f *testing.F) {
 				Name:      "direct" + name + family,
 				Frontends: []maps.Frontend{{VIP: vip.Addr(), Port: vip.Port() + 1, Proto: proto}},
 				Backends:  displaced(vip.Addr().Is6()),
+			}, maps.Service{
+				Name:       "restricted" + name + family,
+				Frontends:  []maps.Frontend{{VIP: vip.Addr(), Port: vip.Port() + 2, Proto: proto}},
+				Backends:   displaced(vip.Addr().Is6()),
+				Restricted: true,
+				Sources:    []netip.Prefix{netip.MustParsePrefix(map[string]string{"ipv4": "192.0.2.0/31", "ipv6": "2001:db8:a::/127"}[family])},
 			})
 		}
 	}
@@ -44,6 +50,9 @@ func FuzzFrame(f *testing.F) {
 		f.Add(packet.Error(ends[0].Addr(), ends[1].Addr(), 3, 4, 1400, request.IP()).Frame())
 		for _, frame := range packet.UDP(ends[0], ends[1], packet.Payload(100)).Fragments(64) {
 			f.Add(frame)
+		}
+		for _, client := range []netip.AddrPort{ends[0], netip.AddrPortFrom(ends[0].Addr().Next(), 40000)} { // the next one is not served
+			f.Add(packet.TCP(client, netip.AddrPortFrom(ends[1].Addr(), ends[1].Port()+2), packet.ACK, nil).Frame())
 		}
 		direct := netip.AddrPortFrom(ends[1].Addr(), ends[1].Port()+1)
 		inner := packet.TCP(ends[0], direct, packet.ACK, packet.Payload(10))

@@ -1,8 +1,12 @@
 package hostile
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"github.com/cilium/ebpf"
 
 	tables "github.com/penstock-lb/penstock/maps"
 	"github.com/penstock-lb/penstock/test/packet"
@@ -145,6 +149,56 @@ func TestOtherSourcesOfNobody(t *testing.T) {
 			r.only(r.host())
 			r.excluded(packet.TCP(r.stranger, r.vip, packet.SYN, nil))
 			r.is("reject_no_backend", packet.TCP(r.client, r.vip, packet.SYN, nil).Frame())
+		})
+	}
+}
+
+// A client that is of some range all the time is served all the time, while ranges come
+// and go around it and the service is opened and closed to others.
+func TestSourcesChangeUnderTraffic(t *testing.T) {
+	for name, f := range families {
+		t.Run(name, func(t *testing.T) {
+			r := newRestricted(t, f, func(f family) []tables.Service { return []tables.Service{direct("web", tables.TCP, f.vip, 3, false)} })
+			bits := r.client.Addr().BitLen()
+			around := []int{0, 1, 8, bits / 2, bits - 1, bits}
+			r.only(r.host())
+			stop, ended := make(chan struct{}), make(chan error, 1)
+			go func() {
+				frame := packet.TCP(r.client, r.vip, packet.ACK, nil).Frame()
+				opts := ebpf.RunOptions{Data: frame, Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(r.up0.Index)}}
+				for {
+					select {
+					case <-stop:
+						ended <- nil
+						return
+					default:
+					}
+					opts.DataOut = make([]byte, 512)
+					if action, err := r.lb.Program().Run(&opts); err != nil || action != xdpTX {
+						ended <- fmt.Errorf("action %d, %w", action, err)
+						return
+					}
+				}
+			}()
+			random := rand.New(rand.NewPCG(1, 2))
+			for range 200 {
+				s := &r.services[0]
+				s.Restricted, s.Sources = random.IntN(3) > 0, nil
+				random.Shuffle(len(around), func(i, j int) { around[i], around[j] = around[j], around[i] })
+				for _, n := range around[:1+random.IntN(len(around))] {
+					s.Sources = append(s.Sources, netip.PrefixFrom(r.client.Addr(), n))
+				}
+				r.must(r.tables.Sync(t.Context(), r.wantDirect(r.services...)))
+			}
+			close(stop)
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			for _, c := range r.rig.verdicts() {
+				if c.Packets > 0 && c.Name != "encap" {
+					t.Errorf("%d packets were %s", c.Packets, c.Name)
+				}
+			}
 		})
 	}
 }
