@@ -77,6 +77,39 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// Who adds an address that others use as well learns of its new next hop, and the others
+// have to be told nevertheless.
+func TestAddLeavesNewsToOthers(t *testing.T) {
+	const dev = 7
+	addr := netip.MustParseAddr("10.0.0.1")
+	r := New(slog.New(slog.DiscardHandler))
+	r.following = true // nothing is read from the kernel
+	var s suspects
+	r.setLink(linkOf(&netlink.Device{LinkAttrs: attrs(dev, 7)}), &s)
+	neighbourIs := func(mac byte) {
+		r.setNeighbour(&netlink.Neigh{
+			LinkIndex: dev, Family: unix.AF_INET, IP: addr.AsSlice(), State: netlink.NUD_REACHABLE,
+			HardwareAddr: []byte{2, 0, 0, 0, 0, mac},
+		}, false)
+	}
+	neighbourIs(1)
+	r.routes[addr] = &route{found: true, via: neighbour{dev, addr}}
+	if got := r.Add(t.Context(), []netip.Addr{addr})[addr].DstMAC[5]; got != 1 || r.signalIfChanged() {
+		t.Fatalf("at first: MAC %d, or a signal of what is new to nobody", got)
+	}
+	r.routes[netip.MustParseAddr("10.0.0.2")] = &route{found: true, via: neighbour{dev, addr}}
+	if r.signalIfChanged() {
+		t.Error("a signal for an address that was never given")
+	}
+	neighbourIs(2)
+	if got := r.Add(t.Context(), []netip.Addr{addr})[addr].DstMAC[5]; got != 2 {
+		t.Errorf("added again: MAC %d, want the new one", got)
+	}
+	if !r.signalIfChanged() {
+		t.Error("no signal, though whoever asked before has the old MAC")
+	}
+}
+
 func TestMTU(t *testing.T) {
 	for _, c := range []struct{ route, link, want int }{
 		{0, 1500, 1500}, {1400, 1500, 1400}, {9000, 1500, 1500}, {0, 65536, 65535}, {0, 0, 0},

@@ -102,7 +102,8 @@ func (r *Resolver) Resolve(ctx context.Context, addrs []netip.Addr) map[netip.Ad
 }
 
 // Add returns the next hop of each of addrs, and watches those too from then on, beside what the last
-// [Resolver.Resolve] was asked for. It waits as that does, and looks at no other address.
+// [Resolver.Resolve] was asked for. It waits as that does, and looks at no other address. What it finds to
+// have changed is signalled all the same, as the next hop of others than who asks.
 func (r *Resolver) Add(ctx context.Context, addrs []netip.Addr) map[netip.Addr]lbmaps.NextHop {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,7 +129,11 @@ func (r *Resolver) Add(ctx context.Context, addrs []netip.Addr) map[netip.Addr]l
 	}
 	for a, rt := range added {
 		hops[a] = r.hop(rt)
-		r.given[a] = hops[a]
+		// Others may use an address that was given another next hop before: that it changed
+		// is for [Resolver.Changed] to say.
+		if _, before := r.given[a]; !before {
+			r.given[a] = hops[a]
+		}
 	}
 	return hops
 }
@@ -181,16 +186,20 @@ func (r *Resolver) hop(rt *route) lbmaps.NextHop {
 	return hop
 }
 
-// signalIfChanged compares with what the last Resolve returned, and says whether it signalled.
+// signalIfChanged compares with what was returned last, and says whether it signalled. Of an address that
+// was not returned yet, as its neighbour is waited for, nobody has anything old.
 func (r *Resolver) signalIfChanged() bool {
-	if r.given == nil || maps.Equal(r.join(), r.given) {
-		return false
+	for a, hop := range r.given {
+		if rt := r.routes[a]; rt == nil || r.hop(rt) == hop {
+			continue
+		}
+		select {
+		case r.changed <- struct{}{}:
+		default:
+		}
+		return true
 	}
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
-	return true
+	return false
 }
 
 // handle returns the socket for requests, opened at the first use.
