@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,15 @@ func newStill(t *testing.T, role string, get func(ctx context.Context, name stri
 	wg.Go(func() { s.tell(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	return s
+}
+
+// asked gives the pods that were asked for since it was last called.
+func (s *still) asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.gets
+	s.gets = nil
+	return out
 }
 
 // list gives each feed its first list.
@@ -200,8 +210,9 @@ func TestReads(t *testing.T) {
 			synctest.Wait()
 			close(gate)
 			time.Sleep(time.Second)
-			if at := slices.Index(s.gets, "new"); at != podReaders {
-				t.Errorf("a pod of a change was read as number %d of %v", at, s.gets)
+			got := s.asked()
+			if at := slices.Index(got, "new"); at != podReaders {
+				t.Errorf("a pod of a change was read as number %d of %v", at, got)
 			}
 		})
 	})
@@ -211,9 +222,9 @@ func TestReads(t *testing.T) {
 			"failed": errors.New("no route to host"),
 		} {
 			synctest.Test(t, func(t *testing.T) {
-				there := false
+				var there atomic.Bool
 				s := newStill(t, roleLB, func(ctx context.Context, name string) (*corev1.Pod, error) {
-					if !there {
+					if !there.Load() {
 						return nil, err
 					}
 					return present(ctx, name)
@@ -224,22 +235,19 @@ func TestReads(t *testing.T) {
 				}
 				s.Delta()
 				time.Sleep(10 * time.Minute)
-				if n := len(s.gets); n < 10 || n > 20 {
+				if n := len(s.asked()); n < 10 || n > 20 {
 					t.Errorf("%s: %d reads within 10 minutes", what, n)
 				}
-				s.mu.Lock()
-				there, s.gets = true, nil
-				s.mu.Unlock()
+				there.Store(true)
 				if took := s.waits(); took > podRetryMax+quiet {
 					t.Errorf("%s: it was found after %v", what, took)
 				}
-				s.mu.Lock()
-				there, s.gets = false, nil
-				s.mu.Unlock()
+				there.Store(false)
+				s.asked()
 				must(t, s.feeds[0].Delete(s.pods("s")))
 				time.Sleep(10 * time.Minute)
-				if len(s.gets) > 2 { // when its endpoint vanished, and once more while that was held
-					t.Errorf("%s: read for ever: %v", what, s.gets)
+				if got := s.asked(); len(got) > 2 { // when its endpoint vanished, and once more while that was held
+					t.Errorf("%s: read for ever: %v", what, got)
 				}
 			})
 		}
