@@ -79,7 +79,7 @@ func (c *cli) explainObject(w io.Writer, e api.Explanation) {
 	line := func(name string, parts ...string) {
 		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
 		if len(parts) > 0 {
-			fmt.Fprintf(w, "%-11s%s\n", name+":", strings.Join(parts, ", "))
+			fmt.Fprintf(w, "%-11s%s\n", name+":", printable(strings.Join(parts, ", ")))
 		}
 	}
 	force := ""

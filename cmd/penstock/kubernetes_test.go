@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
@@ -206,6 +207,31 @@ func TestStatusOfManyVIPs(t *testing.T) {
 	}
 	if _, stdout, _ := call(t, n, true, "status", "-o", "wide"); strings.Count(stdout, "many/s") != 10000 {
 		t.Errorf("-o wide has %d of 10000", strings.Count(stdout, "many/s"))
+	}
+}
+
+// TestNothingCommandsTheTerminal: whoever writes a Service or a Node says what is printed.
+func TestNothingCommandsTheTerminal(t *testing.T) {
+	const evil = "x\x1b]0;owned\a\nDegraded:\tnone\u202e\x9b\xff"
+	n := inCluster()
+	n.object.Annotations["penstock.dev/pool"], n.object.Annotations["penstock.dev/ips"] = evil, evil
+	n.object.Condition.Message, n.object.Class, n.object.Requested = evil, evil, evil
+	n.status.Reasons = append(n.status.Reasons, desired.ServiceReason{Service: "default/web", Subject: evil, Reason: desired.InvalidAddress, Detail: evil})
+	n.status.Nodes[0].Published.Version, n.status.Nodes[0].Published.Reason, n.status.Nodes[0].Published.Ready = evil, evil, false
+	n.status.Source.API = &api.Link{Server: evil, Error: evil}
+	n.status.Warnings = nil
+	n.status.Assess()
+	for _, args := range []string{"services -n default web", "services -n default", "status", "nodes", "backends"} {
+		_, stdout, _ := call(t, n, true, strings.Fields(args)...)
+		if strings.ContainsAny(stdout, "\x1b\a\t\u202e\u009b") || strings.Contains(stdout, "\nDegraded:none") || !utf8.ValidString(stdout) {
+			t.Errorf("%s: %q", args, stdout)
+		}
+		if args != "backends" && args != "services -n default" && !strings.Contains(stdout, `x\x1b]0;owned\a\nDegraded:`) {
+			t.Errorf("%s does not show it:\n%s", args, stdout)
+		}
+	}
+	if got := printable("grün 192.0.2.1 µs"); got != "grün 192.0.2.1 µs" {
+		t.Errorf("letters became %q", got)
 	}
 }
 

@@ -137,7 +137,7 @@ func (c *cli) printNodes(w io.Writer, s api.Status, rows []nodeRow) error {
 		fmt.Fprintln(w, "\nMore of them are dead than tunnel.failOpen allows, so all count as alive.")
 	}
 	if s.Tunnels.Error != "" {
-		fmt.Fprintf(w, "\nThey cannot be probed: %s\n", s.Tunnels.Error)
+		fmt.Fprintf(w, "\nThey cannot be probed: %s\n", printable(s.Tunnels.Error))
 	}
 	return nil
 }

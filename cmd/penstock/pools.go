@@ -47,7 +47,7 @@ func printPools(w io.Writer, s api.PoolsStatus) error {
 		_, err := fmt.Fprintln(w, "No agent leads at the moment, so that no address is allocated. Those that Services hold stay in force.")
 		return err
 	default:
-		_, err := fmt.Fprintf(w, "The agent on %s leads and knows; run this there.\n", s.Leader)
+		_, err := fmt.Fprintf(w, "The agent on %s leads and knows; run this there.\n", printable(s.Leader))
 		return err
 	}
 	t := newTable(w, "POOL", "FAMILY", "ALLOCATED", "TOTAL", "FREE", "USED")
@@ -64,7 +64,7 @@ func printPools(w io.Writer, s api.PoolsStatus) error {
 		return err
 	}
 	if s.Error != "" {
-		fmt.Fprintf(w, "\nWhat was decided cannot be written: %s\n", s.Error)
+		fmt.Fprintf(w, "\nWhat was decided cannot be written: %s\n", printable(s.Error))
 	}
 	return nil
 }

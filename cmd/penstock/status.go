@@ -115,7 +115,7 @@ func (c *cli) printStatus(w io.Writer, s api.Status) error {
 func (c *cli) summary(w io.Writer, s api.Status) {
 	now := c.now()
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%-11s"+format+"\n", append([]any{name + ":"}, args...)...)
+		fmt.Fprintf(w, "%-11s%s\n", name+":", printable(fmt.Sprintf(format, args...)))
 	}
 	d := s.Datapath
 	flows, tables := lbTables(s)
@@ -339,6 +339,6 @@ func printList(w io.Writer, title string, items []string) {
 	}
 	fmt.Fprintf(w, "\n%s:\n", title)
 	for _, i := range items {
-		fmt.Fprintf(w, "  %s\n", i)
+		fmt.Fprintf(w, "  %s\n", printable(i))
 	}
 }

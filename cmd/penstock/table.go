@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
 // table prints aligned columns, with a dash for what is empty.
@@ -30,11 +32,30 @@ func (t *table) row(cells ...string) {
 		cells = append(cells, "")
 	}
 	for i, c := range cells {
-		if c == "" {
-			cells[i] = "-"
-		}
+		cells[i] = cmp.Or(printable(c), "-")
 	}
 	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+// printable writes what a terminal would obey rather than show as Go does, line ends too:
+// whoever may write a Service or a Node says some of what is printed.
+func printable(s string) string {
+	shown := func(r rune) bool { return strconv.IsPrint(r) && r != utf8.RuneError }
+	if strings.IndexFunc(s, func(r rune) bool { return !shown(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if shown(r) {
+			b.WriteRune(r)
+		} else {
+			quoted := strconv.Quote(s[i : i+size])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+		i += size
+	}
+	return b.String()
 }
 
 func (t *table) flush() error { return t.w.Flush() }
