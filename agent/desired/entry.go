@@ -3,6 +3,7 @@ package desired
 import (
 	"cmp"
 	"fmt"
+	stdmaps "maps"
 	"net/netip"
 	"slices"
 
@@ -130,10 +131,10 @@ func ends(b Bundle) (addrs map[netip.Addr]bool, nodes map[string]bool) {
 }
 
 // differing gives the addresses with which others may get something else, now that one
-// Service asks for b instead of a.
+// Service asks for b instead of a. Of a Service nothing but its rank counts to others.
 func differing(a, b wish) map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
-	if a.svc != b.svc {
+	if !sameRank(a.svc, b.svc) {
 		for _, addr := range slices.Concat(a.vips, b.vips) {
 			out[addr] = true
 		}
@@ -151,17 +152,23 @@ func differing(a, b wish) map[netip.Addr]bool {
 			}
 		}
 		for _, addr := range w[0].vips {
-			if !slices.Contains(w[1].vips, addr) {
+			if !slices.Contains(w[1].vips, addr) || w[0].external[addr] != w[1].external[addr] {
 				out[addr] = true
 			}
 		}
 	}
 	for _, addr := range b.vips {
-		if !slices.Equal(a.ports, b.ports) {
+		if !stdmaps.Equal(a.numbers, b.numbers) {
 			out[addr] = true
 		}
 	}
 	return out
+}
+
+// sameRank tells whether two versions of one Service, either of which may be nil, come
+// before and behind the same others.
+func sameRank(a, b *corev1.Service) bool {
+	return a == b || a != nil && b != nil && a.CreationTimestamp.Time.Equal(b.CreationTimestamp.Time)
 }
 
 // limits reads whom svc is for, and tells whether it is refused: it is served as it asks
@@ -259,9 +266,8 @@ func (m *Model) claim(e *entry, b *builder) (out []table) {
 func (m *Model) frontends(b *builder, svc *corev1.Service, p port, vips []netip.Addr) []maps.Frontend {
 	var out []maps.Frontend
 	for _, vip := range vips {
-		given := m.grantee(vip) != nil // then externalIPs of others do not count
 		fe := maps.Frontend{VIP: vip, Port: p.number, Proto: p.proto}
-		owner := m.senior(vip, func(w wish) bool { return w.asks(p) && (!given || !w.external[vip]) })
+		owner := m.standing(vip).ports[numbered{p.number, p.proto}]
 		if owner != svc {
 			b.explain(svc, fe.String(), FrontendTaken, fmt.Sprintf("Service %s has it: it %s; give one of them another address or port", key(owner), whySenior(owner, svc)))
 			continue
@@ -269,50 +275,6 @@ func (m *Model) frontends(b *builder, svc *corev1.Service, p port, vips []netip.
 		out = append(out, fe)
 	}
 	return out
-}
-
-// asks tells whether a Service asks for the number and protocol of p.
-func (w wish) asks(p port) bool {
-	return w.numbers[numbered{p.number, p.proto}]
-}
-
-// senior gives the most senior Service that asks for a VIP and that counts.
-func (m *Model) senior(vip netip.Addr, counts func(wish) bool) (out *corev1.Service) {
-	for name := range m.askers[vip] {
-		w := m.entries[name].wish
-		if counts(w) && (out == nil || seniority(w.svc, out) < 0) {
-			out = w.svc
-		}
-	}
-	return out
-}
-
-// grantee gives the most senior Service that package ipam gave an address; nil if it gave
-// it to none.
-func (m *Model) grantee(vip netip.Addr) *corev1.Service {
-	if !m.site.Allocated {
-		return nil
-	}
-	return m.senior(vip, func(w wish) bool { return !w.external[vip] })
-}
-
-// holder gives the Service whose VIP an address is; nil if it is nobody's.
-func (m *Model) holder(addr netip.Addr) *corev1.Service {
-	if len(m.askers[addr]) == 0 {
-		return nil
-	}
-	if _, lost := m.rival(addr); lost {
-		return nil
-	}
-	return m.owner(addr)
-}
-
-// owner gives the Service that has the best right to a VIP.
-func (m *Model) owner(vip netip.Addr) *corev1.Service {
-	if given := m.grantee(vip); given != nil {
-		return given
-	}
-	return m.senior(vip, func(wish) bool { return true })
 }
 
 // fill gives tables their backends.

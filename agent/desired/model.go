@@ -31,7 +31,10 @@ type Model struct {
 	homes   index[netip.Addr] // Services with an endpoint of an address
 	onNode  index[string]     // Services with an endpoint on a node
 	dead    map[netip.Addr]int
+	asked   map[family]int  // VIPs that are asked for
 	timed   map[string]bool // Services whose time of deletion is yet to come
+
+	standings map[netip.Addr]*standing // by VIP; of what is asked for now
 }
 
 // NewModel returns one that knows of no object.
@@ -39,7 +42,8 @@ func NewModel() *Model {
 	m := &Model{
 		entries: map[string]*entry{},
 		askers:  index[netip.Addr]{}, homes: index[netip.Addr]{}, onNode: index[string]{},
-		dead: map[netip.Addr]int{}, timed: map[string]bool{},
+		dead: map[netip.Addr]int{}, asked: map[family]int{}, timed: map[string]bool{},
+		standings: map[netip.Addr]*standing{},
 	}
 	m.facts = newFacts(nil, Site{})
 	return m
@@ -76,6 +80,7 @@ func (m *Model) Apply(d Delta, site Site, now time.Time) Change {
 		ask[name] = true
 	}
 	m.ask(ask, get)
+	m.standings = map[netip.Addr]*standing{}
 	for name := range get {
 		m.get(name, change.VIPs)
 		change.Services[name] = true
@@ -170,7 +175,14 @@ func (m *Model) ask(names, get map[string]bool) {
 // index enters what e asks for into the indices, or removes it.
 func (m *Model) index(e *entry, enter bool) {
 	for _, a := range e.wish.vips {
+		before := len(m.askers[a])
 		m.askers.set(a, e.name, enter)
+		switch after := len(m.askers[a]); {
+		case before == 0 && after > 0:
+			m.asked[familyOf(a)]++
+		case before > 0 && after == 0:
+			m.asked[familyOf(a)]--
+		}
 	}
 	for a := range e.wish.ends {
 		m.homes.set(a, e.name, enter)
@@ -331,8 +343,10 @@ func (m *Model) Services() iter.Seq[string] {
 // Families tells in which address families Services ask for VIPs.
 func (m *Model) Families() map[string]bool {
 	out := map[string]bool{}
-	for a := range m.askers {
-		out[string(familyOf(a))] = true
+	for f, vips := range m.asked {
+		if vips > 0 {
+			out[string(f)] = true
+		}
 	}
 	return out
 }
