@@ -175,7 +175,7 @@ func TestSourcesChangeUnderTraffic(t *testing.T) {
 					}
 					opts.DataOut = make([]byte, 512)
 					if action, err := r.lb.Program().Run(&opts); err != nil || action != xdpTX {
-						ended <- fmt.Errorf("action %d, %w", action, err)
+						ended <- fmt.Errorf("action %d, %v", action, err)
 						return
 					}
 				}
