@@ -7,12 +7,13 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
 // AllocatedCondition is the type of the condition on Services that are ours: whether each
 // has the addresses that it asks for.
-const AllocatedCondition = "penstock.dev/Allocated"
+const AllocatedCondition = desired.AllocatedCondition
 
 // maxMessage is what a message is cut to, in bytes. Events take 1024.
 const maxMessage = 1000

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,9 +123,20 @@ func (c *Controller) said(ch change) {
 	if now.Status == metav1.ConditionTrue && news {
 		c.notes.tell(d, corev1.EventTypeNormal, now.Reason, now.Message)
 	}
-	for _, f := range append(append([]ipam.Finding(nil), d.Refused...), d.Warnings...) {
-		if text := sentence(f); !strings.Contains(before, text) {
-			c.notes.tell(d, corev1.EventTypeWarning, string(f.Reason), text)
+	var reasons []string // in the order of the findings
+	texts := map[string][]string{}
+	fresh := map[string]bool{}
+	for _, f := range slices.Concat(d.Refused, d.Warnings) {
+		reason, text := string(f.Reason), sentence(f)
+		if texts[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		texts[reason] = append(texts[reason], text)
+		fresh[reason] = fresh[reason] || !strings.Contains(before, text)
+	}
+	for _, reason := range reasons {
+		if fresh[reason] {
+			c.notes.tell(d, corev1.EventTypeWarning, reason, strings.Join(texts[reason], "; "))
 		}
 	}
 	if len(d.Addresses) == 0 && len(d.Refused) == 0 && news {

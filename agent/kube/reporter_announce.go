@@ -76,8 +76,8 @@ func (r *Reporter) announce(ctx context.Context, service string) error {
 	return nil
 }
 
-// leave takes this node out of the Event of those that announce. The last one leaves its
-// message: it tells what was.
+// leave takes this node out of the Event of those that announce, which keeps its time: when
+// the last of them came.
 func (r *Reporter) leave(ctx context.Context, s subject) error {
 	return r.events.put(ctx, s, eventName(s, Announced), func(e *corev1.Event) bool {
 		nodes := nodesOf(e)
@@ -86,9 +86,7 @@ func (r *Reporter) leave(ctx context.Context, s subject) error {
 		}
 		delete(nodes, r.node)
 		setNodes(e, nodes)
-		if len(nodes) > 0 {
-			e.Message = announcement(nodes)
-		}
+		e.Message = cut(announcement(nodes), maxMessage)
 		return true
 	})
 }

@@ -137,12 +137,14 @@ func TestWithdrawn(t *testing.T) {
 	// One family alone, then the other too, on both nodes for one reason.
 	one.Services([]ServiceReport{report(svc, vip("192.0.2.1", "tor1"), silent("2001:db8::1", desired.NoEndpoints, "no slice of IPv6"))})
 	c.has(t, "web", corev1.EventTypeWarning, Withdrawn, "2001:db8::1 withdrawn by lb1: NoEndpoints: no slice of IPv6")
-	c.says(t, "web", Announced, "announced by lb1 (192.0.2.1: tor1) and lb2 (tor1)")
+	c.says(t, "web", Announced, "announced by lb1 (192.0.2.1 to tor1) and lb2 (tor1)")
 	gone := []VIPReport{silent("192.0.2.1", desired.NodeExcluded, "the node's label"), silent("2001:db8::1", desired.NodeExcluded, "the node's label")}
 	one.Services([]ServiceReport{report(svc, gone...)})
 	c.says(t, "web", Withdrawn, "192.0.2.1 withdrawn by lb1: NodeExcluded: the node's label")
 	two.Services([]ServiceReport{report(svc, gone...)})
 	c.says(t, "web", Withdrawn, "192.0.2.1 and 2001:db8::1 withdrawn by lb1 and lb2: NodeExcluded: the node's label")
+
+	c.says(t, "web", Announced, "no node announces it any more")
 
 	// Announced again, which is another occurrence of the same Event.
 	two.Services([]ServiceReport{report(svc, both...)})
@@ -300,9 +302,9 @@ func TestLineOf(t *testing.T) {
 		{"no peer", []VIPReport{vip("192.0.2.1")}, ""},
 		{"one", []VIPReport{vip("192.0.2.1", "b", "a")}, "a, b"},
 		{"both families", []VIPReport{vip("192.0.2.1", "b", "a"), vip("2001:db8::1", "a", "b")}, "a, b"},
-		{"one of both", []VIPReport{vip("192.0.2.1", "a"), silent("2001:db8::1", desired.NoEndpoints, "")}, "192.0.2.1: a"},
-		{"one unheard", []VIPReport{vip("192.0.2.1", "a"), vip("2001:db8::1")}, "192.0.2.1: a"},
-		{"other peers", []VIPReport{vip("192.0.2.1", "a"), vip("2001:db8::1", "b")}, "192.0.2.1: a; 2001:db8::1: b"},
+		{"one of both", []VIPReport{vip("192.0.2.1", "a"), silent("2001:db8::1", desired.NoEndpoints, "")}, "192.0.2.1 to a"},
+		{"one unheard", []VIPReport{vip("192.0.2.1", "a"), vip("2001:db8::1")}, "192.0.2.1 to a"},
+		{"other peers", []VIPReport{vip("192.0.2.1", "a"), vip("2001:db8::1", "b")}, "192.0.2.1 to a; 2001:db8::1 to b"},
 		{"many", []VIPReport{vip("192.0.2.1", many...)}, "a, b, c, d and 2 others"},
 	} {
 		if got := lineOf(ServiceReport{VIPs: tc.vips}); got != tc.want {

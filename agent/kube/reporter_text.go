@@ -17,6 +17,9 @@ const (
 
 // announcement names nodes and their peers, as in "announced by lb1 (tor1, tor2) and lb2 (tor1)".
 func announcement(nodes map[string]string) string {
+	if len(nodes) == 0 {
+		return "no node announces it any more"
+	}
 	var out []string
 	for _, n := range slices.Sorted(maps.Keys(nodes)) {
 		out = append(out, fmt.Sprintf("%s (%s)", n, nodes[n]))
@@ -25,7 +28,7 @@ func announcement(nodes map[string]string) string {
 }
 
 // lineOf names the peers that have the addresses: as in "tor1, tor2" if all have all of
-// them, else for each address; empty if none has any.
+// them, else for each address, "192.0.2.1 to tor1"; empty if none has any.
 func lineOf(p ServiceReport) string {
 	var parts []string
 	same := true
@@ -40,7 +43,7 @@ func lineOf(p ServiceReport) string {
 			first = list
 		}
 		same = same && list == first
-		parts = append(parts, fmt.Sprintf("%s: %s", v.VIP, list))
+		parts = append(parts, fmt.Sprintf("%s to %s", v.VIP, list))
 	}
 	if same {
 		return first

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,7 +37,7 @@ func TestServicesGetAddresses(t *testing.T) {
 		}, "2001:db8::6, 192.0.2.12, True Allocated"},
 		{"taken", asks("192.0.2.10"), "False AddressInUse"},
 		{"outside", asks("198.51.100.1"), "False AddressOutsidePool"},
-		{"garbage", asks("sugar"), "False InvalidRequest"},
+		{"garbage", asks("sugar,1.2.3"), "False InvalidRequest"},
 	} {
 		c.service(t, tc.name, tc.edit)
 		c.becomes(t, tc.name, tc.want)
@@ -44,7 +45,9 @@ func TestServicesGetAddresses(t *testing.T) {
 	c.has(t, "single", corev1.EventTypeNormal, "Allocated", "192.0.2.10 (pool four)")
 	c.has(t, "taken", corev1.EventTypeWarning, "AddressInUse", "default/single")
 	c.has(t, "outside", corev1.EventTypeWarning, "AddressOutsidePool", "198.51.100.1")
-	c.has(t, "garbage", corev1.EventTypeWarning, "InvalidRequest", "sugar")
+	if e := c.has(t, "garbage", corev1.EventTypeWarning, "InvalidRequest", "sugar"); !strings.Contains(e.Message, "1.2.3") {
+		t.Errorf("one of two mistakes: %q", e.Message)
+	}
 
 	// What others have written stays: the patch is of our fields alone.
 	foreign := metav1.Condition{Type: "example.com/Checked", Status: "True", Reason: "Yes", LastTransitionTime: metav1.Now()}
