@@ -88,7 +88,7 @@ func (a *Agent) serviceReport(name string, up map[string][]string) (kube.Service
 	}
 	r := kube.ServiceReport{Service: name, UID: string(bundle.Service.UID)}
 	for _, reason := range a.model.Reasons(name) {
-		if !reason.Foreign() {
+		if !reason.Foreign() && !reason.Allocation() {
 			r.Reasons = append(r.Reasons, reason)
 		}
 	}

@@ -170,7 +170,7 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error, only map
 	}
 	for _, r := range want.Reasons {
 		book := a.ledger
-		if r.Reason == desired.OtherClass {
+		if r.Foreign() || r.Reason == desired.AddressPending {
 			book = a.remarks
 		}
 		book.Note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))

@@ -16,7 +16,7 @@ import (
 
 // AllocatedCondition is the type of the condition that says what became of a Service's
 // request for addresses.
-const AllocatedCondition = "penstock.dev/Allocated"
+const AllocatedCondition = desired.AllocatedCondition
 
 // Object is what the source has of one Kubernetes Service, in the API's own words.
 type Object struct {

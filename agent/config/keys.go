@@ -132,7 +132,7 @@ var settings = []setting[Config]{
 		func(c *Config) value { return stringValue{&c.Source.Namespace} }},
 	{Key{"source.history", "", restart, "File in which an LB node remembers what the objects do not tell: since when it knows an endpoint, its former weights and the like; empty: nowhere. Without it, displaced flows cost more for `chains.retention` after a restart"},
 		func(c *Config) value { return stringValue{&c.Source.History} }},
-	{Key{"defaultClass", "", live, "Take Services that have no `spec.loadBalancerClass` too, not only those of class `penstock.dev/xdp`; `source.kind: manifests` always does. The same on all LB nodes"},
+	{Key{"defaultClass", "", live, "Take Services that have no `spec.loadBalancerClass` too, not only those of class `penstock.dev/xdp`; `source.kind: manifests` always does. Turned off, it takes their addresses away from such Services. The same on all LB nodes"},
 		func(c *Config) value { return boolValue{&c.DefaultClass} }},
 	{Key{"lbNodes", "", live, "Label selector of the Nodes that may be LB nodes, as in `penstock.dev/role=lb`; empty: any Node. The same on all nodes"},
 		func(c *Config) value { return selectorTextValue{&c.LBNodes} }},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
@@ -81,12 +82,30 @@ func (b *builder) vips(svc *corev1.Service) (out []netip.Addr, external map[neti
 	switch {
 	case len(written) > 0:
 	case b.site.Allocated:
-		b.explain(svc, "", NoAddress, "no IP address in status.loadBalancer.ingress; the Service's condition penstock.dev/Allocated says why, if it has pools to get one from")
+		no := b.unallocated(svc)
+		b.explain(svc, "", no.reason, no.detail)
 	default:
 		b.explain(svc, "", NoAddress, "no IP address in status.loadBalancer.ingress, spec.loadBalancerIP, spec.externalIPs or the annotation "+IPsAnnotation)
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return out, external
+}
+
+// unallocated says why a Service has no address from a pool. What its condition says is
+// told in those words, if it is what package ipam says.
+func (b *builder) unallocated(svc *corev1.Service) refusal {
+	if len(b.site.Pools) == 0 {
+		return refusal{NoAddress, "no IP address in status.loadBalancer.ingress, and no pool is configured to give it one; write pools into the configuration"}
+	}
+	i := slices.IndexFunc(svc.Status.Conditions, func(c metav1.Condition) bool { return c.Type == AllocatedCondition })
+	if i < 0 {
+		return refusal{AddressPending, "it has yet to get an address from a pool; 'penstock pools' says which agent gives them"}
+	}
+	c := svc.Status.Conditions[i]
+	if slices.Contains(ipam.Refusals, ipam.Reason(c.Reason)) {
+		return refusal{Reason(c.Reason), c.Message}
+	}
+	return refusal{NoAddress, "no IP address in status.loadBalancer.ingress; its condition " + AllocatedCondition + " says: " + c.Message}
 }
 
 // pooled holds an address of svc to the pools. One in its status stays in force when its

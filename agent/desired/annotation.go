@@ -24,6 +24,10 @@ const (
 	ForwardingAnnotation = "penstock.dev/forwarding"
 )
 
+// AllocatedCondition is the type of the condition on a Service that says what became of its
+// request for addresses.
+const AllocatedCondition = "penstock.dev/Allocated"
+
 // MaxWeight is the greatest weight of an endpoint. One without a weight has 1.
 const MaxWeight = 1000
 

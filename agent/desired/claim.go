@@ -130,13 +130,26 @@ func portsToClaim(svc *corev1.Service) (out []ipam.Port) {
 	return out
 }
 
+// What of a request is told to be wrong: whoever may annotate a Service can write 256 KiB.
+const (
+	mostWrong  = 3  // words
+	mostOfWord = 80 // bytes of each
+)
+
+func clipped(text string) string {
+	if len(text) <= mostOfWord {
+		return text
+	}
+	return strings.ToValidUTF8(text[:mostOfWord], "") + "…"
+}
+
 // requestOf gives the addresses that svc asks for, by family, and the field that does, the
 // first one of two; or, as a mistake may be in any of them, none and what is wrong.
 func requestOf(svc *corev1.Service, families []family) (out []netip.Addr, first string, wrong []ipam.Finding) {
 	ask := func(field, text string) {
 		refuse := func(format string, args ...any) {
 			wrong = append(wrong, ipam.Finding{Reason: ipam.InvalidRequest, Field: field,
-				Message: fmt.Sprintf("%s asks for %q: ", field, text) + fmt.Sprintf(format, args...)})
+				Message: fmt.Sprintf("%s asks for %q: ", field, clipped(text)) + fmt.Sprintf(format, args...)})
 		}
 		addr, no := usableVIP(text)
 		if no.reason != "" {
@@ -160,7 +173,9 @@ func requestOf(svc *corev1.Service, families []family) (out []netip.Addr, first 
 	if text := svc.Annotations[IPsAnnotation]; strings.TrimSpace(text) != "" {
 		first = annotation(IPsAnnotation)
 		for word := range strings.SplitSeq(text, ",") {
-			ask(first, strings.TrimSpace(word))
+			if ask(first, strings.TrimSpace(word)); len(wrong) == mostWrong {
+				break
+			}
 		}
 	}
 	if text := svc.Spec.LoadBalancerIP; text != "" {

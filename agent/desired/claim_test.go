@@ -2,6 +2,7 @@ package desired_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,6 +143,26 @@ func TestClaim(t *testing.T) {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// An annotation has room for 256 KiB of mistakes. What is told of them, and kept in memory
+// for each Service, is little.
+func TestFindingsOfAClaimAreFew(t *testing.T) {
+	for name, text := range map[string]string{
+		"many words": strings.Repeat("x,", 128<<10), "a long one": strings.Repeat("é", 128<<10), "a wrong family each": strings.Repeat("2001:db8::7,", 20<<10),
+	} {
+		svc := claimant(annotate(desired.IPsAnnotation, text), func(s *corev1.Service) {
+			s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = []corev1.IPFamily{corev1.IPv4Protocol}, nil
+		})
+		_, findings, _ := desired.Claim(svc, nil, false)
+		size := 0
+		for _, f := range findings {
+			size += len(f.Message)
+		}
+		if len(findings) == 0 || size > 2000 {
+			t.Errorf("%s: %d findings of %d bytes", name, len(findings), size)
+		}
 	}
 }
 

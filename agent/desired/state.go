@@ -2,7 +2,9 @@ package desired
 
 import (
 	"net/netip"
+	"slices"
 
+	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -73,6 +75,7 @@ const (
 	Headless            Reason = "Headless"            // clusterIP is None
 	SourceRanges        Reason = "SourceRanges"        // it restricts its sources in a way that cannot be read
 	NoAddress           Reason = "NoAddress"           // it has no external address
+	AddressPending      Reason = "AddressPending"      // it has yet to get an address from a pool
 	NoPorts             Reason = "NoPorts"             // it has no port
 	TooManyPorts        Reason = "TooManyPorts"        // the data path has no room for all of its ports
 	UnsupportedAffinity Reason = "UnsupportedAffinity" // sessionAffinity is unknown; None is used
@@ -122,6 +125,12 @@ const (
 	OtherZone       Reason = "OtherZone"       // its zone hints name others than the LB nodes'; it gets no new flows
 	AskedFor        Reason = "AskedFor"        // translated, as the Service or the configuration wants it
 )
+
+// Allocation tells whether it is about how addresses are given, which the Service's own
+// condition and Events say already.
+func (r ServiceReason) Allocation() bool {
+	return r.Reason == NoAddress || r.Reason == AddressPending || slices.Contains(ipam.Refusals, ipam.Reason(r.Reason))
+}
 
 // Foreign tells whether the Service is another implementation's affair.
 func (r ServiceReason) Foreign() bool { return r.Reason == OtherClass }

@@ -90,6 +90,9 @@ const (
 	InvalidRequest     Reason = "InvalidRequest"     // what it asks for contradicts itself
 )
 
+// Refusals are the reasons of a claim that has not what it asks for.
+var Refusals = []Reason{PoolExhausted, NoPool, AddressInUse, PortInUse, AddressOutsidePool, FamilyMissing, InvalidRequest}
+
 // Finding is one thing to be said of a claim.
 type Finding struct {
 	Reason  Reason

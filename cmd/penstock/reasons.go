@@ -102,6 +102,7 @@ var reasons = []reason{
 	{"Headless", "Service", "its clusterIP is None", "a Service with external addresses needs a clusterIP; make a second one"},
 	{"SourceRanges", "Service", "its source ranges cannot be read, so that nobody is served", "write CIDRs into spec.loadBalancerSourceRanges, or remove what is no CIDR"},
 	{"NobodyAdmitted", "Service", "its source ranges have none of a family, so that no client of that family is served", "add a range of the family to spec.loadBalancerSourceRanges, such as ::/0, if clients of it are meant"},
+	{"AddressPending", "Service", "it has yet to get an address from a pool", "wait; if it stays, see with 'penstock pools' whether an agent leads, and whether the API server answers"},
 	{"NoAddress", "Service", "it has no external address", "see its condition penstock.dev/Allocated; with source manifests, write one into status.loadBalancer.ingress"},
 	{"NoPorts", "Service", "it has no port", "give it one"},
 	{"TooManyPorts", "Service", "the data path has no room for all of its ports, so that none is served", "raise datapath.maxRows or datapath.maxFrontends, or give it fewer ports"},
