@@ -49,9 +49,11 @@ func TestBadServices(t *testing.T) {
 	vips := s.served("web")
 	s.waitAnswer(vips...)
 	load := s.startLoad(vips)
+	var all, names []string
 	for _, b := range bad {
-		s.apply(strings.Replace(b.yaml, "app: "+b.name, "app: web", 1))
+		all, names = append(all, strings.Replace(b.yaml, "app: "+b.name, "app: web", 1)), append(names, b.name)
 	}
+	s.apply(strings.Join(all, "\n---\n"))
 	for _, b := range bad {
 		t.Run(b.name, func(t *testing.T) {
 			s.wait("a word on "+b.name, func() error {
@@ -66,11 +68,9 @@ func TestBadServices(t *testing.T) {
 		})
 	}
 	s.more(load, 200)
-	for _, b := range bad {
-		s.api.Kubectl(t, "", "delete", "service", b.name)
-	}
-	for _, b := range bad {
-		s.waitTables(b.name)
+	s.api.Kubectl(t, "", append([]string{"delete", "service"}, names...)...)
+	for _, name := range names {
+		s.waitTables(name)
 	}
 	s.same("web", vips)
 	s.waitRoutes(vips, 2)
