@@ -174,8 +174,12 @@ func TestSourcesChangeUnderTraffic(t *testing.T) {
 					default:
 					}
 					opts.DataOut = make([]byte, 512)
-					if action, err := r.lb.Program().Run(&opts); err != nil || action != xdpTX {
-						ended <- fmt.Errorf("action %d, %v", action, err)
+					action, err := r.lb.Program().Run(&opts)
+					if err == nil && action != xdpTX {
+						err = fmt.Errorf("action %d", action)
+					}
+					if err != nil {
+						ended <- err
 						return
 					}
 				}
