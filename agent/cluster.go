@@ -133,7 +133,7 @@ func (a *Agent) tellNode() {
 	if a.deps.Cluster == nil {
 		return
 	}
-	p := desired.Published{Version: a.deps.Version, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement()}
+	p := desired.Published{Version: a.deps.Version, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement(), Allocation: allocation(a.cfg)}
 	if a.attachments != nil {
 		p.Datapath = api.Datapaths(a.attachments.status())
 	}

@@ -56,9 +56,16 @@ func mapsOptions(c *config.Config) maps.Options {
 // ones break the flows that ECMP moves between them. It is public, and says so little that
 // nobody learns a weak seed from it.
 func placement(c *config.Config) string {
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%x %+v %s %d", c.Datapath.SeedBytes(), mapsOptions(c).Chain, c.Forwarding, c.Datapath.Rows)
-	return hex.EncodeToString(sum.Sum(nil)[:2])
+	return digest(c.Datapath.SeedBytes(), mapsOptions(c).Chain, c.Forwarding, c.Datapath.Rows)
+}
+
+// allocation is the same of all that decides which addresses Services have: where it differs,
+// the next leader judges them otherwise.
+func allocation(c *config.Config) string { return digest(c.Pools, c.VIPs, c.DefaultClass) }
+
+func digest(values ...any) string {
+	sum := sha256.Sum256(fmt.Append(nil, values...))
+	return hex.EncodeToString(sum[:2])
 }
 
 // probeOptions is what ingress nodes are asked with.

@@ -162,3 +162,29 @@ func TestPlacement(t *testing.T) {
 		}
 	}
 }
+
+// So do those that would give other addresses.
+func TestAllocation(t *testing.T) {
+	pools := func(edit string) *config.Config {
+		file := filepath.Join(t.TempDir(), "penstock.yaml")
+		text := strings.Replace(`{node: lb1, source: {kind: kubernetes}, vips: [192.0.2.0/24], pools: [{name: a, addresses: [192.0.2.0/28], serviceSelector: tier=front}]}`,
+			strings.Split(edit, "|")[0], strings.Split(edit, "|")[1], 1)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(file, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	want := allocation(pools("|"))
+	if got := allocation(pools("lb1|lb2")); got != want {
+		t.Errorf("allocation %q on another node, %q before", got, want)
+	}
+	for _, edit := range []string{"name: a|name: b", "/28|/29", "tier=front|tier=back", "/24|/25", "{node|{defaultClass: true, node", "tier=front|tier=front, priority: 1"} {
+		if allocation(pools(edit)) == want {
+			t.Errorf("edited %s, the same allocation", edit)
+		}
+	}
+}

@@ -23,7 +23,7 @@ func (a *Agent) site() (desired.Site, error) {
 	a.own = own
 	seen := a.deps.Prober.Result()
 	return desired.Site{
-		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement(), Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
+		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement(), Allocation: allocation(a.cfg), Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
 		Forwarding: desired.Forwarding(a.cfg.Forwarding), LBNodes: a.lbNodes,
 		DefaultClass: a.cfg.DefaultClass || !allocates(a.cfg), Allocated: allocates(a.cfg), Pools: a.cfg.Pools,
 		Publishes: a.deps.Cluster != nil, Fresh: a.deps.Cluster != nil && time.Since(a.status.Since) < introduction,

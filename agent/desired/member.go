@@ -99,8 +99,8 @@ func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
 		if p.TunnelPort != 0 && site.TunnelPort != 0 && p.TunnelPort != site.TunnelPort {
 			note(annotation(name), fmt.Sprint(p.TunnelPort), "its tunnel.port is %d and this node's is %d, so that there is no tunnel between them; make it the same everywhere", p.TunnelPort, site.TunnelPort)
 		}
-		if name == LBAnnotation && n.Name != site.Node && site.Placement != "" && p.Placement != "" && p.Placement != site.Placement {
-			note(annotation(name), p.Placement, "it places flows by other settings than this node, so that flows break which ECMP moves between them; make datapath.seed, datapath.rows, chains.retention, slack, extraRanks and longest, and forwarding the same on all LB nodes")
+		if name == LBAnnotation && n.Name != site.Node {
+			p.compare(site, note)
 		}
 		if name == LBAnnotation {
 			m.lb, m.lbUnready = true, p.unready()
@@ -113,6 +113,17 @@ func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
 		note("metadata.labels", "", "it has the role lb, but lbNodes %s of the configuration does not choose it, so that nobody takes tunnel packets from it; label it, or end the agent there", site.LBNodes)
 	}
 	return out
+}
+
+// compare says what another LB node does by other settings than this one.
+func (p Published) compare(site Site, note noter) {
+	other := func(mine, its string) bool { return mine != "" && its != "" && mine != its }
+	if other(site.Placement, p.Placement) {
+		note(annotation(LBAnnotation), p.Placement, "it places flows by other settings than this node, so that flows break which ECMP moves between them; make datapath.seed, datapath.rows, chains.retention, slack, extraRanks and longest, and forwarding the same on all LB nodes")
+	}
+	if other(site.Allocation, p.Allocation) {
+		note(annotation(LBAnnotation), p.Allocation, "it gives addresses by other settings than this node, so that they are judged otherwise when another of the two leads; make pools, vips and defaultClass the same on all LB nodes")
+	}
 }
 
 // place finds m's addresses: those of TunnelAnnotation, which is there to override, else

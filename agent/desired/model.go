@@ -257,7 +257,7 @@ func sameSite(a, b Site) bool {
 
 // sees compares what Services depend on by way of their nodes.
 func (s Site) sees(o Site) bool {
-	return s.FailOpen == o.FailOpen && s.Publishes == o.Publishes && s.Fresh == o.Fresh && s.Placement == o.Placement && maps.Equal(s.Answering, o.Answering) && maps.Equal(s.Sticky, o.Sticky) &&
+	return s.FailOpen == o.FailOpen && s.Publishes == o.Publishes && s.Fresh == o.Fresh && s.Placement == o.Placement && s.Allocation == o.Allocation && maps.Equal(s.Answering, o.Answering) && maps.Equal(s.Sticky, o.Sticky) &&
 		maps.EqualFunc(s.Dead, o.Dead, time.Time.Equal)
 }
 

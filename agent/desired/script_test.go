@@ -153,7 +153,7 @@ func parseSite(t *testing.T, text string) desired.Site {
 			}
 			site.TunnelPort = uint16(port)
 		case "placement":
-			site.Placement = words[1]
+			site.Placement, site.Allocation = words[1], words[1]
 		case "lbnodes":
 			selector, err := labels.Parse(strings.Join(words[1:], " "))
 			if err != nil {

@@ -21,7 +21,8 @@ type Site struct {
 
 	Forwarding Forwarding // of Services that do not say; empty: auto
 	TunnelPort uint16     // of this node; 0: not compared with others'
-	Placement  string     // as in Published; empty: not compared with others'
+
+	Placement, Allocation string // as in Published; empty: not compared with others'
 
 	// DefaultClass says that Services without a loadBalancerClass are ours too.
 	DefaultClass bool

@@ -1,6 +1,8 @@
 package desired
 
 import (
+	"iter"
+	"maps"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,3 +68,6 @@ func (m *Model) holder(addr netip.Addr) *corev1.Service {
 	}
 	return m.owner(addr)
 }
+
+// Sharing gives the names of the Services that ask for a VIP.
+func (m *Model) Sharing(vip netip.Addr) iter.Seq[string] { return maps.Keys(m.askers[vip]) }
