@@ -71,9 +71,28 @@ func (a *Agent) retried(change desired.Change) {
 	}
 }
 
+// concerned are the Services to whose reports a pass may have added: those of the change, and
+// the others on VIPs that are announced now and were not, or the other way round.
+func (a *Agent) concerned(change desired.Change, vips []verdict) map[string]bool {
+	out := stdmaps.Clone(change.Services)
+	for _, v := range vips {
+		before := a.announced[v.Addr]
+		if before.announced == v.announced && before.Reason == v.Reason && before.Detail == v.Detail {
+			continue
+		}
+		for name := range a.model.Sharing(v.Addr) {
+			out[name] = true
+		}
+	}
+	return out
+}
+
 // follow is apply for a part of what is wanted, in the same order. It reports false where
 // more may have to change than that part.
 func (r *reconciler) follow(ctx context.Context, p part, before block, attach func() block) (outcome, bool) {
+	if !slices.Equal(p.fabric.Sources, r.sources) {
+		return outcome{}, false // all tunnels begin elsewhere
+	}
 	if err := r.withdrawPart(ctx, p); err != nil {
 		return outcome{}, false
 	}

@@ -44,6 +44,7 @@ type reconciler struct {
 	failed  map[string]error               // services that the tables refused, as of the last pass
 	stale   map[string]bool                // of those, the written ones that no wanted backend is left of
 	dead    map[netip.Addr]bool            // as the tables were last told
+	sources []netip.Addr                   // of tunnel packets, as next hops last had them
 
 	hops map[netip.Addr]maps.NextHop // of the backends, as last resolved
 
@@ -185,7 +186,7 @@ func (r *reconciler) forget(name string) {
 func (r *reconciler) sync(ctx context.Context, state desired.State, want []maps.Service) error {
 	r.hops = r.resolver.Resolve(ctx, addrs(want))
 	r.source(state, want)
-	r.dead = state.Dead
+	r.dead, r.sources = state.Dead, state.Sources
 	failed, err := split(r.tables.Sync(ctx, maps.Want{Services: want, NextHops: r.hops, Members: state.Members, Dead: state.Dead}))
 	r.failed = failed
 	if err != nil {

@@ -81,10 +81,11 @@ func (a *Agent) follow(ctx context.Context, change desired.Change, began time.Ti
 	for _, addr := range p.gone {
 		a.unwanted(addr)
 	}
+	concerned := a.concerned(change, out.vips)
 	a.report(want, out, nil, change.Services)
 	a.shown.follow(a, p, change, out.vips)
 	a.finish(want, out, nil, began)
-	a.tellCluster(change.Services)
+	a.tellCluster(concerned)
 	return true
 }
 
