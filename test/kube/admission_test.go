@@ -3,13 +3,17 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/penstock-lb/penstock/test/fixture"
 	"github.com/penstock-lb/penstock/test/kubetest"
@@ -32,7 +36,7 @@ const agentsYAML = `{apiVersion: v1, kind: Node, metadata: {name: lb1, annotatio
 // write is a patch of an agent, and what the API server makes of it: "" is nothing against it.
 type write struct {
 	name     string
-	as       string // lb, backend, or lb's account with a token of no Pod: node for one of Node lb1, unbound
+	as       string // lb, backend, lb's account with a token of no Pod (node: of Node lb1; unbound), kubelet of lb1
 	resource string // nodes/lb1, nodes/lb1/status …
 	patch    string
 	refused  string
@@ -63,6 +67,12 @@ var writes = []write{
 	{"a Service's annotation by its status", "lb", "services/web/status", `{"metadata":{"annotations":{"a":"b"}}}`, "the status of a Service and nothing else"},
 	{"a Service's label by its status", "lb", "services/web/status", `{"metadata":{"labels":{"a":"c"}}}`, "the status of a Service and nothing else"},
 	{"a Service", "lb", "services/web", `{"metadata":{"annotations":{"a":"b"}}}`, "cannot patch resource"},
+	{"a kubelet's own", "kubelet", "nodes/lb1", `{"metadata":{"annotations":{"a.io/b":"c"}}}`, ""},
+	{"a kubelet's status", "kubelet", "nodes/lb1/status", `{"status":{"phase":"Running"}}`, ""},
+	{"ours by a kubelet", "kubelet", "nodes/lb1", `{"metadata":{"annotations":{"penstock.dev/lb":"forged"}}}`, "not for kubelets"},
+	{"ours by a kubelet with its status", "kubelet", "nodes/lb1/status", `{"metadata":{"annotations":{"penstock.dev/lb":"forged"}}}`, "not for kubelets"},
+	{"ours removed by a kubelet", "kubelet", "nodes/lb1", `{"metadata":{"annotations":{"penstock.dev/backend":null}}}`, "not for kubelets"},
+	{"an operator's annotation by a kubelet", "kubelet", "nodes/lb1", `{"metadata":{"annotations":{"penstock.dev/role":"lb"}}}`, "not for kubelets"},
 	{"a Service's status by an ingress node", "backend", "services/web/status", `{"status":{"loadBalancer":{}}}`, "cannot patch resource"},
 }
 
@@ -77,6 +87,7 @@ func TestAdmission(t *testing.T) {
 		"lb":      kubernetes.NewForConfigOrDie(s.AsPod(ctx, t, system, "penstock-lb", "lb")),
 		"backend": kubernetes.NewForConfigOrDie(s.AsPod(ctx, t, system, "penstock-backend", "backend")),
 		"node":    kubernetes.NewForConfigOrDie(s.AsNode(ctx, t, system, "penstock-lb", "lb1")),
+		"kubelet": kubernetes.NewForConfigOrDie(kubelet(s, "lb1")),
 		"unbound": kubernetes.NewForConfigOrDie(s.As(ctx, t, system, "penstock-lb")),
 	}
 	try := func(w write, opts metav1.PatchOptions) error {
@@ -93,7 +104,7 @@ func TestAdmission(t *testing.T) {
 	}
 	// Policies come into force a moment after they are created, each for itself.
 	for _, w := range writes {
-		if w.name == "a label" || w.name == "another's condition" {
+		if w.name == "a label" || w.name == "another's condition" || w.name == "ours by a kubelet" {
 			fixture.Wait(t, 30*time.Second, "a policy to refuse "+w.name, func() error {
 				if err := try(w, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}); err == nil {
 					return errors.New("it is allowed")
@@ -112,4 +123,36 @@ func TestAdmission(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKubeletRegisters is about the Node objects that kubelets make.
+func TestKubeletRegisters(t *testing.T) {
+	s := kubetest.Start(t)
+	policies, err := os.ReadFile("../../deploy/kubernetes/admission.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Apply(t, string(policies))
+	nodes := kubernetes.NewForConfigOrDie(kubelet(s, "new")).CoreV1().Nodes()
+	forged := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "new", Annotations: map[string]string{"penstock.dev/lb": "{}"}}}
+	fixture.Wait(t, 30*time.Second, "a forged Node to be refused", func() error {
+		_, err := nodes.Create(t.Context(), forged, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), "not for kubelets") {
+			return fmt.Errorf("it is %v", err)
+		}
+		return nil
+	})
+	forged.Annotations = map[string]string{"a.io/b": "c"}
+	if _, err := nodes.Create(t.Context(), forged, metav1.CreateOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// kubelet is a configuration that the API server takes for a Node's kubelet.
+func kubelet(s *kubetest.Server, node string) *rest.Config {
+	cfg := rest.CopyConfig(s.Config)
+	cfg.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:node:" + node, Groups: []string{"system:nodes", "system:authenticated"},
+	}
+	return cfg
 }
