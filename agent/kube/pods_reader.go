@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 	podTimeout  = 5 * time.Second
 	podRetryMin = time.Second // doubles with each failure, and each time that it is not there
 	podRetryMax = time.Minute
+	podTries    = 6 // of one that is not there, over a minute; then its slice must say something new
 )
 
 // podReader reads pods that are asked for.
@@ -32,18 +34,38 @@ type podReader struct {
 	take  func(ctx context.Context, key string, p *corev1.Pod) // nil: there is none
 	fail  func(key string, err error)                          // nil: reads are answered
 
+	lanes *lanes
 	queue workqueue.TypedRateLimitingInterface[string]
 	limit flowcontrol.RateLimiter
 }
 
 // open makes the queue, which has a goroutine that run ends.
 func (r *podReader) open() {
-	queue := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[string]{Queue: &lanes{first: r.first}})
+	r.lanes = &lanes{first: r.first, again: map[string]bool{}}
+	queue := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[string]{Queue: r.lanes})
 	r.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[string](podRetryMin, podRetryMax),
 		workqueue.TypedRateLimitingQueueConfig[string]{
 			DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Queue: queue}),
 		})
+}
+
+// ask has a pod read.
+func (r *podReader) ask(key string) {
+	r.lanes.mark(key, false)
+	r.queue.Add(key)
+}
+
+// retry has one read again, later, and after what nobody has asked for yet.
+func (r *podReader) retry(key string) {
+	r.lanes.mark(key, true)
+	r.queue.AddRateLimited(key)
+}
+
+// done forgets how often a pod was asked for.
+func (r *podReader) done(key string) {
+	r.lanes.mark(key, false)
+	r.queue.Forget(key)
 }
 
 // run reads until ctx ends.
@@ -68,7 +90,7 @@ func (r *podReader) run(ctx context.Context) {
 
 func (r *podReader) read(ctx context.Context, key string) {
 	if ctx.Err() != nil || !r.wants(key) {
-		r.queue.Forget(key)
+		r.done(key)
 		return
 	}
 	if r.limit.Wait(ctx) != nil {
@@ -82,32 +104,67 @@ func (r *podReader) read(ctx context.Context, key string) {
 	case err == nil:
 		r.fail(key, nil)
 		r.take(ctx, key, desired.SlimPod(p))
-		r.queue.Forget(key)
+		r.done(key)
 	case apierrors.IsNotFound(err):
 		r.fail(key, nil)
 		r.take(ctx, key, nil)
-		r.queue.AddRateLimited(key) // its slice is about to follow
+		if r.queue.NumRequeues(key) >= podTries-1 {
+			r.done(key)
+			return
+		}
+		r.retry(key) // it may be about to come, or its slice to follow
 	case ctx.Err() != nil && context.Cause(ctx) == context.Canceled:
 	default:
 		r.fail(key, err)
-		r.queue.AddRateLimited(key)
+		r.retry(key)
 	}
 }
 
 // lanes is a queue of two lanes, of which the first goes first. Each is first in, first out.
+// The work queue's lock guards them.
 type lanes struct {
-	first func() bool // what comes now is for the first lane
+	first func() bool // what comes now is for the first lane, if it is no retry
 	lane  [2][]string
+
+	mu    sync.Mutex
+	again map[string]bool // retries
 }
 
-func (l *lanes) Touch(string) {}
-func (l *lanes) Len() int     { return len(l.lane[0]) + len(l.lane[1]) }
+func (l *lanes) mark(key string, again bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if again {
+		l.again[key] = true
+		return
+	}
+	delete(l.again, key)
+}
+
+func (l *lanes) of(key string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.first() && !l.again[key] {
+		return 0
+	}
+	return 1
+}
+
+// Touch is called for what is in a lane and is asked for again.
+func (l *lanes) Touch(key string) {
+	if l.of(key) == 1 {
+		return
+	}
+	if i := slices.Index(l.lane[1], key); i >= 0 {
+		l.lane[1] = slices.Delete(l.lane[1], i, i+1)
+		l.lane[0] = append(l.lane[0], key)
+	}
+}
+
+// Len implements [workqueue.Queue], as do Push and Pop.
+func (l *lanes) Len() int { return len(l.lane[0]) + len(l.lane[1]) }
 
 func (l *lanes) Push(key string) {
-	i := 1
-	if l.first() {
-		i = 0
-	}
+	i := l.of(key)
 	l.lane[i] = append(l.lane[i], key)
 }
 

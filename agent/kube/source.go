@@ -38,6 +38,7 @@ type Source struct {
 	mu       sync.Mutex // guards all below
 	ix       *index
 	problems map[string]desired.Problem // by verb and resource
+	suspects map[string]time.Time       // by the same, since when they have failed
 	restless bool                       // there is something new that Changed has not told of
 	listed   int                        // feeds that have been listed once
 	deadline time.Time                  // of the first sync, once all are
@@ -51,11 +52,11 @@ func NewSource(c *Client, log *slog.Logger) *Source {
 	s := &Source{
 		client: c.reads, log: log, now: time.Now,
 		changed: make(chan struct{}, 1), kicked: make(chan struct{}, 1), ready: make(chan struct{}),
-		problems: map[string]desired.Problem{},
+		problems: map[string]desired.Problem{}, suspects: map[string]time.Time{},
 	}
 	var pods *podTable
 	if c.Options.Role == roleLB {
-		pods = newPodTable(func(key string) { s.reader.queue.Add(key) })
+		pods = newPodTable(func(key string) { s.reader.ask(key) })
 		s.reader = &podReader{
 			first: pods.synced.Load,
 			get: func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {

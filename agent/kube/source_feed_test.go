@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,12 +39,19 @@ func TestWatchErrors(t *testing.T) {
 	} {
 		for _, stream := range []bool{false, true} {
 			s := NewSource(client, slog.New(slog.DiscardHandler))
+			now := time.Unix(1000, 0)
+			s.now = func() time.Time { return now }
 			f := s.feeds[1]
 			f.watch = func(context.Context, metav1.ListOptions) (watch.Interface, error) { return nil, c.err }
 			_, err := f.askWatch(t.Context(), metav1.ListOptions{SendInitialEvents: &stream})
 			if hidden := errors.Is(err, errNoStream); hidden != (stream && c.hidden) || !hidden && !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.err.Error()) {
 				t.Errorf("%v, stream %v: the reflector sees %v", c.err, stream, err)
 			}
+			if problems := s.problemList(); len(problems) != 0 {
+				t.Errorf("%v, stream %v: at once a problem: %v", c.err, stream, problems)
+			}
+			now = now.Add(grace)
+			_, _ = f.askWatch(t.Context(), metav1.ListOptions{SendInitialEvents: &stream})
 			problems := s.problemList()
 			if want := c.problem != "" && (!stream || c.streamsProblem); (len(problems) == 1) != want || want && !strings.Contains(problems[0].Message, c.problem) {
 				t.Errorf("%v, stream %v: problems %v", c.err, stream, problems)

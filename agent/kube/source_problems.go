@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,8 +22,13 @@ func (s *Source) problemList() (out []desired.Problem) {
 	return out
 }
 
-// note takes what came of a request. What an API server answers that will be the same
-// next time is a problem until the request has worked; that it does not answer is in Link.
+// grace is how long a request must have failed to be a problem: an API server that has
+// just started forbids everything for a moment.
+const grace = 2 * time.Second
+
+// note takes what came of a request. What an API server answers that is still the same
+// after a while is a problem until the request has worked; that it does not answer is in
+// Link.
 func (s *Source) note(verb, resource, kind string, err error) {
 	key := verb + " " + resource
 	p, is := problemOf(verb, resource, kind, err)
@@ -31,11 +37,17 @@ func (s *Source) note(verb, resource, kind string, err error) {
 	}
 	s.mu.Lock()
 	before, was := s.problems[key]
+	since, failing := s.suspects[key]
 	changed := was != is || before != p
 	switch {
+	case is && !failing:
+		s.suspects[key], changed = s.now(), false
+	case is && s.now().Sub(since) < grace:
+		changed = false
 	case is:
 		s.problems[key] = p
-	case was:
+	default:
+		delete(s.suspects, key)
 		delete(s.problems, key)
 	}
 	s.restless = s.restless || changed
@@ -46,7 +58,7 @@ func (s *Source) note(verb, resource, kind string, err error) {
 	case is:
 		s.log.Warn("the cluster can't be read", "problem", p.String())
 	default:
-		s.log.Info("a problem of reading the cluster is gone", "problem", before.String())
+		s.log.Info("a problem of reading the cluster is gone", "verb", verb, "resource", resource)
 	}
 	s.kick()
 }

@@ -216,6 +216,24 @@ func TestReads(t *testing.T) {
 			}
 		})
 	})
+	t.Run("touched", func(t *testing.T) {
+		l := &lanes{first: func() bool { return false }, again: map[string]bool{}}
+		for _, key := range []string{"a", "b", "c", "d"} {
+			l.Push(key)
+		}
+		l.first = func() bool { return true }
+		l.Touch("c")
+		l.mark("b", true)
+		l.Touch("b")
+		l.Push("e")
+		var got []string
+		for l.Len() > 0 {
+			got = append(got, l.Pop())
+		}
+		if want := []string{"c", "e", "a", "b", "d"}; !slices.Equal(got, want) {
+			t.Errorf("order %v, want %v", got, want)
+		}
+	})
 	t.Run("again", func(t *testing.T) {
 		for what, err := range map[string]error{
 			"gone":   apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, "p"),
@@ -234,13 +252,24 @@ func TestReads(t *testing.T) {
 					t.Errorf("%s: a pod that can't be read put the first sync off by %v", what, took)
 				}
 				s.Delta()
+				time.Sleep(20 * time.Second)
+				if n := len(s.asked()); n != 5 { // at 0, 1, 3, 7 and 15 s
+					t.Errorf("%s: %d reads within 20 s", what, n)
+				}
 				time.Sleep(10 * time.Minute)
-				if n := len(s.asked()); n < 10 || n > 20 {
-					t.Errorf("%s: %d reads within 10 minutes", what, n)
+				if n, lost := len(s.asked()), what == "gone"; lost && n != 1 || !lost && (n < 9 || n > 15) {
+					t.Errorf("%s: another %d reads within 10 minutes", what, n)
 				}
 				there.Store(true)
-				if took := s.waits(); took > podRetryMax+quiet {
-					t.Errorf("%s: it was found after %v", what, took)
+				if what == "gone" {
+					news := s.pods("s", "p")
+					news.Endpoints[0].Conditions.Ready = new(false)
+					must(t, s.feeds[0].Update(news))
+				}
+				for d, _ := s.Delta(); len(d.Bundles["a/web"].Pods) == 0; d, _ = s.Delta() {
+					if took := s.waits(); took > podRetryMax+quiet {
+						t.Errorf("%s: it was found after %v", what, took)
+					}
 				}
 				there.Store(false)
 				s.asked()

@@ -81,7 +81,7 @@ func (t *trimmer) slice(s *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice
 	if t.role == roleBackend {
 		for _, ep := range s.Endpoints {
 			if ep.NodeName != nil && *ep.NodeName == t.node {
-				out.Endpoints = append(out.Endpoints, t.endpoint(ep))
+				out.Endpoints = append(out.Endpoints, t.endpoint(s, ep))
 			}
 		}
 		return out
@@ -89,13 +89,15 @@ func (t *trimmer) slice(s *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice
 	out.Ports = s.Ports
 	out.Endpoints = make([]discoveryv1.Endpoint, len(s.Endpoints))
 	for i, ep := range s.Endpoints {
-		out.Endpoints[i] = t.endpoint(ep)
+		out.Endpoints[i] = t.endpoint(s, ep)
 	}
 	return out
 }
 
-// endpoint shares with others what is alike in many.
-func (t *trimmer) endpoint(ep discoveryv1.Endpoint) discoveryv1.Endpoint {
+// endpoint shares with others what is alike in many. A pod of another namespace than the
+// slice's is no reference: Kubernetes writes none, and whoever may write slices in one
+// namespace has no say of pods in others.
+func (t *trimmer) endpoint(s *discoveryv1.EndpointSlice, ep discoveryv1.Endpoint) discoveryv1.Endpoint {
 	out := discoveryv1.Endpoint{Addresses: ep.Addresses, Hints: ep.Hints, Conditions: discoveryv1.EndpointConditions{
 		Ready: shared(ep.Conditions.Ready), Serving: shared(ep.Conditions.Serving), Terminating: shared(ep.Conditions.Terminating),
 	}}
@@ -105,7 +107,7 @@ func (t *trimmer) endpoint(ep discoveryv1.Endpoint) discoveryv1.Endpoint {
 	if ep.Zone != nil {
 		out.Zone = t.intern(*ep.Zone)
 	}
-	if ref := ep.TargetRef; ref != nil {
+	if ref := ep.TargetRef; ref != nil && (ref.Namespace == "" || ref.Namespace == s.Namespace) {
 		out.TargetRef = &corev1.ObjectReference{Kind: *t.intern(ref.Kind), Namespace: *t.intern(ref.Namespace), Name: ref.Name, UID: ref.UID}
 	}
 	return out

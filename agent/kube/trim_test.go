@@ -72,6 +72,13 @@ func TestTrim(t *testing.T) {
 		t.Errorf("an ingress node loses its endpoints: %v", got)
 	}
 
+	for namespace, followed := range map[string]bool{"": true, "a": true, "b": false} {
+		s.Endpoints[0].TargetRef.Namespace = namespace
+		if got := trim.slice(s).Endpoints[0].TargetRef != nil; got != followed {
+			t.Errorf("a pod of namespace %q behind a slice of namespace a is followed: %v", namespace, got)
+		}
+	}
+
 	n := &corev1.Node{ObjectMeta: full("node1")}
 	n.Spec = corev1.NodeSpec{PodCIDR: "10.1.0.0/24", Unschedulable: true, Taints: []corev1.Taint{{Key: "k", Value: "v", Effect: "NoSchedule", TimeAdded: &metav1.Time{}}}}
 	n.Status = corev1.NodeStatus{
