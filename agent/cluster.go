@@ -5,6 +5,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
@@ -128,12 +129,18 @@ func (a *Agent) tellPeers() {
 	}
 }
 
+// aliveEvery is how often this node says that it is alive, and needs a pass as often.
+const aliveEvery = resync
+
 // tellNode publishes this node as the last pass left it.
 func (a *Agent) tellNode() {
 	if a.deps.Cluster == nil {
 		return
 	}
-	p := desired.Published{Version: a.deps.Version, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement(), Allocation: allocation(a.cfg)}
+	p := desired.Published{
+		Alive:   time.Now().UTC().Truncate(aliveEvery),
+		Version: a.deps.Version, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement(), Allocation: allocation(a.cfg),
+	}
 	if a.attachments != nil {
 		p.Datapath = api.Datapaths(a.attachments.status())
 	}

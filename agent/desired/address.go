@@ -127,7 +127,7 @@ func (b *builder) pooled(svc *corev1.Service, addr netip.Addr, a asked) refusal 
 	case a.status && len(b.site.Pools) == 0: // somebody else allocates
 		return refusal{}
 	case a.status:
-		return refusal{OutsidePools, "it is in status and stays in force, but no pool has it any more; add it to one, or let the Service ask for another"}
+		return refusal{OutsidePools, "it is in status and stays in force, but no pool has it any more; add it to a pool, or delete and create the Service to have another"}
 	case len(in) > 0:
 		return refusal{ExternalIPRefused, fmt.Sprintf("spec.externalIPs has it, but pool %s does not admit this Service", strings.Join(in, ", "))}
 	}

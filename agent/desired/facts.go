@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -18,12 +19,12 @@ type facts struct {
 	away   refusal // why this node announces nothing
 }
 
-func newFacts(nodes []*corev1.Node, site Site) facts {
+func newFacts(nodes []*corev1.Node, site Site, now time.Time) facts {
 	f := newFabric(nodes, site)
 	away := refusal{NodeExcluded, "this node has the label " + corev1.LabelNodeExcludeBalancers}
 	if !excluded(nodes, site.Node) {
 		var problems []Problem
-		away, problems = f.drained(nodes)
+		away, problems = f.drained(nodes, now)
 		f.problems = append(f.problems, problems...)
 		slices.SortStableFunc(f.problems, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
 	}

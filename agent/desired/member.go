@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -28,6 +29,7 @@ type member struct {
 	port        uint16       // tunnel.port of its agents; 0: they do not say
 	unready     string       // why its agent of role backend says that it is not ready
 	lbUnready   string       // why its agent of role lb does
+	lbAlive     time.Time    // when the agent of that role said so last; zero: it does not
 }
 
 // noter makes a Problem of a Node, and gives it as text.
@@ -103,7 +105,7 @@ func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
 			p.compare(site, note)
 		}
 		if name == LBAnnotation {
-			m.lb, m.lbUnready = true, p.unready()
+			m.lb, m.lbUnready, m.lbAlive = true, p.unready(), p.Alive
 			continue
 		}
 		m.backend, m.port, m.unready = true, p.TunnelPort, p.unready()

@@ -45,7 +45,7 @@ func NewModel() *Model {
 		dead: map[netip.Addr]int{}, asked: map[family]int{}, timed: map[string]bool{},
 		standings: map[netip.Addr]*standing{},
 	}
-	m.facts = newFacts(nil, Site{})
+	m.facts = newFacts(nil, Site{}, time.Time{})
 	return m
 }
 
@@ -96,6 +96,8 @@ func (m *Model) survey(d Delta, site Site, ask, get map[string]bool, change *Cha
 	if nodes {
 		m.nodes = d.Nodes
 	}
+	// Who would take over may have died since, of which no object tells.
+	nodes = nodes || m.facts.away.reason == NodeDrained
 	other := !sameSite(m.site, site)
 	if !nodes && !other && m.site.sees(site) {
 		return
@@ -103,7 +105,7 @@ func (m *Model) survey(d Delta, site Site, ask, get map[string]bool, change *Cha
 	before := m.facts
 	local := other || nodes
 	m.site = site
-	m.facts = newFacts(m.nodes, site)
+	m.facts = newFacts(m.nodes, site, m.now)
 	change.Fabric = true
 	if local && (other || !before.same(m.facts)) {
 		for name := range m.entries {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -26,7 +27,7 @@ func drains(n *corev1.Node) (field, why string) {
 }
 
 // unfitLB says why an LB node can take over from none that drains.
-func unfitLB(n *corev1.Node, m *member) string {
+func unfitLB(n *corev1.Node, m *member, now time.Time) string {
 	if _, set := n.Labels[corev1.LabelNodeExcludeBalancers]; set {
 		return "it has the label " + corev1.LabelNodeExcludeBalancers
 	}
@@ -41,13 +42,20 @@ func unfitLB(n *corev1.Node, m *member) string {
 	if m.lbUnready != "" {
 		return "its agent is not ready: " + m.lbUnready
 	}
+	if silence := now.Sub(m.lbAlive); !m.lbAlive.IsZero() && silence > aliveFor {
+		return fmt.Sprintf("its agent has not been heard of since %s", m.lbAlive.UTC().Format(time.RFC3339))
+	}
 	return ""
 }
+
+// aliveFor is how long a sign of life of an LB node's agent counts: three of them, and what
+// clocks may differ by.
+const aliveFor = 100 * time.Second
 
 // drained says why this node announces nothing. A node drains only while another LB node
 // can take over: whoever cordons all of them means to do something to the machines, and
 // not to end all traffic. Then, a problem says so.
-func (f *fabric) drained(nodes []*corev1.Node) (refusal, []Problem) {
+func (f *fabric) drained(nodes []*corev1.Node, now time.Time) (refusal, []Problem) {
 	i := slices.IndexFunc(nodes, func(n *corev1.Node) bool { return n.Name == f.self })
 	if i < 0 {
 		return refusal{}, nil
@@ -62,7 +70,7 @@ func (f *fabric) drained(nodes []*corev1.Node) (refusal, []Problem) {
 		if n.Name == f.self || m == nil || !m.lb {
 			continue
 		}
-		no := unfitLB(n, m)
+		no := unfitLB(n, m, now)
 		if no == "" {
 			return refusal{NodeDrained, fmt.Sprintf("node %s drains, as %s (%s); other LB nodes have its traffic until that is taken back", f.self, why, field)}, nil
 		}

@@ -1,7 +1,11 @@
 package desired_test
 
 import (
+	"encoding/json"
+	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -67,5 +71,45 @@ func TestModelFollowsNodes(t *testing.T) {
 			t.Errorf("%s: %s after %s, and the change names %d VIPs", step.name, step.reason, was, len(change.VIPs))
 		}
 		was = step.reason
+	}
+}
+
+// An LB node that drains takes its traffic back when the one that took over falls silent, of
+// which no object tells.
+func TestDrainEndsWhenNobodyIsLeft(t *testing.T) {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+	svc.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ExternalIPs: []string{"192.0.2.1", "2001:db8::1"}, Ports: []corev1.ServicePort{{Port: 80}}}
+	other, err := json.Marshal(desired.Published{Version: "1", Ready: true, Alive: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := func(name, address, annotation, text string) *corev1.Node {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{annotation: text}}}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
+		return n
+	}
+	lb1 := node("lb1", "10.1.0.1", desired.RoleAnnotation, "lb")
+	lb1.Spec.Unschedulable = true
+	s := desired.Snapshot{Services: []*corev1.Service{svc}, Nodes: []*corev1.Node{lb1, node("lb2", "10.1.0.2", desired.LBAnnotation, string(other))}}
+	site := desired.Site{Node: "lb1", DefaultClass: true}
+	m := desired.NewModel()
+	m.Apply(desired.Whole(s), site, now)
+	for _, step := range []struct {
+		after time.Duration
+		want  desired.Reason
+	}{{0, desired.NodeDrained}, {time.Minute, desired.NodeDrained}, {3 * time.Minute, desired.NoEndpoints}} {
+		change := m.Apply(desired.Delta{}, site, now.Add(step.after))
+		for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+			v, _ := m.VIP(netip.MustParseAddr(addr))
+			if v.Reason != step.want {
+				t.Errorf("after %s VIP %s: %s (%s), want %s", step.after, addr, v.Reason, v.Detail, step.want)
+			}
+			if step.want == desired.NoEndpoints && !change.VIPs[v.Addr] {
+				t.Errorf("after %s nobody is told of VIP %s", step.after, addr)
+			}
+		}
+	}
+	if p := m.Fabric().Problems; len(p) == 0 || !strings.Contains(p[0].Message, "lb2: its agent has not been heard of since") {
+		t.Errorf("problems %v", p)
 	}
 }

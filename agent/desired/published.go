@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -25,6 +26,7 @@ type Published struct {
 	Reason     string       `json:"reason,omitempty"`     // why it is not ready
 	Placement  string       `json:"placement,omitempty"`  // of an LB node: a digest of all that decides where flows go
 	Allocation string       `json:"allocation,omitempty"` // of an LB node: a digest of all that decides which addresses Services have
+	Alive      time.Time    `json:"alive,omitzero"`       // of an LB node: when its agent last said so, about every 30 s, by its own clock
 	Datapath   string       `json:"datapath,omitempty"`   // where programs run: native, generic, tcx, clsact; several with a comma
 }
 
