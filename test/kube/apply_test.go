@@ -11,8 +11,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/test/lab"
 )
 
@@ -20,6 +22,8 @@ import (
 func TestApply(t *testing.T) {
 	s := newSite(t, lab.Options{})
 	s.addPods("web", 3)
+	s.outOfPod(&s.LBs[1].Host, "lb")
+	s.outOfPod(&s.Ingress[2].Host, "backend")
 	s.startAll()
 	vips := s.served("web")
 	if !vips[0].Is4() || !vips[1].Is6() {
@@ -56,9 +60,28 @@ func TestApply(t *testing.T) {
 			}
 			return nil
 		})
-		warnings := s.api.Kubectl(t, "", "get", "events", "--field-selector", "type="+corev1.EventTypeWarning)
-		if strings.Contains(warnings, "service/web") {
-			t.Errorf("there are warnings:\n%s", warnings)
+		events, err := s.api.Client.CoreV1().Events(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events.Items { // the API server has warnings of its own
+			if e.Type == corev1.EventTypeWarning && strings.HasPrefix(e.Source.Component, "penstock") {
+				t.Errorf("there is a warning: %s: %s", e.Reason, e.Message)
+			}
+		}
+	})
+
+	t.Run("published", func(t *testing.T) {
+		for _, h := range s.Hosts() {
+			s.wait(h.Name+" to publish itself", func() error {
+				for _, text := range s.published(h.Name) {
+					var p desired.Published
+					if err := json.Unmarshal([]byte(text), &p); err != nil || p.Ready {
+						return err
+					}
+				}
+				return fmt.Errorf("its Node says %v", s.published(h.Name))
+			})
 		}
 	})
 

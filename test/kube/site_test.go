@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +125,19 @@ func (s *site) addNode(h *lab.Host, role string, addrs ...netip.Addr) {
 	}
 	s.relays[h.Name] = startRelay(s.t, h.Netns, server.Host)
 	h.InCluster(s.t, relayed, s.api.Config.CAData, s.api.PodToken(ctx, s.t, system, "penstock-"+role, agent.Name))
+}
+
+// outOfPod has a host's agent run with a kubeconfig, made as the README says, and not in a pod.
+func (s *site) outOfPod(h *lab.Host, role string) {
+	s.t.Helper()
+	cmd := exec.Command("../../deploy/kubeconfig.sh", role, h.Name)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.api.Kubeconfig, "KUBECTL="+s.api.KubectlPath())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		s.t.Fatalf("kubeconfig of %s: %v", h.Name, err)
+	}
+	h.WithKubeconfig(s.t, strings.Replace(string(out), s.api.Config.Host, "https://"+relayed.String(), 1))
 }
 
 const auditPolicy = `apiVersion: audit.k8s.io/v1

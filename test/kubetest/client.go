@@ -27,7 +27,7 @@ func (s *Server) Kubectl(tb testing.TB, stdin string, args ...string) string {
 
 // TryKubectl is Kubectl that returns its error, and then what it prints on stderr too.
 func (s *Server) TryKubectl(stdin string, args ...string) (string, error) {
-	cmd := exec.Command(filepath.Join(s.bin, "kubectl"), append([]string{"--kubeconfig", s.Kubeconfig}, args...)...)
+	cmd := exec.Command(s.KubectlPath(), append([]string{"--kubeconfig", s.Kubeconfig}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -36,6 +36,9 @@ func (s *Server) TryKubectl(stdin string, args ...string) (string, error) {
 	}
 	return stdout.String(), nil
 }
+
+// KubectlPath is where kubectl is.
+func (s *Server) KubectlPath() string { return filepath.Join(s.bin, "kubectl") }
 
 // Apply applies YAML as the administrator.
 func (s *Server) Apply(tb testing.TB, yaml string) {

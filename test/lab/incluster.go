@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/penstock-lb/penstock/test/fixture"
 )
@@ -49,6 +50,21 @@ func (h *Host) InCluster(tb fixture.TB, server netip.AddrPort, ca []byte, token 
 		"env", "KUBERNETES_SERVICE_HOST=" + server.Addr().String(), fmt.Sprintf("KUBERNETES_SERVICE_PORT=%d", server.Port()),
 		"unshare", "--mount", "--propagation", "slave", "sh", "-c", asPod, h.account(),
 	}
+}
+
+// WithKubeconfig has the next agent run outside of pods, with a kubeconfig.
+func (h *Host) WithKubeconfig(tb fixture.TB, kubeconfig string) {
+	tb.Helper()
+	path := filepath.Join(h.Dir, "kubeconfig")
+	if err := os.WriteFile(path, []byte(kubeconfig), 0o600); err != nil {
+		tb.Fatalf("kubeconfig of %s: %v", h.Name, err)
+	}
+	text, err := os.ReadFile(h.Config())
+	if err != nil {
+		tb.Fatalf("configuration of %s: %v", h.Name, err)
+	}
+	h.configure(tb, strings.Replace(string(text), "kind: kubernetes,", "kind: kubernetes, kubeconfig: '"+path+"',", 1))
+	h.Wrap = nil
 }
 
 // account is the directory that stands for the mount of the ServiceAccount.
