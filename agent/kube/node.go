@@ -18,7 +18,7 @@ import (
 // republish is how often what a Node says is written again although it has not changed: a
 // Node object that was deleted and made anew has lost it. The API server stores nothing
 // where nothing changes.
-const republish = 5 * time.Minute
+const republish = 30 * time.Second
 
 // annotator keeps one annotation of this agent's own Node. It patches that alone, blindly:
 // it needs no right to read, and disturbs nobody who edits the Node at the same time.
