@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,7 +41,7 @@ func crowd(tb testing.TB, services, endpoints int) *Source {
 		name := fmt.Sprintf("web-%05d", i)
 		svc := serviceOf("crowd", name)
 		svc.UID = types.UID(fmt.Sprintf("11111111-2222-3333-4444-%012d", i))
-		svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: &metav1.FieldsV1{Raw: make([]byte, 2000)}}}
+		svc.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: metav1.NewFieldsV1(strings.Repeat(" ", 2000))}}
 		add("Service", decoded(tb, svc, &corev1.Service{}))
 		slice := crowdSlice(name, i, endpoints)
 		add("EndpointSlice", decoded(tb, slice, &discoveryv1.EndpointSlice{}))
@@ -69,7 +70,7 @@ func crowdSlice(service string, i, endpoints int) *discoveryv1.EndpointSlice {
 	slice := sliceOf("crowd", service, service+"-abcde")
 	slice.Annotations = map[string]string{"endpoints.kubernetes.io/last-change-trigger-time": "2026-11-23T00:00:00Z"}
 	slice.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service, UID: "u"}}
-	slice.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kube-controller-manager", FieldsV1: &metav1.FieldsV1{Raw: make([]byte, 500)}}}
+	slice.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kube-controller-manager", FieldsV1: metav1.NewFieldsV1(strings.Repeat(" ", 500))}}
 	for n := range endpoints {
 		addr := fmt.Sprintf("10.%d.%d.%d", i>>8, i&255, n+1)
 		ep := sliceOf("", "", "", addr).Endpoints[0]

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -113,7 +114,7 @@ func (r *podReader) read(ctx context.Context, key string) {
 			return
 		}
 		r.retry(key) // it may be about to come, or its slice to follow
-	case ctx.Err() != nil && context.Cause(ctx) == context.Canceled:
+	case errors.Is(ctx.Err(), context.Canceled): // the source ends
 	default:
 		r.fail(key, err)
 		r.retry(key)

@@ -121,7 +121,7 @@ func (f *feed) askWatch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 		f.source.note("list", f.resource, f.kind, nil)
 	}
 	if err != nil && stream && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !apierrors.IsTimeout(err) {
-		err = fmt.Errorf("%w: %s", errNoStream, err)
+		err = fmt.Errorf("%w: %s", errNoStream, err.Error())
 	}
 	return w, err
 }
