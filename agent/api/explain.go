@@ -23,7 +23,7 @@ type Explainer interface {
 type Force string
 
 const (
-	InForce     Force = "in force"        // each of its ports has a backend, each of its VIPs is announced
+	InForce     Force = "in force"        // each of its ports has a backend, each of its VIPs is announced, and nothing of it was refused
 	PartlyForce Force = "partly in force" // something of it works
 	NotInForce  Force = "not in force"
 	NotServed   Force = "not served" // it is not ours
@@ -239,7 +239,7 @@ func (e *Explanation) force() Force {
 		}
 	}
 	switch {
-	case usable > 0 && usable == len(e.Tables) && announced == len(e.VIPs):
+	case usable > 0 && usable == len(e.Tables) && announced == len(e.VIPs) && !slices.ContainsFunc(e.Reasons, partial):
 		return InForce
 	case usable > 0 && announced > 0:
 		return PartlyForce
@@ -247,6 +247,17 @@ func (e *Explanation) force() Force {
 		return NotServed
 	}
 	return NotInForce
+}
+
+// partial tells whether a port or an address of a Service is refused, which then has neither
+// table nor VIP to show that.
+func partial(r desired.ServiceReason) bool {
+	switch r.Reason {
+	case desired.UnsupportedProtocol, desired.InvalidPort, desired.FrontendTaken, desired.ExternalIPRefused, desired.OutsideVIPs,
+		desired.InvalidAddress, desired.AddressIsNode, desired.AddressIsPeer, desired.AddressIsEndpoint:
+		return true
+	}
+	return false
 }
 
 // foreign tells whether the object or its reasons say that others serve it.

@@ -68,6 +68,12 @@ func TestExplain(t *testing.T) {
 		{"a remark", func(a *clusterAgent) {
 			a.status.Reasons = []desired.ServiceReason{{Service: "a/web", Reason: desired.ClientAddressHidden}}
 		}, InForce},
+		{"a port of a protocol that is not served", func(a *clusterAgent) {
+			a.status.Reasons = []desired.ServiceReason{{Service: "a/web", Subject: "port sctp", Reason: desired.UnsupportedProtocol}}
+		}, PartlyForce},
+		{"an external address that is refused", func(a *clusterAgent) {
+			a.status.Reasons = []desired.ServiceReason{{Service: "a/web", Subject: "203.0.113.1", Reason: desired.ExternalIPRefused}}
+		}, PartlyForce},
 		{"another Service's trouble", func(a *clusterAgent) {
 			a.status.Reasons = []desired.ServiceReason{{Service: "a/webb", Reason: desired.NoAddress}}
 		}, InForce},
