@@ -67,7 +67,7 @@ var (
 
 	vipAnnounced    = desc("vip_announced", "Whether a VIP is announced, and why it is not.", "vip", "reason")
 	services        = desc("services", "Wanted services, each one port in one address family.")
-	serviceProblems = desc("service_problems", "Parts of Services that are not in force, and services that the tables refused.")
+	serviceProblems = desc("service_problems", "Parts of Services that are not in force, and services that the tables refused; not Services of other implementations, nor those that wait for an address.")
 	sourceProblems  = desc("source_problems", "Objects of the source that could not be used.")
 	sourceSynced    = desc("source_synced", "Whether the source has been read completely once.")
 

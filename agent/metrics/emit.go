@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -102,7 +103,13 @@ func (e emitter) vips(s api.Status) {
 	for _, v := range s.VIPs {
 		e.truth(vipAnnounced, v.Announced, v.VIP.String(), string(v.Reason))
 	}
-	problems := len(s.Reasons)
+	problems := 0
+	for _, r := range s.Reasons {
+		// What others serve is no problem, and what is about to get an address is none yet.
+		if !r.Foreign() && r.Reason != desired.AddressPending {
+			problems++
+		}
+	}
 	for _, svc := range s.Services {
 		if svc.Error != "" {
 			problems++

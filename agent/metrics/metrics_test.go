@@ -73,7 +73,7 @@ func full() fakeAgent {
 				{VIP: netip.MustParseAddr("2001:db8::1"), Reason: desired.NoUsableEndpoints},
 			},
 			Services: []api.ServiceStatus{{Name: "default/web:http/tcp/ipv4"}, {Name: "default/api:http/tcp/ipv4", Error: "no room"}},
-			Reasons:  make([]desired.ServiceReason, 4),
+			Reasons:  append(make([]desired.ServiceReason, 4), desired.ServiceReason{Reason: desired.OtherClass}, desired.ServiceReason{Reason: desired.AddressPending}),
 			Sync:     api.SyncStatus{Synced: true, At: at, Passes: 10, TotalDuration: 0.5, Errors: 1},
 		},
 		pools: api.PoolsStatus{Self: true, Pools: []ipam.Usage{{Pool: "main", Family: "ipv4", Total: 256, Allocated: 3}}},
