@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
@@ -11,6 +12,17 @@ import (
 type Change struct {
 	Key      string // of a peer or pool by its name, as in "bgp.peers[tor1].holdTime"
 	Old, New string // secrets show as such
+}
+
+// Brief is the key, of an entry of a list with what became of it, as in "pools[a] removed".
+func (c Change) Brief() string {
+	switch {
+	case !strings.HasSuffix(c.Key, "]"):
+		return c.Key
+	case c.New == "":
+		return c.Key + " removed"
+	}
+	return c.Key + " added"
 }
 
 func (c Change) String() string { return fmt.Sprintf("%s: %q → %q", c.Key, c.Old, c.New) }

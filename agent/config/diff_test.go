@@ -74,6 +74,20 @@ pools:
 	}
 }
 
+func TestBrief(t *testing.T) {
+	for want, c := range map[string]Change{
+		"pools[a] removed":       {"pools[a]", "192.0.2.0/24", ""},
+		"pools[b] added":         {"pools[b]", "", "192.0.2.0/24"},
+		"pools[b].priority":      {"pools[b].priority", "0", "1"},
+		"datapath.interfaces":    {"datapath.interfaces", "eth0", ""},
+		"bgp.peers[::1] removed": {"bgp.peers[::1]", "::1 AS 1", ""},
+	} {
+		if got := c.Brief(); got != want {
+			t.Errorf("%s: %q, want %q", c, got, want)
+		}
+	}
+}
+
 func diff(c Changes) int { return len(c.Live) + len(c.Restart) }
 
 // Every setting is compared: no key can change unnoticed.

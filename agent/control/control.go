@@ -82,11 +82,16 @@ func Reload(configs Configs, booted, current *config.Config, level *slog.LevelVa
 		}}
 	}
 	next := configs.Config()
-	live := keys(config.Diff(current, next).Live)
+	changes := config.Diff(current, next).Live
+	live := keys(changes)
 	restart := keys(config.Diff(booted, next).Restart)
 	level.Set(next.Log.Level)
 	if len(live) > 0 {
-		log.Info("configuration reloaded", "applied", live)
+		applied := make([]string, len(changes))
+		for i, c := range changes {
+			applied[i] = c.Brief()
+		}
+		log.Info("configuration reloaded", "applied", applied)
 	}
 	if len(restart) > 0 {
 		log.Warn("restart the agent to apply the rest of the configuration", "keys", restart)
