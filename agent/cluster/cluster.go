@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,6 +23,8 @@ type Cluster struct {
 	source     *kube.Source
 	reporter   *kube.Reporter
 	controller *kube.Controller // nil: this role allocates no addresses
+	node       string
+	pooled     atomic.Bool // a pool is configured
 }
 
 // Connect prepares one. It sends nothing before Run.
@@ -33,8 +36,9 @@ func Connect(cfg *config.Config, version string, log *slog.Logger) (*Cluster, er
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{client: client, source: kube.NewSource(client, log.With("part", "source"))}
+	c := &Cluster{node: cfg.Node, client: client, source: kube.NewSource(client, log.With("part", "source"))}
 	c.reporter = kube.NewReporter(client, cfg.Node, string(cfg.Role), log.With("part", "events"))
+	c.pooled.Store(len(cfg.Pools) > 0)
 	if cfg.Role == config.RoleLB {
 		c.controller = kube.NewController(client, c.source, kube.ControllerOptions{
 			Identity: cfg.Node, Namespace: cfg.Source.Namespace, Pools: cfg.Pools, DefaultClass: cfg.DefaultClass,
@@ -67,6 +71,7 @@ func part(name string, err error) error {
 
 // Configure takes over what applies live.
 func (c *Cluster) Configure(cfg *config.Config) {
+	c.pooled.Store(len(cfg.Pools) > 0)
 	if c.controller != nil {
 		c.controller.SetPools(cfg.Pools)
 		c.controller.SetDefaultClass(cfg.DefaultClass)
@@ -84,10 +89,30 @@ func (c *Cluster) Pools() api.PoolsStatus {
 	if c.controller == nil {
 		return api.PoolsStatus{Error: "ingress nodes allocate no addresses; ask an LB node"}
 	}
-	s := api.PoolsStatus{}
-	s.Self, s.Leader = c.controller.Leader()
+	self, leader := c.controller.Leader()
+	s := standing(self, leader, c.node, c.pooled.Load(), c.client.Link())
 	if s.Self {
 		s.Pools = c.controller.Usage()
+	}
+	return s
+}
+
+// standing tells who allocates, as far as node knows.
+func standing(self bool, leader, node string, pooled bool, link kube.Link) api.PoolsStatus {
+	s := api.PoolsStatus{Self: self, Leader: leader}
+	if !self && leader == node {
+		s.Leader = "" // it led, has given up, and has not heard of another one
+	}
+	switch {
+	case self:
+	case !link.Connected:
+		s.Error = "the API server does not answer, so that this agent knows of no leader"
+		if s.Leader != "" {
+			s.Error = "the API server does not answer; the agent on " + s.Leader + " led when it did"
+			s.Leader = ""
+		}
+	case !pooled:
+		s.Error = "no pool is configured here, so that this agent allocates no addresses; write pools into its configuration, the same on all LB nodes"
 	}
 	return s
 }

@@ -29,7 +29,10 @@ penstock.dev/Allocated on that Service says PoolShrunk.`,
 			if err != nil {
 				return err
 			}
-			if pools.Error != "" && len(pools.Pools) == 0 && c.output != "json" {
+			if pools.Error != "" && !pools.Self && c.output != "json" {
+				if pools.Leader != "" {
+					pools.Error += "; the agent on " + printable(pools.Leader) + " leads and knows: run this there"
+				}
 				return errors.New(pools.Error)
 			}
 			return c.print(pools, func(w io.Writer) error { return printPools(w, pools) })
