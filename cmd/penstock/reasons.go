@@ -118,7 +118,7 @@ var reasons = []reason{
 	{"AddressInUse", "allocation", "another Service has the requested address, and they do not share it", "ask for another, or give both the same penstock.dev/sharing-key and different ports"},
 	{"PortInUse", "allocation", "another Service has one of its ports on the address that they share", "change one of the ports, or the sharing key"},
 	{"AddressOutsidePool", "allocation", "no pool that it may use has the requested address", "ask for an address of a pool, or add the address to one"},
-	{"PoolShrunk", "allocation", "it keeps an address that no pool has any more", "put the address back into a pool, or move clients and make the Service anew"},
+	{"PoolShrunk", "allocation", "it keeps an address that no pool has any more", "add the address to a pool, or delete and create the Service to have another"},
 	{"FamilyMissing", "allocation", "it prefers both families, and there was an address of one", "add a pool of the other family; it then gets one"},
 	{"InvalidRequest", "allocation", "what it asks for contradicts itself or cannot be read; it keeps what it has and gets nothing new", "correct the field or annotation that the message names"},
 
@@ -127,7 +127,7 @@ var reasons = []reason{
 	{"AddressIsPeer", "address", "it is a BGP peer's, or a next hop", "give one that no host has"},
 	{"AddressIsEndpoint", "address", "a Service has an endpoint there", "give one that no host or pod has"},
 	{"OutsideVIPs", "address", "the configuration does not allow it as a VIP", "give one inside the networks of the key vips, or add its network"},
-	{"OutsidePools", "address", "it is in the Service's status and stays in force, but no pool has it any more", "add it to a pool, or let the Service ask for another"},
+	{"OutsidePools", "address", "it is in the Service's status and stays in force, but no pool has it any more", "add the address to a pool, or delete and create the Service to have another"},
 	{"ExternalIPRefused", "address", "spec.externalIPs has it, but no pool that admits the Service does, or another Service got it from a pool", "give an address of a pool that admits this Service, one with autoAssign false"},
 	{"FrontendTaken", "address", "an older Service has the same address, port and protocol", "change the port or the address of one of them"},
 
