@@ -27,7 +27,8 @@ func (c *cli) agentCmd() *cobra.Command {
 attaches it, and announces to the BGP peers what it can deliver. With 'role: backend'
 it is an ingress node's: its programs take packets of LB nodes out of their tunnels,
 hand them to the pods, and give replies the VIP's address. Every key of the
-configuration but the peers and the seed is a flag as well, and a PENSTOCK_ variable.
+configuration but the peers, the pools and the seed is a flag as well, and a PENSTOCK_
+variable.
 --interface, --socket and --bpffs are short for --datapath-interfaces, --api-socket
 and --datapath-bpffs.
 

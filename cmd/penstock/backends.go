@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,8 +17,9 @@ import (
 )
 
 func (c *cli) backendsCmd() *cobra.Command {
-	return c.withOutput(&cobra.Command{
-		Use:   "backends [SERVICE...]",
+	var namespace string
+	cmd := &cobra.Command{
+		Use:   "backends [-n NAMESPACE] [NAME...]",
 		Short: "List the backends of services, their share and counters",
 		Long: `List the backends of the services that are named, or of all. SHARE is the part of
 the service's table that names the backend, and so of its new flows; a backend
@@ -27,18 +30,22 @@ WHY says what decided it, and -o wide in full. NEXT HOP is the device and the MA
 with dsr those towards the node; a dash says that the kernel's routes decide. NEW FLOWS
 counts the flows that ever began at the backend; with dsr, the TCP ones by their SYNs.`,
 		Example: `  penstock backends
-  penstock backends default/web
+  penstock backends -n default web
   penstock backends -o json | jq -r '.[] | select(.mode == "nat") | "\(.addr) \(.detail)"'
   penstock backends -o json | jq 'map(select(.rows == 0))'   # draining`,
 		ValidArgsFunction: c.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			names, err := c.qualify(cmd.Context(), namespace, args)
+			if err != nil {
+				return err
+			}
 			backends, err := askOrRead(cmd.Context(), c,
-				func(ctx context.Context, a *api.Client) ([]api.Backend, error) { return a.Backends(ctx, args...) },
+				func(ctx context.Context, a *api.Client) ([]api.Backend, error) { return a.Backends(ctx, names...) },
 				func(v view) ([]api.Backend, error) {
 					if err := ofLB(v); err != nil {
 						return nil, err
 					}
-					services, err := pinnedServices(v, args)
+					services, err := pinnedServices(v, names)
 					return api.Backends(api.InKernel(services), nil), err
 				})
 			if err == nil && len(backends) == 0 {
@@ -47,12 +54,17 @@ counts the flows that ever began at the backend; with dsr, the TCP ones by their
 			if err != nil {
 				return err
 			}
-			if len(backends) == 0 && len(args) > 0 {
-				return notFound(args)
+			if len(backends) == 0 && len(names) > 0 {
+				return c.notFound(cmd.Context(), names)
+			}
+			if namespace != "" {
+				backends = slices.DeleteFunc(backends, func(b api.Backend) bool { return !strings.HasPrefix(b.Service, namespace+"/") })
 			}
 			return c.print(backends, func(w io.Writer) error { return c.printBackends(w, backends) })
 		},
-	})
+	}
+	c.namespaceFlag(cmd, &namespace)
+	return c.withOutput(cmd)
 }
 
 func (c *cli) printBackends(w io.Writer, backends []api.Backend) error {

@@ -95,6 +95,10 @@ func inCluster() *site {
 		{Service: "default/web", Subject: "port http/tcp/ipv6", Reason: desired.NoEndpoints, Detail: "no EndpointSlice lists an IPv6 endpoint"},
 		{Service: "shop/web", Reason: desired.NoAddress, Detail: "no pool has one"},
 		{Service: "shop/cart", Reason: desired.OtherClass, Detail: "loadBalancerClass is example.com/lb"},
+		{Service: "shop/a", Reason: desired.OtherClass, Detail: "loadBalancerClass is example.com/lb"},
+		{Service: "shop/b", Reason: desired.OtherClass, Detail: "loadBalancerClass is example.com/lb"},
+		{Service: "shop/c", Reason: desired.OtherClass, Detail: "loadBalancerClass is example.com/lb"},
+		{Service: "shop/d", Reason: desired.OtherClass, Detail: "loadBalancerClass is example.com/lb"},
 	}
 	s.Backends = []desired.Backend{
 		{Service: four, Addr: netip.MustParseAddrPort("10.2.1.2:8080"), Node: "ing-1", Mode: desired.ModeDSR, Reason: desired.Answering, Detail: "node ing-1 answers at 10.3.1.2"},
@@ -134,7 +138,8 @@ func TestGoldenInCluster(t *testing.T) {
 	lost.status.Source.API = &api.Link{Server: "https://10.96.0.1:443", Since: noon.Add(-3 * time.Hour), Error: "dial tcp 10.96.0.1:443: connect: connection refused"}
 	lost.status.Warnings = nil
 	lost.status.Assess()
-	follower, nobody, off, broken, unready := inCluster(), inCluster(), inCluster(), inCluster(), inCluster()
+	follower, nobody, off, broken, unready, bare := inCluster(), inCluster(), inCluster(), inCluster(), inCluster(), inCluster()
+	bare.pools = api.PoolsStatus{Leader: "lb-2", Error: "no pool is configured here"}
 	follower.pools = api.PoolsStatus{Leader: "lb-2", Pools: []ipam.Usage{}}
 	nobody.pools = api.PoolsStatus{}
 	off.pools = api.PoolsStatus{Error: "no address is allocated: source.kind is manifests"}
@@ -166,6 +171,11 @@ func TestGoldenInCluster(t *testing.T) {
 		{"explain-half-a-name", inCluster(), true, "services default/", exitError},
 		{"explain-two-namespaces", inCluster(), true, "services -n shop default/web", exitError},
 		{"services-of-namespace", inCluster(), true, "services -n default", exitOK},
+		{"backends-of-namespace", inCluster(), true, "backends -n default web", exitOK},
+		{"backends-of-table", inCluster(), true, "backends -n default web:http/tcp/ipv4", exitOK},
+		{"backends-no-namespace", inCluster(), true, "backends web", exitError},
+		{"backends-near", inCluster(), true, "backends default/wbe", exitError},
+		{"backends-without-tables", inCluster(), true, "backends shop/cart", exitError},
 		{"services-of-two", inCluster(), true, "services -n default web nope", exitError},
 		{"status-kubernetes", inCluster(), true, "status", exitDegraded},
 		{"status-lost", lost, true, "status", exitDegraded},
@@ -177,6 +187,7 @@ func TestGoldenInCluster(t *testing.T) {
 		{"pools-nobody", nobody, true, "pools", exitOK},
 		{"pools-broken", broken, true, "pools", exitOK},
 		{"pools-off", off, true, "pools", exitError},
+		{"pools-bare", bare, true, "pools", exitError},
 		{"pools-down", off, false, "pools", exitError},
 		{"reasons-one", inCluster(), false, "reasons poolexhausted", exitOK},
 		{"reasons-unknown", inCluster(), false, "reasons PoolExausted", exitError},
@@ -239,9 +250,10 @@ func TestCompletionOfNamespaces(t *testing.T) {
 	socket := listen(t, inCluster())
 	for _, tt := range []struct{ args, want string }{
 		{"services -n ", "default shop"},
-		{"services -n shop ", "cart web"},
+		{"services -n shop ", "a b c cart d web"},
 		{"services -n default web ", ""},
-		{"services ", "default/web shop/cart shop/web"},
+		{"services ", "default/web shop/a shop/b shop/c shop/cart shop/d shop/web"},
+		{"backends -n default ", "web"},
 		{"services -n default web:", "web:http/tcp/ipv4 web:http/tcp/ipv6"},
 	} {
 		var out bytes.Buffer
@@ -340,4 +352,15 @@ func reasonsOf(t *testing.T, file string, found map[string]bool) {
 		}
 		return true
 	})
+}
+
+// TestAgentHelpNamesWhatIsNoFlag: lists of entries are written in a file only.
+func TestAgentHelpNamesWhatIsNoFlag(t *testing.T) {
+	_, stdout, _ := call(t, inCluster(), false, "agent", "--help")
+	about, flags, _ := strings.Cut(stdout, "Flags:")
+	for _, key := range []string{"peers", "pools", "seed"} {
+		if !strings.Contains(about, key) || strings.Contains(flags, "-"+key+" ") {
+			t.Errorf("%s: %s", key, about)
+		}
+	}
 }

@@ -69,15 +69,19 @@ names that are nearest; 2 if the command line is wrong.`,
 				return err
 			}
 			if missing := unmet(names, services); len(missing) > 0 {
-				return notFound(missing)
+				return c.notFound(cmd.Context(), missing)
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the names")
+	c.namespaceFlag(cmd, &namespace)
+	return c.withOutput(cmd)
+}
+
+func (c *cli) namespaceFlag(cmd *cobra.Command, namespace *string) {
+	cmd.Flags().StringVarP(namespace, "namespace", "n", "", "namespace of the names")
 	// The only error is that of a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("namespace", c.completeNamespaces)
-	return c.withOutput(cmd)
 }
 
 // unmet are the names that none of services is meant by.
@@ -85,11 +89,12 @@ func unmet(names []string, services []api.Service) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return len(api.Select(services, []string{n})) > 0 })
 }
 
-// qualify gives names their namespace.
+// qualify gives names, whole ones of tables too, their namespace.
 func (c *cli) qualify(ctx context.Context, namespace string, names []string) ([]string, error) {
 	out := make([]string, len(names))
 	for i, n := range names {
-		own, name, has := strings.Cut(n, "/")
+		service, _, _ := strings.Cut(n, ":")
+		own, name, has := strings.Cut(service, "/")
 		switch {
 		case n == "" || has && (own == "" || name == ""):
 			return nil, fmt.Errorf("%q is no name; write NAMESPACE/NAME, or -n NAMESPACE NAME", n)
@@ -102,7 +107,7 @@ func (c *cli) qualify(ctx context.Context, namespace string, names []string) ([]
 		default:
 			text := fmt.Sprintf("%q has no namespace; write NAMESPACE/%s, or -n NAMESPACE %s", n, n, n)
 			if all, err := c.names(ctx); err == nil {
-				if near := api.Near("/"+n, all); len(near) > 0 {
+				if near := api.Near("/"+service, all); len(near) > 0 {
 					text += "; did you mean " + strings.Join(near, " or ") + "?"
 				}
 			}
@@ -141,7 +146,7 @@ func (c *cli) services(ctx context.Context, names []string) ([]api.Service, erro
 		err = c.askedLB(ctx)
 	}
 	if err == nil && len(services) == 0 && len(names) > 0 {
-		return nil, notFound(names)
+		return nil, c.notFound(ctx, names)
 	}
 	return services, err
 }
@@ -154,7 +159,21 @@ func pinnedServices(v view, names []string) ([]maps.ServiceStatus, error) {
 	return v.ServicesOf(names...)
 }
 
-func notFound(names []string) error {
+// notFound says which Services may have been meant, or where to look.
+func (c *cli) notFound(ctx context.Context, names []string) error {
+	var near []string
+	if all, err := c.names(ctx); err == nil {
+		for _, n := range names {
+			service, _, _ := strings.Cut(n, ":")
+			if !slices.Contains(all, service) { // else it has a reason for not being there
+				near = append(near, api.Near(service, all)...)
+			}
+		}
+	}
+	slices.Sort(near)
+	if near = slices.Compact(near); len(near) > 0 {
+		return fmt.Errorf("the tables have nothing of %s; did you mean %s?", strings.Join(names, " or "), strings.Join(near, " or "))
+	}
 	return fmt.Errorf("the tables have nothing of %s; 'penstock services' lists what they have, 'penstock status' says why something is missing",
 		strings.Join(names, " or "))
 }

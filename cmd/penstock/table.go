@@ -110,7 +110,7 @@ func span(d time.Duration) string {
 // list joins items; a long list ends in how many more there are.
 func list(items []string) string {
 	const most = 3
-	if len(items) > most {
+	if len(items) > most+1 { // one more is said no shorter by its number
 		return fmt.Sprintf("%s and %d more", strings.Join(items[:most], ", "), len(items)-most)
 	}
 	return strings.Join(items, ", ")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
 )
 
 // mostAlike is how many lines of one reason are shown; JSON has all.
@@ -41,10 +42,15 @@ func printTrouble(w io.Writer, s api.Status) error {
 	var rows [][]string
 	for len(all) > 0 {
 		n := 1
-		for n < len(all) && all[0].service != "" && all[n].service == all[0].service && all[n].reason == all[0].reason {
+		fold := folded(all[0].reason)
+		for n < len(all) && all[0].service != "" && (fold || all[n].service == all[0].service) && all[n].reason == all[0].reason {
 			n++
 		}
-		rows = append(rows, []string{strings.TrimSpace(all[0].service + " " + subjects(all[:n])), all[0].reason, details(all[:n])})
+		object := all[0].service + " " + subjects(all[:n])
+		if fold {
+			object = services(all[:n])
+		}
+		rows = append(rows, []string{strings.TrimSpace(object), all[0].reason, details(all[:n])})
 		all = all[n:]
 	}
 	fmt.Fprintln(w)
@@ -53,6 +59,21 @@ func printTrouble(w io.Writer, s api.Status) error {
 		t.row(r...)
 	}
 	return t.flush()
+}
+
+// folded tells of reasons that are nobody's trouble here: all Services with one are a line.
+func folded(reason string) bool {
+	r := desired.Reason(reason)
+	return r == desired.AddressPending || desired.ServiceReason{Reason: r}.Foreign()
+}
+
+// services names those of all, without their parts.
+func services(all []trouble) string {
+	var names []string
+	for _, t := range all {
+		names = append(names, t.service)
+	}
+	return list(slices.Compact(names))
 }
 
 // subjects names the parts of a Service. Ports of which both families are meant
