@@ -15,11 +15,11 @@ type Allocator struct {
 	spaces  *spaces
 	pools   []Pool // in the order in which they are asked
 	claims  map[string]*entry
-	holders map[netip.Addr][]*entry       // of each address that is taken
-	keys    map[string]map[netip.Addr]int // by sharing key: how many holders of it an address has
-	waiting map[wait][]*entry             // who waits for what, the oldest first
-	stirred []netip.Addr                  // addresses for which who waits may have luck now
-	dirty   map[*entry]bool               // entries whose decision may be another
+	holders map[netip.Addr]*holding    // of each address that is taken
+	keys    map[key]map[netip.Addr]int // by sharing key: how many holders of it an address has
+	waiting map[wait][]*entry          // who waits for what, the oldest first
+	stirred []netip.Addr               // addresses for which who waits may have luck now
+	dirty   map[*entry]bool            // entries whose decision may be another
 }
 
 // entry is what the Allocator knows of a claim.
@@ -43,7 +43,7 @@ func older(a, b *entry) int {
 // in common.
 func New(pools []Pool) *Allocator {
 	a := &Allocator{
-		claims: map[string]*entry{}, holders: map[netip.Addr][]*entry{}, keys: map[string]map[netip.Addr]int{},
+		claims: map[string]*entry{}, holders: map[netip.Addr]*holding{}, keys: map[key]map[netip.Addr]int{},
 		waiting: map[wait][]*entry{}, dirty: map[*entry]bool{},
 	}
 	a.setPools(pools)
@@ -140,15 +140,12 @@ func (a *Allocator) Update(c Claim) []Decision {
 	if c.Pool != was.Pool {
 		e.repool = true
 	}
-	if c.SharingKey != was.SharingKey {
-		a.release(e) // from the index of keys
+	if c.key() != was.key() || !slices.Equal(c.Ports, was.Ports) {
+		a.release(e) // from the indexes of keys and of ports
 	}
 	e.claim = c
 	e.flying = slices.DeleteFunc(e.flying, func(i Intent) bool { return i.Version != c.Version })
 	a.occupy(e)
-	if c.SharingKey != was.SharingKey || !slices.Equal(c.Ports, was.Ports) {
-		a.stir(e.occupied...)
-	}
 	a.decide(e)
 	a.dirty[e] = true
 	e.last = nil

@@ -63,10 +63,8 @@ func (a *Allocator) current(e *entry, f family) netip.Addr {
 			continue
 		}
 		h := a.stranger(e, addr)
-		if h == nil && !slices.Contains(e.claim.Held, addr) {
-			if h, _ := a.obstacle(e, addr); h != nil {
-				continue
-			}
+		if h == nil && !slices.Contains(e.claim.Held, addr) && a.obstacle(e, addr) != nil {
+			continue
 		}
 		if h == nil {
 			return addr
@@ -135,12 +133,12 @@ func (a *Allocator) deny(e *entry, addr netip.Addr) *Finding {
 	if e.claim.Pool != "" && s.pool.Name != e.claim.Pool {
 		return twoWishes(e, addr, s.pool.Name)
 	}
-	h, port := a.obstacle(e, addr)
-	if h == nil {
+	o := a.obstacle(e, addr)
+	if o == nil {
 		return nil
 	}
 	a.await(e, wait{addr: addr})
-	return inUse(e, h, addr, port)
+	return inUse(e, o, addr)
 }
 
 // pick gives a new address of a family: one that Services of its sharing key have, else the
@@ -168,7 +166,7 @@ func (a *Allocator) pick(e *entry, f family) (netip.Addr, *Finding) {
 	for _, s := range usable {
 		a.await(e, wait{space: s})
 	}
-	if k := e.claim.SharingKey; k != "" {
+	if k := e.claim.key(); k != (key{}) {
 		a.await(e, wait{key: k})
 	}
 	return netip.Addr{}, exhausted(e, f, usable)

@@ -11,20 +11,26 @@
 // warning. A request that cannot be met is refused, and the Service keeps what it has until
 // it can: an address that clients use is better than none.
 //
-// Two Services have one address only if both have the same sharing key, and, at the time
-// when the second one joined, different ports. Who changes its key leaves. Who changes its
+// Two Services have one address only if both are of one namespace and have the same sharing
+// key, and, at the time when the second one joined, different ports. Keys of two namespaces
+// are two: whoever may write Services in one shall not get a port of an address that another
+// one's clients trust by guessing a word. Who changes its key leaves. Who changes its
 // ports so that they overlap keeps the address and is warned; the port stays with the older
 // Service (package desired). Without a request, a Service with a key joins others that have
-// it, where its ports allow. Of two that turn out to hold one address without agreeing, as
-// the key was changed while nobody led, the older one keeps it.
+// it, where its ports allow. At most 64 have one address; the next one gets another, or is
+// refused if it asks for that one. More that have it already keep it. Of two that turn out
+// to hold one address without agreeing, as the key was changed while nobody led, the older
+// one keeps it.
 //
 // Restrictions of a pool count when an address is given, and later only for a warning. So
 // does the pool annotation for a Service that is adopted: whether the annotation has changed
 // or the pools have, its status does not say, and an address that stays is the smaller harm.
+// A selector of namespaces lets nobody in whose namespace is not known yet.
 //
 // Addresses are given in ascending order; those that were freed come last, the longest free
-// one first, as clients may still know them by their former names. Who waits is served in
-// the order of creation.
+// one first, as clients may still know them by their former names. Of those freed that were
+// never reached in that order, some thousands are remembered. Who waits is served in the
+// order of creation.
 //
 // # The protocol of the one writer
 //

@@ -36,7 +36,11 @@ func (c *Claim) contradiction() []Finding {
 }
 
 func evicted(e, h *entry, addr netip.Addr) Finding {
-	return Finding{AddressInUse, sharingField, fmt.Sprintf("it had %s, which Service %s has and which the two do not share any more; give both the same annotation penstock.dev/sharing-key, and ask for the address, to have it again", addr, h.claim.Service)}
+	again := "give both the same annotation penstock.dev/sharing-key, and ask for the address, to have it again"
+	if e.claim.Namespace != h.claim.Namespace {
+		again = "addresses are shared inside a namespace alone"
+	}
+	return Finding{AddressInUse, sharingField, fmt.Sprintf("it had %s, which Service %s has and which the two do not share any more; %s", addr, h.claim.Service, again)}
 }
 
 func missing(f family, why *Finding) Finding {
@@ -60,10 +64,15 @@ func twoWishes(e *entry, addr netip.Addr, pool string) *Finding {
 	return &Finding{InvalidRequest, poolField, fmt.Sprintf("it asks for pool %s and for %s, which is of pool %s; remove one of the two requests", e.claim.Pool, addr, pool)}
 }
 
-func inUse(e, h *entry, addr netip.Addr, port *Port) *Finding {
+func inUse(e *entry, o *obstacle, addr netip.Addr) *Finding {
+	h := o.holder
 	switch {
-	case port != nil:
-		return &Finding{PortInUse, portsField, fmt.Sprintf("Service %s has port %d/%s of %s, which they would share; give one of them another port or another address", h.claim.Service, port.Number, port.Protocol, addr)}
+	case o.port != nil:
+		return &Finding{PortInUse, portsField, fmt.Sprintf("Service %s has port %d/%s of %s, which they would share; give one of them another port or another address", h.claim.Service, o.port.Number, o.port.Protocol, addr)}
+	case o.full:
+		return &Finding{AddressInUse, e.claim.AskedBy, fmt.Sprintf("%d Services have %s, and no more may share one address; ask for another one, or for none, or delete one of them", maxSharers, addr)}
+	case e.claim.Namespace != h.claim.Namespace:
+		return &Finding{AddressInUse, e.claim.AskedBy, fmt.Sprintf("Service %s has %s and is of another namespace, with which no address is shared; ask for another address", h.claim.Service, addr)}
 	case e.claim.SharingKey == "" || h.claim.SharingKey == "":
 		without := e
 		if e.claim.SharingKey != "" {
@@ -83,7 +92,8 @@ func exhausted(e *entry, f family, spaces []*space) *Finding {
 	for _, s := range spaces {
 		text := fmt.Sprintf("%s (%d of %d in use)", s.pool.Name, s.used, s.total())
 		if s.pool.AvoidBuggyIPs && s.used < s.total() {
-			text = fmt.Sprintf("%s (%d of %d in use, the rest end in .0 or .255)", s.pool.Name, s.used, s.total())
+			rest := [...]string{"the rest end in .0 or .255", "the rest are networks' first ones"}[f]
+			text = fmt.Sprintf("%s (%d of %d in use, %s)", s.pool.Name, s.used, s.total(), rest)
 		}
 		full = append(full, text)
 	}
@@ -140,7 +150,7 @@ func (p *Pool) restriction(c *Claim) string {
 		return ""
 	case len(p.Namespaces) > 0 && !slices.Contains(p.Namespaces, c.Namespace):
 		return "for " + plural("namespace", p.Namespaces)
-	case p.NamespaceSelector != nil && !p.NamespaceSelector.Matches(c.NamespaceLabels):
+	case !p.admitsNamespace(c):
 		return "for namespaces with labels " + p.NamespaceSelector.String()
 	}
 	return "for Services with labels " + p.ServiceSelector.String()

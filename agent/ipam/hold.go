@@ -46,31 +46,37 @@ func (a *Allocator) release(e *entry) {
 }
 
 func (a *Allocator) enter(e *entry, addr netip.Addr) {
-	list := a.holders[addr]
-	if s := a.spaces.of(addr); s != nil && len(list) == 0 {
-		s.take(addr)
+	h := a.holders[addr]
+	if h == nil {
+		h = &holding{ports: map[Port][]*entry{}}
+		a.holders[addr] = h
+		if s := a.spaces.of(addr); s != nil {
+			s.take(addr)
+		}
 	}
-	a.holders[addr] = append(list, e)
-	if k := e.claim.SharingKey; k != "" {
+	h.add(e)
+	a.touch(h)
+	if k := e.claim.key(); k != (key{}) {
 		if a.keys[k] == nil {
 			a.keys[k] = map[netip.Addr]int{}
 		}
-		a.keys[k][addr]++
+		if a.keys[k][addr]++; a.keys[k][addr] == 1 {
+			a.stirred = append(a.stirred, addr) // others of the key may join; else, nobody has a better chance
+		}
 	}
-	a.stir(addr)
 }
 
 func (a *Allocator) leave(e *entry, addr netip.Addr) {
-	list := a.holders[addr]
-	list = slices.Delete(list, slices.Index(list, e), slices.Index(list, e)+1)
-	a.holders[addr] = list
-	if len(list) == 0 {
+	h := a.holders[addr]
+	h.remove(e)
+	a.touch(h)
+	if len(h.entries) == 0 {
 		delete(a.holders, addr)
 		if s := a.spaces.of(addr); s != nil {
 			s.free(addr)
 		}
 	}
-	if k := e.claim.SharingKey; k != "" {
+	if k := e.claim.key(); k != (key{}) {
 		if a.keys[k][addr]--; a.keys[k][addr] == 0 {
 			delete(a.keys[k], addr)
 		}
@@ -78,91 +84,17 @@ func (a *Allocator) leave(e *entry, addr netip.Addr) {
 			delete(a.keys, k)
 		}
 	}
-	a.stir(addr)
+	a.stirred = append(a.stirred, addr)
 }
 
-// stir notes that the holders of addresses, or their keys or ports, are others now.
-func (a *Allocator) stir(addresses ...netip.Addr) {
-	for _, addr := range addresses {
-		for _, h := range a.holders[addr] {
-			a.dirty[h] = true
-		}
-		a.stirred = append(a.stirred, addr)
+// touch notes that the holders of an address, or their keys or ports, are others now.
+func (a *Allocator) touch(h *holding) {
+	for _, e := range h.entries {
+		a.dirty[e] = true
 	}
 }
 
-func (a *Allocator) taken(addr netip.Addr) bool { return len(a.holders[addr]) > 0 }
+func (a *Allocator) taken(addr netip.Addr) bool { return a.holders[addr] != nil }
 
 // has tells whether e is to have addr.
 func (e *entry) has(addr netip.Addr) bool { return e.granted[familyOf(addr)] == addr }
-
-// agree tells whether two claims may have one address, whatever their ports.
-func agree(a, b *entry) bool {
-	return a.claim.SharingKey != "" && a.claim.SharingKey == b.claim.SharingKey
-}
-
-// stranger gives another claim that is to have addr and does not share it with e; nil if
-// there is none.
-func (a *Allocator) stranger(e *entry, addr netip.Addr) *entry {
-	for _, h := range a.holders[addr] {
-		if h != e && h.has(addr) && !agree(e, h) {
-			return h
-		}
-	}
-	return nil
-}
-
-// obstacle gives a holder of addr because of which e cannot join, and the port that both
-// have if it is for that; nil if e can.
-func (a *Allocator) obstacle(e *entry, addr netip.Addr) (*entry, *Port) {
-	for _, h := range a.holders[addr] {
-		if h != e && !agree(e, h) {
-			return h, nil
-		}
-	}
-	for _, h := range a.holders[addr] {
-		if h == e {
-			continue
-		}
-		if p := common(e.claim.Ports, h.claim.Ports); p != nil {
-			return h, p
-		}
-	}
-	return nil, nil
-}
-
-// common gives a port that is in both lists.
-func common(a, b []Port) *Port {
-	if len(a)*len(b) <= 64 {
-		for i := range a {
-			if slices.Contains(b, a[i]) {
-				return &a[i]
-			}
-		}
-		return nil
-	}
-	set := make(map[Port]bool, len(b))
-	for _, p := range b {
-		set[p] = true
-	}
-	for i := range a {
-		if set[a[i]] {
-			return &a[i]
-		}
-	}
-	return nil
-}
-
-// shared gives the lowest address of a family that others of e's sharing key have, that e
-// can join, and that is of one of the spaces.
-func (a *Allocator) shared(e *entry, f family, of []*space) (best netip.Addr, found bool) {
-	for addr := range a.keys[e.claim.SharingKey] {
-		if familyOf(addr) != f || found && !addr.Less(best) || !slices.Contains(of, a.spaces.of(addr)) {
-			continue
-		}
-		if h, _ := a.obstacle(e, addr); h == nil {
-			best, found = addr, true
-		}
-	}
-	return best, found
-}

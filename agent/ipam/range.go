@@ -40,9 +40,25 @@ func (p Pool) Contains(addr netip.Addr) bool {
 }
 
 // Admits reports whether a claim may have addresses of the pool: every restriction that is
-// set must let it in.
+// set must let it in. Of a namespace that is not known yet no selector says anything: what
+// it does not have could be just what keeps it out.
 func Admits(p Pool, c Claim) bool {
 	return (len(p.Namespaces) == 0 || slices.Contains(p.Namespaces, c.Namespace)) &&
-		(p.NamespaceSelector == nil || p.NamespaceSelector.Matches(c.NamespaceLabels)) &&
+		p.admitsNamespace(&c) &&
 		(p.ServiceSelector == nil || p.ServiceSelector.Matches(c.Labels))
+}
+
+func (p *Pool) admitsNamespace(c *Claim) bool {
+	return p.NamespaceSelector == nil || c.NamespaceLabels != nil && p.NamespaceSelector.Matches(c.NamespaceLabels)
+}
+
+// routed reports whether r is an IPv6 network with an address of its routers, which those
+// of two addresses (RFC 6164) or one do not have.
+func (r Range) routed() bool {
+	for bits := range 127 {
+		if p := netip.PrefixFrom(r.First, bits); p.Masked() == p && RangeOf(p) == r {
+			return true
+		}
+	}
+	return false
 }

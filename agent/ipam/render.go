@@ -25,13 +25,8 @@ func (a *Allocator) render(e *entry) Decision {
 		d.Addresses = append(d.Addresses, addr)
 		d.Pools = append(d.Pools, pool)
 		d.Warnings = append(d.Warnings, a.doubts(e, addr)...)
-		for _, h := range a.holders[addr] {
-			if h != e && h.has(addr) && !slices.Contains(d.SharedWith, h.claim.Service) {
-				d.SharedWith = append(d.SharedWith, h.claim.Service)
-			}
-		}
 	}
-	slices.Sort(d.SharedWith)
+	d.SharedWith, d.SharedMore = a.sharers(e)
 	d.Changed = !slices.Equal(d.Addresses, e.claim.Held)
 	return d
 }
@@ -51,14 +46,9 @@ func (a *Allocator) doubts(e *entry, addr netip.Addr) (out []Finding) {
 	default:
 		out = append(out, Finding{PoolShrunk, poolField, fmt.Sprintf("it keeps %s of pool %s and asks for pool %s, which had it once or did not exist; remove the annotation and add it again to move", addr, s.pool.Name, e.claim.Pool)})
 	}
-	// Of two whose ports came to overlap, the older one has them; see package desired.
-	for _, h := range a.holders[addr] {
-		if h == e || !h.has(addr) || older(h, e) > 0 {
-			continue
-		}
-		if p := common(e.claim.Ports, h.claim.Ports); p != nil {
-			out = append(out, Finding{PortInUse, portsField, fmt.Sprintf("Service %s has port %d/%s of %s, which they share; give one of them another port", h.claim.Service, p.Number, p.Protocol, addr)})
-		}
+	// Of those whose ports came to overlap, the oldest one has them; see package desired.
+	for _, c := range a.clashes(e, addr) {
+		out = append(out, Finding{PortInUse, portsField, fmt.Sprintf("Service %s has port %d/%s of %s, which they share; give one of them another port", c.holder.claim.Service, c.port.Number, c.port.Protocol, addr)})
 	}
 	return out
 }
@@ -66,5 +56,5 @@ func (a *Allocator) doubts(e *entry, addr netip.Addr) (out []Finding) {
 // same tells whether two decisions are, for who does not know what is held.
 func (d Decision) same(o Decision) bool {
 	return d.UID == o.UID && slices.Equal(d.Addresses, o.Addresses) && slices.Equal(d.Pools, o.Pools) &&
-		slices.Equal(d.Refused, o.Refused) && slices.Equal(d.Warnings, o.Warnings) && slices.Equal(d.SharedWith, o.SharedWith)
+		slices.Equal(d.Refused, o.Refused) && slices.Equal(d.Warnings, o.Warnings) && slices.Equal(d.SharedWith, o.SharedWith) && d.SharedMore == o.SharedMore
 }

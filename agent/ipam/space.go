@@ -1,7 +1,6 @@
 package ipam
 
 import (
-	"cmp"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -24,8 +23,9 @@ func familyOf(addr netip.Addr) family {
 
 func (f family) String() string { return [...]string{"IPv4", "IPv6"}[f] }
 
-// maxRest bounds how many freed addresses rest while there are others.
-const maxRest = 4096
+// maxRest bounds how many freed addresses rest while there are others, and how many are
+// remembered that would be found without. A variable for tests.
+var maxRest = 4096
 
 // space is one family of a pool. It gives the lowest address first, and such as were freed
 // last and longest ago: a client that still has an old answer of DNS shall find nobody
@@ -33,6 +33,9 @@ const maxRest = 4096
 //
 // It holds no list of its addresses, so that a /64 costs what a /32 costs: every address
 // below next is taken or rests, and of those above it only taken and resting ones are known.
+// Next is not moved on over resting ones for ever, and those above it that rest are
+// forgotten if there are too many, so that no claim that goes from address to address makes
+// it remember them all.
 type space struct {
 	pool   *Pool
 	family family
@@ -45,6 +48,9 @@ type space struct {
 	rest  map[netip.Addr]uint64 // freed ones, by when
 	queue []rested              // the same in that order, with some that rest no more
 	freed uint64                // counts
+	above int                   // of rest, how many next has not passed
+
+	routers map[netip.Addr]bool // first addresses of networks
 }
 
 type rested struct {
@@ -53,10 +59,11 @@ type rested struct {
 }
 
 func newSpace(p *Pool, f family) *space {
-	s := &space{pool: p, family: f, rest: map[netip.Addr]uint64{}}
+	s := &space{pool: p, family: f, rest: map[netip.Addr]uint64{}, routers: map[netip.Addr]bool{}}
 	for _, r := range p.Ranges {
 		if familyOf(r.First) == f {
 			s.ranges = append(s.ranges, r)
+			s.routers[r.First] = f == v6 && r.routed()
 		}
 	}
 	slices.SortFunc(s.ranges, func(a, b Range) int { return a.First.Compare(b.First) })
@@ -68,11 +75,13 @@ func newSpace(p *Pool, f family) *space {
 
 // peek gives the address that is to be taken next; false if there is none.
 func (s *space) peek(taken func(netip.Addr) bool) (netip.Addr, bool) {
-	for s.next.IsValid() && (taken(s.next) || s.rests(s.next) || s.avoids(s.next)) {
-		s.step()
-	}
-	if s.next.IsValid() && len(s.rest) < maxRest {
-		return s.next, true
+	if len(s.rest) < maxRest {
+		for s.next.IsValid() && (taken(s.next) || s.rests(s.next) || s.avoids(s.next)) {
+			s.step()
+		}
+		if s.next.IsValid() {
+			return s.next, true
+		}
 	}
 	for len(s.queue) > 0 && s.rest[s.queue[0].addr] != s.queue[0].at {
 		s.queue = s.queue[1:]
@@ -80,10 +89,13 @@ func (s *space) peek(taken func(netip.Addr) bool) (netip.Addr, bool) {
 	if len(s.queue) > 0 {
 		return s.queue[0].addr, true
 	}
-	return s.next, s.next.IsValid()
+	return netip.Addr{}, false
 }
 
 func (s *space) step() {
+	if s.rests(s.next) {
+		s.above--
+	}
 	if s.next != s.ranges[s.at].Last {
 		s.next = s.next.Next()
 		return
@@ -98,8 +110,14 @@ func (s *space) step() {
 // take counts an address that somebody has now.
 func (s *space) take(addr netip.Addr) {
 	s.used++
+	if s.rests(addr) && s.ahead(addr) {
+		s.above--
+	}
 	delete(s.rest, addr)
 }
+
+// ahead tells whether next has yet to come by.
+func (s *space) ahead(addr netip.Addr) bool { return s.next.IsValid() && !addr.Less(s.next) }
 
 // free counts an address that nobody has any more.
 func (s *space) free(addr netip.Addr) {
@@ -113,17 +131,43 @@ func (s *space) free(addr netip.Addr) {
 	}
 }
 
+// lay lets an address rest that does not.
 func (s *space) lay(addr netip.Addr) {
 	s.freed++
 	s.rest[addr] = s.freed
 	s.queue = append(s.queue, rested{addr, s.freed})
+	if !s.ahead(addr) {
+		return
+	}
+	if s.above++; s.above >= 2*maxRest {
+		s.forget(s.above - maxRest)
+	}
+}
+
+// forget ends the rest of the n first ones that next finds by itself.
+func (s *space) forget(n int) {
+	s.queue = slices.DeleteFunc(s.queue, func(r rested) bool {
+		if s.rest[r.addr] != r.at {
+			return true
+		}
+		if n == 0 || !s.ahead(r.addr) {
+			return false
+		}
+		n--
+		s.above--
+		delete(s.rest, r.addr)
+		return true
+	})
 }
 
 func (s *space) rests(addr netip.Addr) bool { return s.rest[addr] != 0 }
 
 func (s *space) avoids(addr netip.Addr) bool {
-	if !s.pool.AvoidBuggyIPs || s.family == v6 {
+	if !s.pool.AvoidBuggyIPs {
 		return false
+	}
+	if s.family == v6 {
+		return s.routers[addr]
 	}
 	last := addr.As4()[3]
 	return last == 0 || last == 255
@@ -171,49 +215,4 @@ func be64(b []byte) (n uint64) {
 		n = n<<8 | uint64(x)
 	}
 	return n
-}
-
-// spaces finds those of addresses and of families.
-type spaces struct {
-	byFamily [2][]*space // of all pools that have the family, in the order in which they are asked
-	byRange  []piece     // by their first address
-}
-
-type piece struct {
-	Range
-	space *space
-}
-
-func newSpaces(pools []Pool) *spaces {
-	out := &spaces{}
-	pools = slices.Clone(pools)
-	slices.SortStableFunc(pools, func(a, b Pool) int {
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name))
-	})
-	for i := range pools {
-		for _, f := range []family{v4, v6} {
-			s := newSpace(&pools[i], f)
-			if len(s.ranges) == 0 {
-				continue
-			}
-			out.byFamily[f] = append(out.byFamily[f], s)
-			for _, r := range s.ranges {
-				out.byRange = append(out.byRange, piece{r, s})
-			}
-		}
-	}
-	slices.SortFunc(out.byRange, func(a, b piece) int { return a.First.Compare(b.First) })
-	return out
-}
-
-// of gives the space that has addr; nil if no pool has it.
-func (s *spaces) of(addr netip.Addr) *space {
-	i, found := slices.BinarySearchFunc(s.byRange, addr, func(r piece, a netip.Addr) int { return r.First.Compare(a) })
-	if !found {
-		i--
-	}
-	if i >= 0 && s.byRange[i].Contains(addr) {
-		return s.byRange[i].space
-	}
-	return nil
 }

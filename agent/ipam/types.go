@@ -12,8 +12,9 @@ type Pool struct {
 	Priority   int  // of pools that could serve a claim, the one of the lowest number is asked first; then by name
 	AutoAssign bool // false: only for claims that ask for the pool or for an address of it
 
-	// AvoidBuggyIPs leaves out IPv4 addresses that end in .0 or .255, which some
-	// clients cannot reach, unless a claim asks for one.
+	// AvoidBuggyIPs leaves out, unless a claim asks for one, IPv4 addresses that end in .0
+	// or .255, which some clients cannot reach, and the first address of an IPv6 network,
+	// which is that of all routers there (RFC 4291, 2.6.1); not of a /127 or /128.
 	AvoidBuggyIPs bool
 
 	// Which claims may have addresses of it; empty ones: all.
@@ -52,7 +53,7 @@ type Claim struct {
 	UID             string    // tells it from a later one of its name
 	Created         time.Time // of two that hold one address, the older one keeps it
 	Namespace       string
-	NamespaceLabels map[string]string
+	NamespaceLabels map[string]string // nil: the namespace is not known yet
 	Labels          map[string]string
 
 	IPv4, IPv6 bool // its ipFamilies
@@ -63,7 +64,7 @@ type Claim struct {
 	Requested  []netip.Addr // spec.loadBalancerIP, annotation penstock.dev/ips; at most one of each family
 	AskedBy    string       // the field that Requested is from
 	Pool       string       // annotation penstock.dev/pool; empty: any
-	SharingKey string       // annotation penstock.dev/sharing-key; empty: it shares no address
+	SharingKey string       // annotation penstock.dev/sharing-key, of its namespace; empty: it shares no address
 
 	// Invalid says what is wrong with its request: it keeps what it holds and gets nothing
 	// new, and these are among the Decision's refusals.
@@ -82,7 +83,7 @@ const (
 	Shared             Reason = "Shared"             // it has them, one together with others
 	PoolExhausted      Reason = "PoolExhausted"      // no address is free in the pools that it may use
 	NoPool             Reason = "NoPool"             // no pool serves it
-	AddressInUse       Reason = "AddressInUse"       // another Service has the requested address and does not share it
+	AddressInUse       Reason = "AddressInUse"       // another Service has the requested address and does not share it, or too many do
 	PortInUse          Reason = "PortInUse"          // another Service has the port on the shared address
 	AddressOutsidePool Reason = "AddressOutsidePool" // no pool that it may use has the requested address
 	PoolShrunk         Reason = "PoolShrunk"         // it keeps an address that no pool has any more
@@ -108,7 +109,8 @@ type Decision struct {
 	Changed      bool         // they are others than those it held
 	Refused      []Finding    // why it has not all that it asks for
 	Warnings     []Finding    // it has, but
-	SharedWith   []string     // namespace/name of others with one of its addresses, sorted
+	SharedWith   []string     // namespace/name of others with one of its addresses, sorted; the few oldest ones
+	SharedMore   bool         // there are others than these
 }
 
 // Usage is how full a pool is, of one family.

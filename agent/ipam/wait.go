@@ -10,7 +10,7 @@ import (
 type wait struct {
 	addr  netip.Addr
 	space *space
-	key   string
+	key   key
 }
 
 func (a *Allocator) await(e *entry, w wait) {
@@ -82,8 +82,8 @@ func (a *Allocator) settle() []Decision {
 // space, or for one of its holders' keys.
 func (a *Allocator) retry(addr netip.Addr) {
 	waits := []wait{{addr: addr}}
-	for _, h := range a.holders[addr] {
-		if k := h.claim.SharingKey; k != "" && !slices.Contains(waits, wait{key: k}) {
+	for _, h := range a.who(addr) {
+		if k := h.claim.key(); k != (key{}) && !slices.Contains(waits, wait{key: k}) {
 			waits = append(waits, wait{key: k})
 		}
 	}

@@ -142,15 +142,18 @@ func (o *object) wished(addr netip.Addr, d Decision) bool {
 // checkGrant holds a new address of o to what its other holders were at any time since
 // they have it.
 func (w *world) checkGrant(o *object, addr netip.Addr) {
+	others := 0
 	for name, other := range w.services {
 		if other == o || !slices.Contains(other.claim.Held, addr) {
 			continue
 		}
-		if !slices.ContainsFunc(other.was, func(c Claim) bool {
-			return c.SharingKey != "" && c.SharingKey == o.claim.SharingKey && common(c.Ports, o.claim.Ports) == nil
-		}) {
+		others++
+		if !slices.ContainsFunc(other.was, func(c Claim) bool { return shares(c, o.claim) }) {
 			w.break_("%s gets %s, which %s has", o.claim.Service, addr, name)
 		}
+	}
+	if others >= maxSharers {
+		w.break_("%s gets %s, which %d others have", o.claim.Service, addr, others)
 	}
 }
 
@@ -336,4 +339,10 @@ func (c *client) Claim(_ context.Context, service string) (out Claim, ours bool,
 func (c *client) PutStatus(_ context.Context, claim Claim, d Decision) error {
 	return c.meet(fmt.Sprintf("PutStatus %s@%s %v", claim.Service, claim.Version, d.Addresses),
 		func() error { return c.w.putStatus(claim, d) })
+}
+
+// shares tells whether two claims want to have one address, and have no port in common.
+func shares(a, b Claim) bool {
+	return a.SharingKey != "" && a.SharingKey == b.SharingKey && a.Namespace == b.Namespace &&
+		!slices.ContainsFunc(a.Ports, func(p Port) bool { return slices.Contains(b.Ports, p) })
 }

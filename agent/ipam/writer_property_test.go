@@ -146,6 +146,8 @@ func (m *model) reborn(c *client) {
 }
 
 func TestWriterProperties(t *testing.T) {
+	defer func(most int) { maxSharers = most }(maxSharers)
+	maxSharers = 2
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{world: newWorld(), pools: menu[0]}
 		for i := range rapid.IntRange(1, 3).Draw(t, "writers") {
@@ -242,7 +244,7 @@ func (m *model) checkCalm(t *rapid.T, w *Writer) {
 	}
 	for addr, list := range taken {
 		for _, o := range list[1:] {
-			if k := o.claim.SharingKey; k == "" || k != list[0].claim.SharingKey {
+			if k := o.claim.SharingKey; k == "" || k != list[0].claim.SharingKey || o.claim.Namespace != list[0].claim.Namespace {
 				t.Fatalf("%s and %s have %s and do not share", list[0].claim.Service, o.claim.Service, addr)
 			}
 		}
@@ -309,7 +311,6 @@ func (m *model) available(o *object, p Pool, addr netip.Addr, holders []*object)
 	case asked && r != addr, c.Pool != "" && c.Pool != p.Name, !asked && c.Pool == "" && !p.AutoAssign:
 		return false
 	}
-	return !slices.ContainsFunc(holders, func(h *object) bool {
-		return h != o && (c.SharingKey == "" || h.claim.SharingKey != c.SharingKey || common(c.Ports, h.claim.Ports) != nil)
-	})
+	others := slices.DeleteFunc(slices.Clone(holders), func(h *object) bool { return h == o })
+	return len(others) < maxSharers && !slices.ContainsFunc(others, func(h *object) bool { return !shares(c, h.claim) })
 }
