@@ -44,7 +44,7 @@ var poolSettings = []setting[ipam.Pool]{
 		func(p *ipam.Pool) value { return intValue{&p.Priority} }},
 	{Key{"autoAssign", "", live, "Give addresses to Services that ask for none in particular; if false, only to those that ask for the pool or for an address of it"},
 		func(p *ipam.Pool) value { return boolValue{&p.AutoAssign} }},
-	{Key{"avoidBuggyIPs", "", live, "Leave out IPv4 addresses that end in .0 or .255, which some clients cannot reach, unless a Service asks for one"},
+	{Key{"avoidBuggyIPs", "", live, "Leave out, unless a Service asks for one, IPv4 addresses that end in .0 or .255, which some clients cannot reach, and the first address of an IPv6 network up to /126, which is that of all its routers (RFC 4291, 2.6.1)"},
 		func(p *ipam.Pool) value { return boolValue{&p.AvoidBuggyIPs} }},
 	{Key{"namespaces", "", live, "Namespaces whose Services may have addresses of the pool; empty: all. Where `namespaceSelector` or `serviceSelector` is set too, each of them must allow a Service"},
 		func(p *ipam.Pool) value { return listValue{&p.Namespaces} }},
