@@ -19,8 +19,8 @@ const (
 	IPsAnnotation = "penstock.dev/ips"
 	// PoolAnnotation names the pool that its addresses are to be from.
 	PoolAnnotation = "penstock.dev/pool"
-	// SharingKeyAnnotation lets Services with the same value have one address, with
-	// different ports.
+	// SharingKeyAnnotation lets Services of one namespace with the same value have one
+	// address, with different ports.
 	SharingKeyAnnotation = "penstock.dev/sharing-key"
 )
 

@@ -29,7 +29,7 @@ func condition(d ipam.Decision) metav1.Condition {
 	}
 	if len(d.SharedWith) > 0 {
 		c.Reason = string(ipam.Shared)
-		parts = append(parts, "shared with "+abridge(d.SharedWith, 5))
+		parts = append(parts, "shared with "+company(d))
 	}
 	if len(d.Refused) > 0 || len(d.Addresses) == 0 {
 		c.Status, c.Reason = metav1.ConditionFalse, string(ipam.NoPool)
@@ -45,6 +45,15 @@ func condition(d ipam.Decision) metav1.Condition {
 	}
 	c.Message = cut(strings.Join(parts, "; "), maxMessage)
 	return c
+}
+
+// company names those that a decision does. How many there are beside is not said: each
+// one that comes would change it for all.
+func company(d ipam.Decision) string {
+	if d.SharedMore {
+		return strings.Join(d.SharedWith, ", ") + " and others"
+	}
+	return join(d.SharedWith)
 }
 
 // addressList names addresses with their pools, as in "192.0.2.1 (pool public)".

@@ -30,6 +30,8 @@ func TestCondition(t *testing.T) {
 			"True", "Allocated", "192.0.2.7 (no pool); no pool has 192.0.2.7 any more"},
 		{"shared", ipam.Decision{Addresses: []netip.Addr{v4}, Pools: []string{"p"}, SharedWith: []string{"a/b", "a/c"}},
 			"True", "Shared", "192.0.2.7 (pool p); shared with a/b and a/c"},
+		{"shared by many", ipam.Decision{Addresses: []netip.Addr{v6}, Pools: []string{"p"}, SharedWith: []string{"a/b", "a/c"}, SharedMore: true},
+			"True", "Shared", "2001:db8::7 (pool p); shared with a/b, a/c and others"},
 		{"refused", ipam.Decision{Refused: []ipam.Finding{inUse}},
 			"False", "AddressInUse", "spec.loadBalancerIP: 192.0.2.9 is default/web's; ask for another"},
 		{"refused, but for one family", ipam.Decision{Addresses: []netip.Addr{v6}, Pools: []string{"six"}, Refused: []ipam.Finding{inUse}},
