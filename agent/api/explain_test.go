@@ -279,7 +279,7 @@ func TestNewObject(t *testing.T) {
 	b := desired.Bundle{
 		Service: &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "u", CreationTimestamp: at, DeletionTimestamp: &at,
-				Annotations: map[string]string{"penstock.dev/pool": "main", "secret.example/token": "x", "service.beta.kubernetes.io/load-balancer-source-ranges": "::/0"}},
+				Annotations: map[string]string{"penstock.dev/pool": "main", "penstock.dev/pol": "main", "penstock.dev/weight": "5", "penstock.dev/forwarding": "foo", "secret.example/token": "x", "service.beta.kubernetes.io/load-balancer-source-ranges": "::/0"}},
 			Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: &class, IPFamilyPolicy: &policy, LoadBalancerIP: "192.0.2.1",
 				IPFamilies: []corev1.IPFamily{"IPv6", "IPv4"}, ExternalIPs: []string{"192.0.2.2"}, LoadBalancerSourceRanges: []string{"10.0.0.0/8"},
 				Ports:           []corev1.ServicePort{{Port: 80, Protocol: "TCP"}, {Name: "dns", Port: 53, Protocol: "UDP"}},
@@ -300,6 +300,7 @@ func TestNewObject(t *testing.T) {
 		Families: []string{"IPv6", "IPv4"}, Ports: []string{"80/TCP", "dns 53/UDP"}, TrafficPolicy: "Local", Affinity: "ClientIP", AffinitySecond: 600,
 		SourceRanges: []string{"10.0.0.0/8"}, ExternalIPs: []string{"192.0.2.2"}, Requested: "192.0.2.1", Held: []netip.Addr{four},
 		Annotations: map[string]string{"penstock.dev/pool": "main", "service.beta.kubernetes.io/load-balancer-source-ranges": "::/0"},
+		Ignored:     map[string]string{"penstock.dev/pol": "main", "penstock.dev/weight": "5", "penstock.dev/forwarding": "foo"},
 		Condition:   &Condition{"False", "NoPool", "m", at.Time},
 		Endpoints: []Endpoint{
 			{Addr: netip.MustParseAddr("10.0.0.1"), Slice: "web-1"},

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/penstock-lb/penstock/agent/near"
 )
 
 // NotFound says that nothing is known of a Service.
@@ -53,47 +55,27 @@ func Near(service string, names []string) []string {
 		distance int
 	}
 	_, wanted, _ := strings.Cut(service, "/")
-	var near []candidate
+	var alike []candidate
 	if len(service) > longest {
 		names = nil
 	}
 	for _, n := range names {
 		_, own, _ := strings.Cut(n, "/")
-		switch d := distance(service, n); {
+		switch d := near.Distance(service, n); {
 		case d <= max(1, (len(wanted)+1)/2):
-			near = append(near, candidate{n, d})
+			alike = append(alike, candidate{n, d})
 		case own == wanted:
-			near = append(near, candidate{n, 0})
+			alike = append(alike, candidate{n, 0})
 		case wanted != "" && strings.HasPrefix(own, wanted):
-			near = append(near, candidate{n, d})
+			alike = append(alike, candidate{n, d})
 		}
 	}
-	slices.SortStableFunc(near, func(a, b candidate) int {
+	slices.SortStableFunc(alike, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.name, b.name))
 	})
 	out := []string{}
-	for _, c := range near[:min(len(near), mostNear)] {
+	for _, c := range alike[:min(len(alike), mostNear)] {
 		out = append(out, c.name)
 	}
 	return out
-}
-
-// distance is that of Levenshtein, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

@@ -37,10 +37,11 @@ type Object struct {
 	ExternalIPs    []string `json:"externalIPs,omitempty"`
 	Requested      string   `json:"loadBalancerIP,omitempty"`
 
-	Annotations map[string]string `json:"annotations,omitempty"` // those that count
-	Held        []netip.Addr      `json:"held"`                  // in status.loadBalancer.ingress
-	Condition   *Condition        `json:"condition,omitempty"`   // nil: nothing has been decided
-	Endpoints   []Endpoint        `json:"endpoints"`             // by address
+	Annotations map[string]string `json:"annotations,omitempty"`        // those that count
+	Ignored     map[string]string `json:"ignoredAnnotations,omitempty"` // those of ours that do not; a reason says why
+	Held        []netip.Addr      `json:"held"`                         // in status.loadBalancer.ingress
+	Condition   *Condition        `json:"condition,omitempty"`          // nil: nothing has been decided
+	Endpoints   []Endpoint        `json:"endpoints"`                    // by address
 }
 
 // Condition is AllocatedCondition.
@@ -76,9 +77,6 @@ func (e Endpoint) Words() string {
 	return "not ready"
 }
 
-// annotationPrefixes are of annotations of a Service that count.
-var annotationPrefixes = []string{"penstock.dev/", "service.beta.kubernetes.io/load-balancer-source-ranges"}
-
 // NewObject describes the Service of a bundle, which it does not keep or change; nil if
 // there is none.
 func NewObject(b desired.Bundle) *Object {
@@ -111,16 +109,23 @@ func NewObject(b desired.Bundle) *Object {
 		o.AffinitySecond = *c.ClientIP.TimeoutSeconds
 	}
 	for k, v := range svc.Annotations {
-		if slices.ContainsFunc(annotationPrefixes, func(p string) bool { return strings.HasPrefix(k, p) }) {
-			if o.Annotations == nil {
-				o.Annotations = map[string]string{}
-			}
-			o.Annotations[k] = v
+		switch {
+		case k == corev1.AnnotationLoadBalancerSourceRangesKey, desired.CountsOnService(k, v):
+			set(&o.Annotations, k, v)
+		case strings.HasPrefix(k, desired.Prefix):
+			set(&o.Ignored, k, v)
 		}
 	}
 	o.decided(svc.Status)
 	o.listed(b.Slices)
 	return o
+}
+
+func set(m *map[string]string, k, v string) {
+	if *m == nil {
+		*m = map[string]string{}
+	}
+	(*m)[k] = v
 }
 
 // decided reads the Service's status.

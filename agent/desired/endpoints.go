@@ -89,6 +89,9 @@ func (b *builder) parseSlices(svc *corev1.Service) []endpointSet {
 		if why != "" {
 			b.explain(svc, "slice "+s.Name, InvalidAnnotation, why)
 		}
+		if why := strays(onSlice, s); why != "" {
+			b.explain(svc, "slice "+s.Name, InvalidAnnotation, why)
+		}
 		switch s.AddressType {
 		case discoveryv1.AddressTypeIPv4:
 			set.family = ipv4
@@ -117,6 +120,29 @@ func (b *builder) parseSlices(svc *corev1.Service) []endpointSet {
 		out = append(out, set)
 	}
 	return out
+}
+
+// otherFamily says which slices list endpoints of the other family than f, which is mostly
+// why there are none of f.
+func (b *builder) otherFamily(svc *corev1.Service, f family) string {
+	other, kind, protocol := ipv6, discoveryv1.AddressTypeIPv6, corev1.IPv6Protocol
+	if f == ipv6 {
+		other, kind, protocol = ipv4, discoveryv1.AddressTypeIPv4, corev1.IPv4Protocol
+	}
+	var names []string
+	for _, s := range b.slices {
+		if s.AddressType == kind && len(s.Endpoints) > 0 {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("; those of %s are %s", abridge(names), other)
+	if families := svc.Spec.IPFamilies; len(families) > 0 && !slices.Contains(families, protocol) {
+		text += fmt.Sprintf(", which spec.ipFamilies %v does not have", families)
+	}
+	return text
 }
 
 // parseEndpoint gives an endpoint, whose address is invalid if it is of no use,

@@ -107,6 +107,7 @@ func (m *Model) wish(e *entry) (w wish) {
 			w.numbers[numbered{p.number, p.proto}] = true
 		}
 		w.sources, w.closed = b.limits(svc, &w)
+		b.misnamed(svc)
 	}
 	w.reasons = b.reasons
 	return w
@@ -284,6 +285,9 @@ func (b *builder) fill(svc *corev1.Service, tables []table, from sources) {
 	for i := range tables {
 		t := &tables[i]
 		b.backends(sets, t, f, source)
+		if t.why.reason == NoEndpoints {
+			t.why.detail += b.otherFamily(svc, t.family)
+		}
 		if t.Restricted && len(t.Sources) == 0 {
 			t.why = from.nobody(t.family)
 		}

@@ -81,7 +81,7 @@ const (
 	UnsupportedAffinity Reason = "UnsupportedAffinity" // sessionAffinity is unknown; None is used
 	ClientAddressHidden Reason = "ClientAddressHidden" // in force, but externalTrafficPolicy Local asks for what is not
 	NoTunnel            Reason = "NoTunnel"            // it is to be forwarded through tunnels alone, and some endpoints have none
-	InvalidAnnotation   Reason = "InvalidAnnotation"   // an annotation of it, of a Pod or of a slice has a value that does not count
+	InvalidAnnotation   Reason = "InvalidAnnotation"   // an annotation of it, of a Pod or of a slice does not count, by its name or value
 
 	// Of an address or a frontend.
 	InvalidAddress    Reason = "InvalidAddress"    // not a unicast IP address of global or private scope

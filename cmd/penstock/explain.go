@@ -109,7 +109,8 @@ func (c *cli) explainObject(w io.Writer, e api.Explanation) {
 	if o.Affinity == "ClientIP" {
 		affinity = "sessionAffinity ClientIP"
 	}
-	line("Policies", label("externalTrafficPolicy ", o.TrafficPolicy), affinity, annotationsOf(o))
+	line("Policies", label("externalTrafficPolicy ", o.TrafficPolicy), affinity, annotationsOf(o.Annotations))
+	line("Ignored", annotationsOf(o.Ignored))
 	line("Addresses", strings.Join(addressesOf(o), "; "))
 	if cond := o.Condition; cond != nil {
 		text := cond.Status + ", " + cond.Reason
@@ -154,9 +155,9 @@ func addressesOf(o *api.Object) []string {
 }
 
 // annotationsOf lists the annotations that addressesOf does not.
-func annotationsOf(o *api.Object) string {
+func annotationsOf(all map[string]string) string {
 	var parts []string
-	for k, v := range o.Annotations {
+	for k, v := range all {
 		if k != "penstock.dev/ips" {
 			parts = append(parts, k+"="+v)
 		}

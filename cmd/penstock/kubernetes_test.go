@@ -78,6 +78,7 @@ func inCluster() *site {
 		FamilyPolicy: "PreferDualStack", Families: []string{"IPv4", "IPv6"}, Ports: []string{"http 80/TCP"},
 		TrafficPolicy: "Local", Affinity: "ClientIP", SourceRanges: []string{"198.51.100.0/24"},
 		Annotations: map[string]string{"penstock.dev/ips": "192.0.2.1", "penstock.dev/forwarding": "dsr"},
+		Ignored:     map[string]string{"penstock.dev/wieght": "1"},
 		Held:        []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 		Condition:   &api.Condition{Status: "True", Reason: "Allocated", Message: "192.0.2.1 of pool main, 2001:db8::1 of pool main6", Since: noon.Add(-70 * time.Hour)},
 		Endpoints:   []api.Endpoint{endpoint("10.2.1.2", "default/web-a", "ing-1"), ending, endpoint("10.2.2.2", "default/web-c", "ing-2")},

@@ -109,7 +109,7 @@ var reasons = []reason{
 	{"UnsupportedAffinity", "Service", "its sessionAffinity is unknown, and None is used", "write None or ClientIP"},
 	{"ClientAddressHidden", "Service", "it is in force, but some backends are reached by NAT and see the LB node's address, not what externalTrafficPolicy Local asks for", "run agents with role backend on those nodes, or set it to Cluster"},
 	{"NoTunnel", "Service", "it is to be forwarded through tunnels alone, and some endpoints have none", "run agents with role backend on their nodes, or set penstock.dev/forwarding to auto"},
-	{"InvalidAnnotation", "Service", "an annotation of it, of a Pod or of an EndpointSlice has a value that does not count", "correct the value that the detail names"},
+	{"InvalidAnnotation", "Service", "an annotation penstock.dev/ of it, of a Pod or of an EndpointSlice does not count, by its name or its value", "correct what the detail names, or put it on the object that it is for"},
 
 	{"Allocated", "allocation", "it has its addresses", ""},
 	{"Shared", "allocation", "it has its addresses, one of them together with other Services", ""},
