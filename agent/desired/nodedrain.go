@@ -64,6 +64,11 @@ func (f *fabric) drained(nodes []*corev1.Node, now time.Time) (refusal, []Proble
 	if why == "" {
 		return refusal{}, nil
 	}
+	// What this node says of itself comes back with what others say. While it does not, as the
+	// API server is away, nothing is known of others' silence.
+	if f.own != nil && !f.own.lbAlive.IsZero() && f.own.lbAlive.Before(now) {
+		now = f.own.lbAlive
+	}
 	var unfit []string
 	for _, n := range nodes {
 		m := f.members[n.Name]

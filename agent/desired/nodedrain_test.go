@@ -113,3 +113,43 @@ func TestDrainEndsWhenNobodyIsLeft(t *testing.T) {
 		t.Errorf("problems %v", p)
 	}
 }
+
+// While the API server is away nobody's sign of life comes, and a node that drains goes on to
+// drain. Once its own comes again, and another's does not, that one has fallen silent.
+func TestDrainOutlastsTheAPIServer(t *testing.T) {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+	svc.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ExternalIPs: []string{"192.0.2.1", "2001:db8::1"}, Ports: []corev1.ServicePort{{Port: 80}}}
+	nodes := func(own, other time.Duration) (out []*corev1.Node) {
+		for name, alive := range map[string]time.Duration{"lb1": own, "lb2": other} {
+			text, err := json.Marshal(desired.Published{Version: "1", Ready: true, Alive: now.Add(alive)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{desired.LBAnnotation: string(text)}}}
+			n.Spec.Unschedulable = name == "lb1"
+			out = append(out, n)
+		}
+		return out
+	}
+	site := desired.Site{Node: "lb1", DefaultClass: true}
+	m := desired.NewModel()
+	m.Apply(desired.Whole(desired.Snapshot{Services: []*corev1.Service{svc}, Nodes: nodes(0, 0)}), site, now)
+	for _, step := range []struct {
+		name  string
+		delta desired.Delta
+		after time.Duration
+		want  desired.Reason
+	}{
+		{"both are alive", desired.Delta{}, time.Minute, desired.NodeDrained},
+		{"the API server is away", desired.Delta{}, 3 * time.Hour, desired.NodeDrained},
+		{"both are back", desired.Delta{NodesChanged: true, Nodes: nodes(3*time.Hour, 3*time.Hour)}, 3 * time.Hour, desired.NodeDrained},
+		{"one is silent", desired.Delta{NodesChanged: true, Nodes: nodes(4*time.Hour, 3*time.Hour)}, 4 * time.Hour, desired.NoEndpoints},
+	} {
+		m.Apply(step.delta, site, now.Add(step.after))
+		for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+			if v, _ := m.VIP(netip.MustParseAddr(addr)); v.Reason != step.want {
+				t.Errorf("%s: VIP %s: %s (%s), want %s", step.name, addr, v.Reason, v.Detail, step.want)
+			}
+		}
+	}
+}
