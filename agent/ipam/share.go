@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 )
@@ -96,9 +97,11 @@ func (a *Allocator) obstacle(e *entry, addr netip.Addr) *obstacle {
 	if h == nil {
 		return nil
 	}
-	for _, other := range h.entries {
-		if other != e && !agree(e, other) {
-			return &obstacle{holder: other}
+	if k := e.claim.key(); k == (key{}) || a.keys[k][addr] < len(h.entries) {
+		for _, other := range h.entries {
+			if other != e && !agree(e, other) {
+				return &obstacle{holder: other}
+			}
 		}
 	}
 	for i := range e.claim.Ports {
@@ -108,14 +111,10 @@ func (a *Allocator) obstacle(e *entry, addr netip.Addr) *obstacle {
 			}
 		}
 	}
-	others := len(h.entries)
-	if slices.Contains(h.entries, e) {
-		others--
+	if n := len(h.entries); n < maxSharers || n == maxSharers && slices.Contains(h.entries, e) {
+		return nil
 	}
-	if others >= maxSharers {
-		return &obstacle{holder: h.entries[0], full: true}
-	}
-	return nil
+	return &obstacle{holder: h.entries[0], full: true}
 }
 
 // clashes gives the ports of e that an older claim has on addr, one for each such claim,
@@ -149,25 +148,40 @@ func (a *Allocator) shared(e *entry, f family, of []*space) (best netip.Addr, fo
 	return best, found
 }
 
-// sharers names the oldest ones of those that have an address together with e, and says
-// whether there are more. Whoever joins later changes nothing of it.
+// sharers names some that have an address together with e, and says whether there are
+// more: those that came just before it, else just after. So whoever comes later, or goes,
+// changes what is said of a few.
 func (a *Allocator) sharers(e *entry) (names []string, more bool) {
-	var all []*entry
+	var before, after []*entry
 	for _, addr := range e.granted {
-		n := 0
-		for _, h := range a.who(addr) {
-			if n <= maxNamed && h != e && h.has(addr) {
-				n++
-				if !slices.Contains(all, h) {
-					all = append(all, h)
-				}
-			}
-		}
+		list := a.who(addr)
+		i, _ := slices.BinarySearchFunc(list, e, older)
+		before = beside(before, e, addr, slices.Backward(list[:i]))
+		after = beside(after, e, addr, slices.All(list[i:]))
 	}
-	slices.SortFunc(all, older)
+	slices.SortFunc(before, func(x, y *entry) int { return older(y, x) })
+	slices.SortFunc(after, older)
+	all := append(before, after...)
 	for _, h := range all[:min(len(all), maxNamed)] {
 		names = append(names, h.claim.Service)
 	}
 	slices.Sort(names)
 	return names, len(all) > maxNamed
+}
+
+// beside adds to list who else has addr, the first ones of all and one more than are named.
+func beside(list []*entry, e *entry, addr netip.Addr, all iter.Seq2[int, *entry]) []*entry {
+	n := 0
+	for _, h := range all {
+		if h == e || !h.has(addr) {
+			continue
+		}
+		if !slices.Contains(list, h) {
+			list = append(list, h)
+		}
+		if n++; n > maxNamed {
+			break
+		}
+	}
+	return list
 }

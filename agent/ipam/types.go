@@ -109,7 +109,7 @@ type Decision struct {
 	Changed      bool         // they are others than those it held
 	Refused      []Finding    // why it has not all that it asks for
 	Warnings     []Finding    // it has, but
-	SharedWith   []string     // namespace/name of others with one of its addresses, sorted; the few oldest ones
+	SharedWith   []string     // namespace/name of others with one of its addresses, sorted; a few
 	SharedMore   bool         // there are others than these
 }
 

@@ -100,7 +100,21 @@ func (a *Allocator) retry(addr netip.Addr) {
 		if e = a.after(e, waits); e == nil {
 			return
 		}
+		if a.vain(e, addr, waits) {
+			continue
+		}
 		a.decide(e)
 		a.dirty[e] = true
 	}
+}
+
+// vain tells whether e waits for a place with its key alone and gets none on addr, so that
+// it would look at all addresses of its key for nothing.
+func (a *Allocator) vain(e *entry, addr netip.Addr, waits []wait) bool {
+	for _, w := range waits {
+		if w.key == (key{}) && slices.Contains(e.waits, w) {
+			return false
+		}
+	}
+	return a.obstacle(e, addr) != nil
 }
