@@ -53,7 +53,7 @@ func (b *builder) forwarding(svc *corev1.Service) (f Forwarding, source string) 
 		f = ForwardingAuto
 	}
 	if set {
-		b.explain(svc, "", InvalidAnnotation, fmt.Sprintf("%s is %q, so that %s of the configuration counts; write auto, dsr or nat", ForwardingAnnotation, text, f))
+		b.explain(svc, "", InvalidAnnotation, fmt.Sprintf("%s is %q, so that %s of the configuration counts; write auto, dsr or nat", ForwardingAnnotation, clipped(text), f))
 	}
 	return f, "the configuration's key forwarding"
 }
@@ -66,7 +66,7 @@ func weightOf(o metav1.Object) (uint32, string) {
 	}
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || n < 1 || n > MaxWeight {
-		return 0, fmt.Sprintf("%s is %q and does not count; write a whole number from 1 to %d", WeightAnnotation, text, MaxWeight)
+		return 0, fmt.Sprintf("%s is %q and does not count; write a whole number from 1 to %d", WeightAnnotation, clipped(text), MaxWeight)
 	}
 	return uint32(n), ""
 }

@@ -166,6 +166,16 @@ func TestFindingsOfAClaimAreFew(t *testing.T) {
 	}
 }
 
+// Nor do other annotations fill the log and the status with what somebody wrote.
+func TestReasonsOfAnnotationsAreShort(t *testing.T) {
+	svc := claimant(annotate(desired.ForwardingAnnotation, strings.Repeat("x", 128<<10)))
+	for _, r := range desired.From(desired.Snapshot{Services: []*corev1.Service{svc}}, desired.Site{}, now).Reasons {
+		if len(r.Detail) > 1000 {
+			t.Errorf("%s has %d bytes", r.Reason, len(r.Detail))
+		}
+	}
+}
+
 // Who has a claim. The class decides (KEP-1959), and the configuration for those without.
 func TestWhoClaims(t *testing.T) {
 	class := func(c *string) func(*corev1.Service) {

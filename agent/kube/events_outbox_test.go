@@ -161,11 +161,15 @@ func TestOutboxRate(t *testing.T) {
 				if err := o.allow(ctx); err != nil {
 					return err
 				}
+				j.mu.Lock()
+				defer j.mu.Unlock()
 				written = append(written, time.Since(j.start))
 				return nil
 			})
 		}
 		time.Sleep(time.Minute)
+		j.mu.Lock()
+		defer j.mu.Unlock()
 		if len(written) != 30 || written[9] > time.Second || written[29] < 19*time.Second {
 			t.Errorf("%d writes: %v", len(written), written)
 		}
