@@ -67,10 +67,14 @@ func (s *Status) degraded() []string {
 		add("source %s is not synced", s.Source.Name)
 	}
 	if s.Source.Lost() {
-		add("%s", s.Source.API.lost())
+		add("%s", s.Source.lost())
 	}
 	if n := len(s.Source.Problems); n > 0 {
-		add("source: %s", count(n, "problem"))
+		text := fmt.Sprintf("source: %s: %s", count(n, "problem"), s.Source.Problems[0])
+		if n > 1 {
+			text += fmt.Sprintf(" (and %d more)", n-1)
+		}
+		add("%s", text)
 	}
 	if s.Config.Error != "" {
 		add("newest configuration not valid, the one before it stays in force: %s", s.Config.Error)
@@ -110,8 +114,17 @@ func (s *Status) degraded() []string {
 	return bad
 }
 
+// Meanwhile says what an API server that does not answer means for what is in force.
+func (s *SourceStatus) Meanwhile() string {
+	if !s.Synced {
+		return "this agent has read no object yet, so that it announces nothing; tables from before go on forwarding"
+	}
+	return "forwarding, tables and announcements stay as they are"
+}
+
 // lost says since when and why. That what is in force stays is said where it is read first.
-func (l *Link) lost() string {
+func (s *SourceStatus) lost() string {
+	l := s.API
 	text := "API server " + l.Server + " does not answer"
 	if !l.Since.IsZero() {
 		text += " since " + l.Since.UTC().Format(time.RFC3339)
@@ -119,7 +132,11 @@ func (l *Link) lost() string {
 	if l.Error != "" {
 		text += ": " + l.Error
 	}
-	return text + "; forwarding, tables and announcements stay as they are until it does"
+	text += "; " + s.Meanwhile()
+	if s.Synced {
+		text += " until it does"
+	}
+	return text
 }
 
 func (s *Status) warnings() []string {

@@ -35,10 +35,14 @@ func TestAssess(t *testing.T) {
 		{"healthy", func(*Status) {}, "", "", ""},
 		{"draining", func(s *Status) { s.State = Draining }, "draining", "agent is draining", ""},
 		{"source", func(s *Status) { s.Source.Synced = false }, "source not synced", "source /etc/penstock/manifests is not synced", ""},
-		{"document", func(s *Status) { s.Source.Problems = make([]desired.Problem, 2) }, "", "source: 2 problems", ""},
+		{"document", func(s *Status) { s.Source.Problems = make([]desired.Problem, 2) }, "", "source: 2 problems: " + desired.Problem{}.String() + " (and 1 more)", ""},
 		{"API server lost", func(s *Status) {
 			s.Source.API = &Link{Server: "https://x", Since: time.Unix(0, 0), Error: "refused"}
 		}, "", "API server https://x does not answer since 1970-01-01T00:00:00Z: refused; forwarding, tables and announcements stay as they are until it does", ""},
+		{"API server away from the beginning", func(s *Status) {
+			s.Source.Synced, s.Source.API = false, &Link{Server: "https://x"}
+		}, "source not synced", "source /etc/penstock/manifests is not synced; API server https://x does not answer; " +
+			"this agent has read no object yet, so that it announces nothing; tables from before go on forwarding", ""},
 		{"API server", func(s *Status) { s.Source.API = &Link{Server: "https://x", Connected: true} }, "", "", ""},
 		{"versions", func(s *Status) {
 			s.Version, s.Node = "v1", "lb-1"

@@ -14,6 +14,8 @@ import (
 const (
 	Refused   desired.Reason = "Refused"   // the tables did not take the service
 	NoSession desired.Reason = "NoSession" // no router has the VIP at the moment
+	// SourceProblem is of an object that the source cannot read.
+	SourceProblem desired.Reason = "SourceProblem"
 )
 
 // Service is a service in the tables or on its way there, and why it is not in

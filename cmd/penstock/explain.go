@@ -91,7 +91,7 @@ func (c *cli) explainObject(w io.Writer, e api.Explanation) {
 		line("Why", "only Services of type "+loadBalancer+" are served")
 	}
 	if l := e.Source.API; e.Source.Lost() {
-		line("API", l.Server+" has not answered for "+age(now, l.Since), "what follows is as it was then")
+		line("API", l.Server+" has not answered for "+age(now, l.Since), meanwhile(e))
 	}
 	o := e.Object
 	switch {
@@ -99,7 +99,11 @@ func (c *cli) explainObject(w io.Writer, e api.Explanation) {
 		line("Object", "not known, for no agent runs: these are the tables in the kernel")
 		return
 	case o == nil:
-		line("Object", "not known to the source")
+		text := "not known to the source"
+		if e.Source.Lost() && !e.Source.Synced {
+			text += ", which has read nothing yet: what follows is what the tables in the kernel have"
+		}
+		line("Object", text)
 		return
 	}
 	line("Object", "type "+cmp.Or(o.Type, "ClusterIP"), label("class ", cmp.Or(o.Class, "none")), label("created ", agoOf(now, o.Created)), label("being deleted since ", agoOf(now, o.Deleted)))
@@ -119,6 +123,14 @@ func (c *cli) explainObject(w io.Writer, e api.Explanation) {
 		}
 		line("Allocated", text+label(": ", cond.Message))
 	}
+}
+
+// meanwhile says how old an explanation is while the API server does not answer.
+func meanwhile(e api.Explanation) string {
+	if !e.Source.Synced {
+		return "and this agent has read no object yet"
+	}
+	return "what follows is as it was then"
 }
 
 // label is empty where there is no value.

@@ -139,6 +139,11 @@ func TestGoldenInCluster(t *testing.T) {
 	lost.status.Source.API = &api.Link{Server: "https://10.96.0.1:443", Since: noon.Add(-3 * time.Hour), Error: "dial tcp 10.96.0.1:443: connect: connection refused"}
 	lost.status.Warnings = nil
 	lost.status.Assess()
+	unread := inCluster()
+	unread.object, unread.wanted, unread.status.Reasons = nil, nil, nil
+	unread.status.Source.Synced, unread.status.Source.API = false, lost.status.Source.API
+	unread.status.Warnings = nil
+	unread.status.Assess()
 	follower, nobody, off, broken, unready, bare := inCluster(), inCluster(), inCluster(), inCluster(), inCluster(), inCluster()
 	bare.pools = api.PoolsStatus{Leader: "lb-2", Error: "no pool is configured here"}
 	follower.pools = api.PoolsStatus{Leader: "lb-2", Pools: []ipam.Usage{}}
@@ -163,6 +168,8 @@ func TestGoldenInCluster(t *testing.T) {
 		{"explain-wide", inCluster(), true, "services default/web -o wide", exitOK},
 		{"explain-json", inCluster(), true, "services -n default web -o json", exitOK},
 		{"explain-lost", lost, true, "services -n default web", exitOK},
+		{"explain-unread", unread, true, "services -n default web", exitOK},
+		{"status-unread", unread, true, "status", exitDegraded},
 		{"explain-down", inCluster(), false, "services -n default web", exitOK},
 		{"explain-not-served", unready, true, "services -n default web", exitOK},
 		{"explain-reason-only", inCluster(), true, "services -n shop cart", exitOK},

@@ -140,14 +140,17 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 	}
 	line("Agent", "%s on %s for %s, version %s", s.State, who, age(now, s.Since), s.Version)
 	ready := "yes"
-	if len(s.NotReady) > 0 {
+	switch {
+	case len(s.NotReady) > 0:
 		ready = "no: " + strings.Join(s.NotReady, "; ")
+	case len(s.Degraded) > 0: // a screen of users' problems stands between
+		ready += fmt.Sprintf(", and degraded: %d, see the end", len(s.Degraded))
 	}
 	line("Ready", "%s", ready)
 	line("Config", "%s", configState(s.Config, now))
 	line("Source", "%s, %s", s.Source.Name, sourceState(s.Source, now))
 	if s.Source.API != nil {
-		line("API", "%s", linkState(s.Source.API, now))
+		line("API", "%s", linkState(s.Source, now))
 	}
 	if d.Loaded {
 		line("Data path", "%s, schema %s", flows, d.Schema)
@@ -210,11 +213,12 @@ func configState(s api.ConfigStatus, now time.Time) string {
 }
 
 // linkState says whether the API server answers, and what it means if not.
-func linkState(l *api.Link, now time.Time) string {
+func linkState(s api.SourceStatus, now time.Time) string {
+	l := s.API
 	if l.Connected {
 		return fmt.Sprintf("%s answers, for %s", l.Server, cmp.Or(age(now, l.Since), "ever"))
 	}
-	return fmt.Sprintf("%s has not answered for %s: forwarding, tables and announcements stay as they are", l.Server, cmp.Or(age(now, l.Since), "ever"))
+	return fmt.Sprintf("%s has not answered for %s: %s", l.Server, cmp.Or(age(now, l.Since), "ever"), s.Meanwhile())
 }
 
 func sourceState(s api.SourceStatus, now time.Time) string {

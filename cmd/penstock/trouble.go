@@ -31,7 +31,7 @@ func printTrouble(w io.Writer, s api.Status) error {
 		all = append(all, trouble{r.Service, r.Subject, string(r.Reason), r.Detail})
 	}
 	for _, p := range s.Source.Problems {
-		all = append(all, trouble{reason: "SourceProblem", detail: p.String()})
+		all = append(all, trouble{reason: string(api.SourceProblem), detail: p.String()})
 	}
 	if len(all) == 0 {
 		return nil
