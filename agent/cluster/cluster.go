@@ -21,6 +21,7 @@ import (
 type Cluster struct {
 	client     *kube.Client
 	source     *kube.Source
+	copied     *Copy // nil: no copy of the source's objects is kept
 	reporter   *kube.Reporter
 	controller *kube.Controller // nil: this role allocates no addresses
 	node       string
@@ -37,6 +38,9 @@ func Connect(cfg *config.Config, version string, log *slog.Logger) (*Cluster, er
 		return nil, err
 	}
 	c := &Cluster{node: cfg.Node, client: client, source: kube.NewSource(client, log.With("part", "source"))}
+	if cfg.Source.Copy != "" {
+		c.copied = NewCopy(c.source, cfg.Source.Copy, log.With("part", "source"))
+	}
 	c.reporter = kube.NewReporter(client, cfg.Node, string(cfg.Role), log.With("part", "events"))
 	c.pooled.Store(len(cfg.Pools) > 0)
 	if cfg.Role == config.RoleLB {
@@ -49,7 +53,12 @@ func Connect(cfg *config.Config, version string, log *slog.Logger) (*Cluster, er
 }
 
 // Source is where the agent's objects come from. It is run by who reads it.
-func (c *Cluster) Source() *kube.Source { return c.source }
+func (c *Cluster) Source() Source {
+	if c.copied != nil {
+		return c.copied
+	}
+	return c.source
+}
 
 // Run writes what there is to be written until ctx ends.
 func (c *Cluster) Run(ctx context.Context) error {

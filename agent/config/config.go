@@ -51,6 +51,7 @@ type Source struct {
 	Kind       SourceKind
 	Directory  string
 	History    string // a file; empty: none
+	Copy       string // a file; empty: none
 	Kubeconfig string // a file; empty: the pod's ServiceAccount
 	Namespace  string // of Leases; empty: the pod's
 }

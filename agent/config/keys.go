@@ -49,7 +49,7 @@ func Default() *Config {
 	return &Config{
 		Role: RoleLB,
 		Source: Source{
-			Kind: SourceManifests, Directory: "/etc/penstock/manifests", Namespace: "penstock-system", History: "/run/penstock/history.json",
+			Kind: SourceManifests, Directory: "/etc/penstock/manifests", Namespace: "penstock-system", History: "/run/penstock/history.json", Copy: "/run/penstock/objects.json",
 		},
 		Forwarding: "auto",
 		Datapath: Datapath{
@@ -132,6 +132,8 @@ var settings = []setting[Config]{
 		func(c *Config) value { return stringValue{&c.Source.Namespace} }},
 	{Key{"source.history", "", restart, "File in which an LB node remembers what the objects do not tell: since when it knows an endpoint, its former weights and the like; empty: nowhere. Without it, displaced flows cost more for `chains.retention` after a restart"},
 		func(c *Config) value { return stringValue{&c.Source.History} }},
+	{Key{"source.copy", "", restart, "File with a copy of the objects that the API server has, with which an agent goes on that starts while the API server is away; empty: none, and such an agent announces nothing until it answers"},
+		func(c *Config) value { return stringValue{&c.Source.Copy} }},
 	{Key{"defaultClass", "", live, "Take Services that have no `spec.loadBalancerClass` too, not only those of class `penstock.dev/xdp`; `source.kind: manifests` always does. Turned off, it takes their addresses away from such Services. The same on all LB nodes"},
 		func(c *Config) value { return boolValue{&c.DefaultClass} }},
 	{Key{"lbNodes", "", live, "Label selector of the Nodes that may be LB nodes, as in `penstock.dev/role=lb`; empty: any Node. The same on all nodes"},

@@ -22,8 +22,10 @@ func (s *Source) faults() (found faults) {
 	if !namespace(s.Namespace) {
 		found.add("source.namespace", s.Namespace, namespaceForm)
 	}
-	if h := s.History; h != "" && !filepath.IsAbs(h) {
-		found.add("source.history", h, "write an absolute path, or nothing")
+	for key, file := range map[string]string{"source.history": s.History, "source.copy": s.Copy} {
+		if file != "" && !filepath.IsAbs(file) {
+			found.add(key, file, "write an absolute path, or nothing")
+		}
 	}
 	return found
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -165,15 +166,32 @@ func TestAPIServerOutage(t *testing.T) {
 	vips := s.served("web")
 	s.waitAnswer(vips...)
 	load := s.startLoad(vips)
+	s.wait("the copies of the objects", func() error { return copied(&s.LBs[0].Host, vips) })
 	s.api.Stop()
 	stopped := time.Now()
 	for _, h := range s.Hosts() {
 		s.wait("the agent of "+h.Name+" to notice", func() error { return disconnected(h, stopped) })
 	}
-	// An agent that starts now has nothing but the kernel's tables to go by.
-	s.LBs[0].KillAgent(t)
-	s.LBs[0].StartAgent(t)
-	s.LBs[0].WaitAgent(t)
+	// An agent that starts now goes on from its copy of the objects, and announces what it had.
+	restarted := &s.LBs[0].Host
+	restarted.KillAgent(t)
+	restarted.StartAgent(t)
+	restarted.WaitAgent(t)
+	s.wait("the agent of "+restarted.Name+" to announce without an API server", func() error {
+		st, err := status(restarted)
+		if err != nil {
+			return err
+		}
+		for _, v := range st.VIPs {
+			if slices.Contains(vips, v.VIP) && !v.Announced {
+				return fmt.Errorf("VIP %s: %s %s", v.VIP, v.Reason, v.Detail)
+			}
+		}
+		if len(st.VIPs) < len(vips) || !st.Source.Lost() || len(st.Source.Problems) == 0 {
+			return fmt.Errorf("%d VIPs, source %+v", len(st.VIPs), st.Source)
+		}
+		return nil
+	})
 	time.Sleep(time.Until(stopped.Add(outage())))
 	for _, h := range s.Hosts() {
 		if err := disconnected(h, stopped); err != nil && h.Name != s.LBs[0].Name {
@@ -201,6 +219,17 @@ func TestAPIServerOutage(t *testing.T) {
 	s.waitAnswer(late...)
 	s.same("web", vips)
 	load.Check()
+}
+
+// copied says what of the VIPs a host's copy of the objects has not.
+func copied(h *lab.Host, vips []netip.Addr) error {
+	text, err := os.ReadFile(h.Copy())
+	for _, v := range vips {
+		if err == nil && !strings.Contains(string(text), `"`+v.String()+`"`) {
+			err = fmt.Errorf("nothing of %s in %s", v, h.Copy())
+		}
+	}
+	return err
 }
 
 // TestPartition cuts the leader off from the API server: it goes on with what it has, and the

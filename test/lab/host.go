@@ -51,6 +51,9 @@ func (h *Host) Manifests() string { return filepath.Join(h.Dir, "manifests") }
 // history is where the agent keeps what the API does not say.
 func (h *Host) history() string { return filepath.Join(h.Dir, "history.json") }
 
+// Copy is where the agent keeps a copy of what the API server has.
+func (h *Host) Copy() string { return filepath.Join(h.Dir, "objects.json") }
+
 // Socket is the path of the agent's API.
 func (h *Host) Socket() string { return filepath.Join(h.Dir, "agent.sock") }
 

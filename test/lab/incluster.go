@@ -22,7 +22,7 @@ func (h *Host) source(opts Options) string {
 	if !opts.Kubernetes {
 		return fmt.Sprintf("source: {directory: '%s', history: '%s'}", h.Manifests(), h.history())
 	}
-	return fmt.Sprintf("source: {kind: kubernetes, history: '%s'}", h.history())
+	return fmt.Sprintf("source: {kind: kubernetes, history: '%s', copy: '%s'}", h.history(), h.Copy())
 }
 
 const pools = "pools: [{name: main, addresses: ['" + Pool4 + "', '" + Pool6 + "']}]"
