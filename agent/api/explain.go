@@ -96,7 +96,7 @@ func Explain(agent Agent, service string) (Explanation, bool, error) {
 		}
 	}
 	tables := Select(Services(kernel, status), []string{service})
-	e.Tables = explainTables(tables, status.Backends, wanted, e.Object)
+	e.Tables = explainTables(tables, status.ways(), wanted, e.Object)
 	e.VIPs = explainVIPs(e, status.VIPs, agent.Routes())
 	e.Force = e.force()
 	return e, e.Object != nil || len(e.Tables) > 0 || len(e.Reasons) > 0, nil

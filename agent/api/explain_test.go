@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
+	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -185,6 +186,28 @@ func TestStatesOfBackends(t *testing.T) {
 	}
 }
 
+func TestBackendsOfNodesThatCountAsAlive(t *testing.T) {
+	a := dual()
+	end := netip.MustParseAddr("10.3.1.2")
+	a.status.Backends = []desired.Backend{{Service: "a/web:http/tcp/ipv4", Addr: a.services[0].Backends[0].Addr, Node: "in1", Mode: desired.ModeDSR, Tunnel: end, Reason: desired.Answering}}
+	for _, tt := range []struct {
+		open  bool
+		state probe.State
+		want  desired.Reason
+	}{{true, probe.Dead, FailOpen}, {true, probe.Alive, desired.Answering}, {false, probe.Dead, desired.Answering}} {
+		n := IngressNode{}
+		n.Addr, n.State, n.Reason = end, tt.state, "has not answered 85 probes"
+		a.status.Tunnels = &TunnelStatus{Open: tt.open, Nodes: []IngressNode{n}}
+		e, _, err := Explain(a, "a/web")
+		if err != nil || e.Tables[0].Backends[0].Reason != tt.want {
+			t.Errorf("%+v: %+v, %v", tt, e.Tables, err)
+		}
+	}
+	if a.status.Backends[0].Reason != desired.Answering {
+		t.Error("what the agent said was written to")
+	}
+}
+
 func TestExplainOverTheSocket(t *testing.T) {
 	a := dual()
 	a.status.Reasons = []desired.ServiceReason{{Service: "b/other", Reason: desired.NoAddress}}
@@ -324,6 +347,11 @@ func TestNodes(t *testing.T) {
 		node("two", map[string]string{desired.LBAnnotation: `{"version":"v2","tunnelPort":6082,"ready":true}`, desired.BackendAnnotation: "{"}),
 		node("hand", map[string]string{desired.RoleAnnotation: "lb, backend"}),
 	})
+	cordoned := node("c", map[string]string{desired.RoleAnnotation: "lb, backend"})
+	cordoned.Spec.Unschedulable = true
+	if c := Nodes([]*corev1.Node{cordoned}); c[0].Drained != "" || c[1].Drained != "it is cordoned" {
+		t.Errorf("a cordoned one: %+v", c)
+	}
 	for i, want := range []struct {
 		name, role         string
 		published, problem bool

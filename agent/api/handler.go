@@ -34,7 +34,8 @@ func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
 	get(mux, "/v1/pools", func(*http.Request) (any, error) { return pools(agent), nil })
 	get(mux, "/v1/backends", func(r *http.Request) (any, error) {
 		services, err := selected(agent, r)
-		return Backends(services, agent.Status().Backends), err
+		status := agent.Status()
+		return Backends(services, status.ways()), err
 	})
 	return mux
 }

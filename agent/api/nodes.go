@@ -18,6 +18,7 @@ type NodeStatus struct {
 	Role      string             `json:"role"`                // lb or backend
 	Published *desired.Published `json:"published,omitempty"` // nil: the role was given by hand, or what is there cannot be read
 	Problem   string             `json:"problem,omitempty"`   // why it cannot be read
+	Drained   string             `json:"drained,omitempty"`   // of an LB node: why it is to take no traffic
 }
 
 // Nodes reads what nodes say of their roles, by name and role. Objects are not changed.
@@ -33,6 +34,9 @@ func Nodes(nodes []*corev1.Node) []NodeStatus {
 			s := NodeStatus{Name: n.Name, Role: r.role}
 			if published {
 				s.read(r.annotation, text)
+			}
+			if r.role == "lb" {
+				s.Drained = desired.Drains(n)
 			}
 			out = append(out, s)
 		}

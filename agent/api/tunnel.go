@@ -1,8 +1,11 @@
 package api
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -13,6 +16,27 @@ type TunnelStatus struct {
 	Nodes []IngressNode `json:"nodes"`
 	Open  bool          `json:"failOpen"`        // so many nodes are dead that all count as alive
 	Error string        `json:"error,omitempty"` // why some cannot be asked at all
+}
+
+// ways are Backends, with those named that take flows only because too many nodes are dead.
+func (s *Status) ways() []desired.Backend {
+	if s.Tunnels == nil || !s.Tunnels.Open {
+		return s.Backends
+	}
+	dead := map[netip.Addr]string{}
+	for _, n := range s.Tunnels.Nodes {
+		if n.State == probe.Dead {
+			dead[n.Addr] = n.Reason
+		}
+	}
+	out := slices.Clone(s.Backends)
+	for i, b := range out {
+		if why, is := dead[b.Tunnel]; is && b.Reason == desired.Answering {
+			out[i].Reason = FailOpen
+			out[i].Detail = fmt.Sprintf("node %s does not answer at %s (%s), and counts as alive, as more are dead than tunnel.failOpen allows", b.Node, b.Tunnel, why)
+		}
+	}
+	return out
 }
 
 // IngressNode is a node as its answers to probes show it, with the way to it.

@@ -26,6 +26,12 @@ func drains(n *corev1.Node) (field, why string) {
 	return "", ""
 }
 
+// Drains says why a node is to take no traffic as an LB node; empty if it may.
+func Drains(n *corev1.Node) string {
+	_, why := drains(n)
+	return why
+}
+
 // unfitLB says why an LB node can take over from none that drains.
 func unfitLB(n *corev1.Node, m *member, now time.Time) string {
 	if _, set := n.Labels[corev1.LabelNodeExcludeBalancers]; set {

@@ -128,6 +128,7 @@ func published() ([]api.NodeStatus, *api.TunnelStatus) {
 			{Name: "ing-5", Role: "backend", Published: says("v1.2.3", 6082, "")}, // has no address
 			{Name: "lb-1", Role: "lb", Published: says("v1.2.3", 6082, "")},
 			{Name: "lb-2", Role: "lb", Published: says("v1.2.3", 6082, "no interface attached")},
+			{Name: "lb-3", Role: "lb", Published: says("v1.2.3", 6082, ""), Drained: "it is cordoned"},
 		}, &api.TunnelStatus{Port: 6082, Nodes: []api.IngressNode{
 			ingressNode("ing-1", "10.3.1.2", probe.Alive, ""),
 			ingressNode("ing-3", "10.3.3.2", probe.Dead, "has not answered 40 probes"),

@@ -80,6 +80,9 @@ func nodeRows(s api.Status) []nodeRow {
 		if n.Problem != "" {
 			rows[at].Problems = append(rows[at].Problems, n.Problem)
 		}
+		if n.Drained != "" {
+			rows[at].Problems = append(rows[at].Problems, "it drains, if another LB node can take over: "+n.Drained)
+		}
 	}
 	slices.SortStableFunc(rows, func(a, b nodeRow) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Role, b.Role)) })
 	for i := range rows {

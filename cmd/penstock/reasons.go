@@ -108,6 +108,7 @@ var reasons = []reason{
 	{"TooManyPorts", "Service", "the data path has no room for all of its ports, so that none is served", "raise datapath.maxRows or datapath.maxFrontends, or give it fewer ports"},
 	{"UnsupportedAffinity", "Service", "its sessionAffinity is unknown, and None is used", "write None or ClientIP"},
 	{"ClientAddressHidden", "Service", "it is in force, but some backends are reached by NAT and see the LB node's address, not what externalTrafficPolicy Local asks for", "run agents with role backend on those nodes, or set it to Cluster"},
+	{"FailOpen", "backend", "its node does not answer, but counts as alive as more are dead than tunnel.failOpen allows", "see with 'penstock nodes' what keeps probes and answers from getting through"},
 	{"SourceProblem", "source", "an object, a document or a kind of objects cannot be read, or a Node cannot be made sense of", "see the detail, which names it; what was read of it before stays in force"},
 	{"NoTunnel", "Service", "it is to be forwarded through tunnels alone, and some endpoints have none", "run agents with role backend on their nodes, or set penstock.dev/forwarding to auto"},
 	{"InvalidAnnotation", "Service", "an annotation penstock.dev/ of it, of a Pod or of an EndpointSlice does not count, by its name or its value", "correct what the detail names, or put it on the object that it is for"},
