@@ -62,6 +62,15 @@ func (j *journal) is(t *testing.T, want ...string) {
 	}
 }
 
+// taken gives the lines since it was last called.
+func (j *journal) taken() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	lines := j.lines
+	j.lines = nil
+	return lines
+}
+
 func TestOutboxOrder(t *testing.T) {
 	inBubble(t, always, func(o *outbox, j *journal) {
 		o.put("b", 20*time.Second, j.job("b"))
@@ -86,8 +95,8 @@ func TestOutboxWaitsForTheLink(t *testing.T) {
 		o.put("a", 0, j.job("newer a"))
 		up.Store(true)
 		time.Sleep(time.Minute)
-		if len(j.lines) != 2 || !slices.ContainsFunc(j.lines, func(s string) bool { return s[:7] == "newer a" }) {
-			t.Errorf("%q", j.lines)
+		if lines := j.taken(); len(lines) != 2 || !slices.ContainsFunc(lines, func(s string) bool { return s[:7] == "newer a" }) {
+			t.Errorf("%q", lines)
 		}
 	})
 }
@@ -98,23 +107,21 @@ func TestOutboxTriesAgain(t *testing.T) {
 		conflict := apierrors.NewConflict(group, "e", errors.New("changed"))
 		o.put("twice", 0, j.job("twice", conflict, nil))
 		time.Sleep(time.Minute)
-		if len(j.lines) != 2 {
-			t.Errorf("conflict: %q", j.lines)
+		if lines := j.taken(); len(lines) != 2 {
+			t.Errorf("conflict: %q", lines)
 		}
-		j.lines = nil
 		o.put("never", 0, j.job("never", conflict))
 		time.Sleep(time.Hour)
-		if len(j.lines) != tries {
-			t.Errorf("always a conflict: %d tries, want %d", len(j.lines), tries)
+		if lines := j.taken(); len(lines) != tries {
+			t.Errorf("always a conflict: %d tries, want %d", len(lines), tries)
 		}
-		j.lines = nil
 		o.put("invalid", 0, j.job("invalid", apierrors.NewInvalid(schema.GroupKind{Kind: "Event"}, "e", nil)))
 		terminating := apierrors.NewForbidden(group, "e", errors.New("no"))
 		terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 		o.put("terminating", time.Second, j.job("terminating", terminating))
 		time.Sleep(time.Hour)
-		if len(j.lines) != 2 {
-			t.Errorf("invalid, terminating: %q", j.lines)
+		if lines := j.taken(); len(lines) != 2 {
+			t.Errorf("invalid, terminating: %q", lines)
 		}
 	})
 }
@@ -133,8 +140,8 @@ func TestOutboxOutlivesAnOutage(t *testing.T) {
 			return j.job("a")(ctx)
 		})
 		time.Sleep(2 * time.Hour)
-		if len(j.lines) != 1 {
-			t.Errorf("%q", j.lines)
+		if lines := j.taken(); len(lines) != 1 {
+			t.Errorf("%q", lines)
 		}
 	})
 }
