@@ -48,15 +48,15 @@ func unfitLB(n *corev1.Node, m *member, now time.Time) string {
 	if m.lbUnready != "" {
 		return "its agent is not ready: " + m.lbUnready
 	}
-	if silence := now.Sub(m.lbAlive); !m.lbAlive.IsZero() && silence > aliveFor {
+	if silence := now.Sub(m.lbAlive); !m.lbAlive.IsZero() && silence > AliveFor {
 		return fmt.Sprintf("its agent has not been heard of since %s", m.lbAlive.UTC().Format(time.RFC3339))
 	}
 	return ""
 }
 
-// aliveFor is how long a sign of life of an LB node's agent counts: three of them, and what
+// AliveFor is how long a sign of life of an LB node's agent counts: three of them, and what
 // clocks may differ by.
-const aliveFor = 100 * time.Second
+const AliveFor = 100 * time.Second
 
 // drained says why this node announces nothing. A node drains only while another LB node
 // can take over: whoever cordons all of them means to do something to the machines, and

@@ -120,6 +120,11 @@ func published() ([]api.NodeStatus, *api.TunnelStatus) {
 	says := func(version string, port uint16, why string) *desired.Published {
 		return &desired.Published{Version: version, TunnelPort: port, Ready: why == "", Reason: why, Datapath: "native"}
 	}
+	alive := func(ago time.Duration) *desired.Published {
+		p := says("v1.2.3", 6082, "")
+		p.Alive = noon.Add(-ago)
+		return p
+	}
 	return []api.NodeStatus{
 			{Name: "ing-1", Role: "backend", Published: says("v1.2.3", 6082, "")},
 			{Name: "ing-2", Role: "backend", Published: says("v1.2.4", 6083, "")},
@@ -129,6 +134,8 @@ func published() ([]api.NodeStatus, *api.TunnelStatus) {
 			{Name: "lb-1", Role: "lb", Published: says("v1.2.3", 6082, "")},
 			{Name: "lb-2", Role: "lb", Published: says("v1.2.3", 6082, "no interface attached")},
 			{Name: "lb-3", Role: "lb", Published: says("v1.2.3", 6082, ""), Drained: "it is cordoned"},
+			{Name: "lb-4", Role: "lb", Published: alive(5 * time.Minute)},
+			{Name: "lb-5", Role: "lb", Published: alive(30 * time.Second)},
 		}, &api.TunnelStatus{Port: 6082, Nodes: []api.IngressNode{
 			ingressNode("ing-1", "10.3.1.2", probe.Alive, ""),
 			ingressNode("ing-3", "10.3.3.2", probe.Dead, "has not answered 40 probes"),

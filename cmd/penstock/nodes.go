@@ -46,7 +46,7 @@ DETAIL names what is wrong. LB nodes do not probe each other, and ingress nodes 
 			case status.Ingress == nil && status.Tunnels == nil:
 				return errors.New("this agent has not read its source yet; 'penstock status' says why")
 			}
-			rows := nodeRows(status)
+			rows := nodeRows(status, c.now())
 			return c.print(rows, func(w io.Writer) error { return c.printNodes(w, status, rows) })
 		},
 	})
@@ -63,7 +63,7 @@ type nodeRow struct {
 }
 
 // nodeRows joins the two by name. A node that is probed has the role backend, however it came by it.
-func nodeRows(s api.Status) []nodeRow {
+func nodeRows(s api.Status, now time.Time) []nodeRow {
 	rows := []nodeRow{}
 	if s.Tunnels != nil {
 		for _, n := range s.Tunnels.Nodes {
@@ -87,6 +87,10 @@ func nodeRows(s api.Status) []nodeRow {
 	slices.SortStableFunc(rows, func(a, b nodeRow) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Role, b.Role)) })
 	for i := range rows {
 		rows[i].judge(s)
+		// While the API server is away, nobody is heard of.
+		if p := rows[i].Published; p != nil && !s.Source.Lost() && !p.Alive.IsZero() && now.Sub(p.Alive) > desired.AliveFor {
+			rows[i].Problems = append(rows[i].Problems, "its agent has not been heard of for "+age(now, p.Alive))
+		}
 	}
 	return rows
 }
