@@ -49,12 +49,19 @@ published on its Node: other nodes forget it. Refused while an agent runs.`,
 				fmt.Fprintf(c.stdout, "removed %s, which nobody listens on\n", socket)
 			}
 			c.forget(cmd.Context())
-			if len(devices) > 0 {
+			if len(devices) > 0 && !c.ofIngressNode() {
 				c.mention("warning: if this is an LB node whose agent did not drain, routers with graceful restart keep its routes for restartTime (bgp.gracefulRestart.restartTime, 2m by default) and send here in vain")
 			}
 			return nil
 		},
 	}
+}
+
+// ofIngressNode tells whether the configuration is an ingress node's, which has no routes.
+func (c *cli) ofIngressNode() bool {
+	path, _ := c.configPath()
+	cfg, err := config.Load(path, nil)
+	return err == nil && cfg.Role == config.RoleBackend
 }
 
 // forgetTimeout is what the API server has for an answer.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -377,6 +378,23 @@ func TestAgentHelpNamesWhatIsNoFlag(t *testing.T) {
 	for _, key := range []string{"peers", "pools", "seed"} {
 		if !strings.Contains(about, key) || strings.Contains(flags, "-"+key+" ") {
 			t.Errorf("%s: %s", key, about)
+		}
+	}
+}
+
+// TestCleanupOfAnIngressNode has nothing to say of routes, which such a node has not.
+func TestCleanupOfAnIngressNode(t *testing.T) {
+	for role, warned := range map[string]bool{"lb": true, "backend": false} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "penstock.yaml")
+		if err := os.WriteFile(file, []byte("role: "+role+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out, stderr bytes.Buffer
+		args := []string{"cleanup", "--config", file, "--socket", filepath.Join(dir, "none.sock"), "--bpffs", dir}
+		code := run(t.Context(), args, env{stdout: &out, stderr: &stderr, cleanup: func(string) ([]string, error) { return []string{"eth0"}, nil }})
+		if code != exitOK || strings.Contains(stderr.String(), "keep its routes") != warned {
+			t.Errorf("%s: exit code %d\n%s%s", role, code, &out, &stderr)
 		}
 	}
 }
