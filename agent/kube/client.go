@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/oauth2"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -116,9 +117,35 @@ func restConfig(o Options) (*rest.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("kubeconfig %s: %w; let source.kubeconfig name a file that kubectl can use, or leave it out in a pod of the cluster", o.Kubeconfig, err)
 		}
+		if cfg.BearerToken != "" && cfg.BearerTokenFile == "" {
+			follow(cfg, o.Kubeconfig)
+		}
 		return cfg, nil
 	}
 	return podConfig(o)
+}
+
+// reread is how old a token may get of which the kubeconfig may have a newer one by now: as
+// old as client-go lets one from a file of its own get.
+const reread = time.Minute
+
+// follow has the token of a kubeconfig read again. Whoever replaces the file need not start
+// the agent anew.
+func follow(cfg *rest.Config, file string) {
+	cfg.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedTokenSource(tokenSource{file, cfg.BearerToken})))
+	cfg.BearerToken = ""
+}
+
+// tokenSource reads the token of a kubeconfig, and has the one of the start for a file that
+// is not good at the moment.
+type tokenSource struct{ file, first string }
+
+func (t tokenSource) Token() (*oauth2.Token, error) {
+	token := &oauth2.Token{AccessToken: t.first, Expiry: time.Now().Add(reread)}
+	if cfg, err := clientcmd.BuildConfigFromFlags("", t.file); err == nil && cfg.BearerToken != "" {
+		token.AccessToken = cfg.BearerToken
+	}
+	return token, nil
 }
 
 // podConfig is for pods of the cluster. The kubelet replaces the files; they are read again.

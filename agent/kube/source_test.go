@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -43,6 +44,7 @@ func TestSource(t *testing.T) {
 		{"changes", testChanges},
 		{"forbidden", testForbidden},
 		{"token", testToken},
+		{"token of a kubeconfig", testKubeconfigToken},
 		{"loss", testLoss},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, server) })
@@ -517,6 +519,29 @@ func testToken(t *testing.T, server *kubetest.Server) {
 		return len(r.problems) > 0 && strings.Contains(r.problems[0].Message, "does not accept this agent's credentials")
 	})
 	write("token", []byte(server.Config.BearerToken))
+	r.until(t, "sync", func() bool { return r.synced() && len(r.problems) == 0 })
+}
+
+// testKubeconfigToken runs with a kubeconfig that is replaced, for a while by one of no use.
+func testKubeconfigToken(t *testing.T, server *kubetest.Server) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	write := func(text string) { must(t, os.WriteFile(file, []byte(text), 0o600)) }
+	of := func(token string) string {
+		return fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],
+clusters: [{name: c, cluster: {server: "%s", certificate-authority-data: %s}}], users: [{name: u, user: {token: "%s"}}]}`,
+			server.Config.Host, base64.StdEncoding.EncodeToString(server.Config.CAData), token)
+	}
+	write(of("an old one"))
+	cfg, err := restConfig(Options{Kubeconfig: file})
+	must(t, err)
+	r, _ := read(t, cfg, Options{})
+	refused := func() bool {
+		return len(r.problems) > 0 && strings.Contains(r.problems[0].Message, "does not accept this agent's credentials")
+	}
+	r.until(t, "a problem", refused)
+	write("{")
+	r.until(t, "the same problem", refused)
+	write(of(server.Config.BearerToken))
 	r.until(t, "sync", func() bool { return r.synced() && len(r.problems) == 0 })
 }
 
