@@ -190,8 +190,8 @@ func TestMTUChange(t *testing.T) {
 func TestWorkInProportion(t *testing.T) {
 	const pods = 5000
 	l := newLab(t)
+	l.ip("route add default via 192.0.2.254") // before it is watched: news of it would be work, too
 	l.run()
-	l.ip("route add default via 192.0.2.254")
 	addrs := make([]netip.Addr, pods)
 	for i := range addrs {
 		addrs[i] = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
