@@ -65,7 +65,11 @@ func (b *builder) vips(svc *corev1.Service) (out []netip.Addr, external map[neti
 	external = map[netip.Addr]bool{}
 	for _, a := range written {
 		addr, no := b.vip(a.text)
-		if no.reason == "" && b.site.Allocated {
+		switch {
+		case no.reason == AddressIsNode && b.granted(addr, a):
+			no = b.site.outside(addr)
+			b.explain(svc, a.text, AddressClaimed, fmt.Sprintf("node %s says that it has this address, which a pool gave to this Service, and does not get it; correct the Node's status.addresses, or take the address out of the pool", b.nodes[addr]))
+		case no.reason == "" && b.site.Allocated:
 			no = b.pooled(svc, addr, a)
 		}
 		if no.reason != "" {
@@ -106,6 +110,14 @@ func (b *builder) unallocated(svc *corev1.Service) refusal {
 		return refusal{Reason(c.Reason), c.Message}
 	}
 	return refusal{NoAddress, "no IP address in status.loadBalancer.ingress; its condition " + AllocatedCondition + " says: " + c.Message}
+}
+
+// granted tells whether an address that a Node claims was given from a pool. The pools are
+// the operator's, while a kubelet may write any address into its own Node, and could end any VIP
+// with that. What is in truth this node's own is nobody's VIP in either case.
+func (b *builder) granted(addr netip.Addr, a asked) bool {
+	return b.site.Allocated && a.status && b.site.reserved(addr).reason == "" &&
+		slices.ContainsFunc(b.site.Pools, func(p ipam.Pool) bool { return p.Contains(addr) })
 }
 
 // pooled holds an address of svc to the pools. One in its status stays in force when its

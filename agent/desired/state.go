@@ -86,6 +86,7 @@ const (
 	// Of an address or a frontend.
 	InvalidAddress    Reason = "InvalidAddress"    // not a unicast IP address of global or private scope
 	AddressIsNode     Reason = "AddressIsNode"     // it is a node's own address
+	AddressClaimed    Reason = "AddressClaimed"    // in force, although a Node says that it is its own
 	AddressIsPeer     Reason = "AddressIsPeer"     // it is a BGP peer's, or a next hop
 	AddressIsEndpoint Reason = "AddressIsEndpoint" // a Service has an endpoint there
 	OutsideVIPs       Reason = "OutsideVIPs"       // the configuration does not allow it as a VIP

@@ -126,6 +126,7 @@ var reasons = []reason{
 
 	{"InvalidAddress", "address", "it is no unicast IP address of global or private scope", "give another"},
 	{"AddressIsNode", "address", "it is a node's own", "give one that no host has"},
+	{"AddressClaimed", "address", "in force, although a Node says that it has the address: a pool gave it to the Service", "correct the Node's status.addresses, and see who wrote them; or take the address out of the pool"},
 	{"AddressIsPeer", "address", "it is a BGP peer's, or a next hop", "give one that no host has"},
 	{"AddressIsEndpoint", "address", "a Service has an endpoint there", "give one that no host or pod has"},
 	{"OutsideVIPs", "address", "the configuration does not allow it as a VIP", "give one inside the networks of the key vips, or add its network"},
