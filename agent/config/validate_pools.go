@@ -22,9 +22,9 @@ func (s *Source) faults() (found faults) {
 	if !namespace(s.Namespace) {
 		found.add("source.namespace", s.Namespace, namespaceForm)
 	}
-	for key, file := range map[string]string{"source.history": s.History, "source.copy": s.Copy} {
-		if file != "" && !filepath.IsAbs(file) {
-			found.add(key, file, "write an absolute path, or nothing")
+	for _, f := range []struct{ key, file string }{{"source.history", s.History}, {"source.copy", s.Copy}} {
+		if f.file != "" && !filepath.IsAbs(f.file) {
+			found.add(f.key, f.file, "write an absolute path, or nothing")
 		}
 	}
 	return found
@@ -51,6 +51,7 @@ func (c *Config) poolFaults() (found faults) {
 				found.add(key("addresses"), r.String(), "pool %s has addresses that vips does not allow; add their network to vips, or take them out of the pool", p.Name)
 			}
 		}
+		found = append(found, poolPeers(p, key("addresses"), c.BGP.Peers)...)
 		for j := range c.Pools[:i] {
 			found = append(found, poolTwins(&c.Pools[j], p, j, i)...)
 		}
@@ -127,4 +128,20 @@ func covered(r ipam.Range, networks []netip.Prefix) bool {
 		}
 		at = last.Next()
 	}
+}
+
+// poolPeers finds addresses of BGP sessions in a pool: a Service that got one would be refused
+// on this node, and take the session's traffic on others.
+func poolPeers(p *ipam.Pool, key string, peers []Peer) (found faults) {
+	for _, peer := range peers {
+		for _, a := range []struct {
+			what string
+			addr netip.Addr
+		}{{"address", peer.Address}, {"localAddress", peer.LocalAddress}, {"nextHop4", peer.NextHop4}, {"nextHop6", peer.NextHop6}} {
+			if a.addr.IsValid() && p.Contains(a.addr) {
+				found.add(key, a.addr.String(), "pool %s has the %s of BGP peer %s; take it out", p.Name, a.what, peer.Name)
+			}
+		}
+	}
+	return found
 }
