@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/penstock-lb/penstock/agent/desired"
 )
@@ -59,11 +62,21 @@ type Copy struct {
 	dirty   bool           // there is something that the file does not have
 }
 
-// document is the file's content.
-type document struct {
-	Version  int              `json:"version"`
-	Saved    time.Time        `json:"saved"`
-	Snapshot desired.Snapshot `json:"snapshot"`
+// header is the file's first line. Each further one is an object, so that neither side has
+// all of them as text at one time.
+type header struct {
+	Version int       `json:"version"`
+	Saved   time.Time `json:"saved"`
+	Objects int       `json:"objects"` // lines that follow
+}
+
+// line is one object.
+type line struct {
+	Service   *corev1.Service            `json:"service,omitempty"`
+	Slice     *discoveryv1.EndpointSlice `json:"slice,omitempty"`
+	Pod       *corev1.Pod                `json:"pod,omitempty"`
+	Node      *corev1.Node               `json:"node,omitempty"`
+	Namespace *corev1.Namespace          `json:"namespace,omitempty"`
 }
 
 // NewCopy returns one that does nothing before Run.
@@ -175,21 +188,47 @@ func (c *Copy) fallBack() {
 }
 
 func (c *Copy) read() (desired.Delta, time.Time, error) {
-	data, err := os.ReadFile(c.file)
+	none := func(err error) (desired.Delta, time.Time, error) { return desired.Delta{}, time.Time{}, err }
+	f, err := os.Open(c.file)
 	if err != nil {
-		return desired.Delta{}, time.Time{}, err
+		return none(err)
 	}
-	var doc document
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return desired.Delta{}, time.Time{}, err
+	defer f.Close()
+	lines := json.NewDecoder(bufio.NewReader(f))
+	var h header
+	if err := lines.Decode(&h); err != nil {
+		return none(err)
 	}
-	switch age := c.now().Sub(doc.Saved); {
-	case doc.Version != copyVersion:
-		return desired.Delta{}, time.Time{}, fmt.Errorf("version %d; this one reads %d", doc.Version, copyVersion)
+	switch age := c.now().Sub(h.Saved); {
+	case h.Version != copyVersion:
+		return none(fmt.Errorf("version %d; this one reads %d", h.Version, copyVersion))
 	case age > stale:
-		return desired.Delta{}, time.Time{}, fmt.Errorf("it is of %s, more than %s ago", doc.Saved.UTC().Format(time.RFC3339), stale)
+		return none(fmt.Errorf("it is of %s, more than %s ago", h.Saved.UTC().Format(time.RFC3339), stale))
 	}
-	return desired.Whole(doc.Snapshot), doc.Saved, nil
+	var s desired.Snapshot
+	for range h.Objects {
+		var l line
+		if err := lines.Decode(&l); err != nil {
+			return none(err)
+		}
+		l.add(&s)
+	}
+	return desired.Whole(s), h.Saved, nil
+}
+
+func (l line) add(s *desired.Snapshot) {
+	switch {
+	case l.Service != nil:
+		s.Services = append(s.Services, l.Service)
+	case l.Slice != nil:
+		s.Slices = append(s.Slices, l.Slice)
+	case l.Pod != nil:
+		s.Pods = append(s.Pods, l.Pod)
+	case l.Node != nil:
+		s.Nodes = append(s.Nodes, l.Node)
+	case l.Namespace != nil:
+		s.Namespaces = append(s.Namespaces, l.Namespace)
+	}
 }
 
 // save writes the copy if it is out of date, and tells how long that took. It is not
@@ -204,11 +243,7 @@ func (c *Copy) save() (took time.Duration) {
 	s := c.snapshot()
 	c.dirty = false
 	c.mu.Unlock()
-	data, err := json.Marshal(document{copyVersion, c.now(), s})
-	if err == nil {
-		err = replace(c.file, data)
-	}
-	if err != nil {
+	if err := replace(c.file, func(w io.Writer) error { return write(w, c.now(), s) }); err != nil {
 		c.log.Warn("no copy of the objects: an agent that starts while the API server is away would announce nothing", "file", c.file, "err", err)
 	}
 	return time.Since(began)
@@ -239,18 +274,53 @@ func (c *Copy) snapshot() desired.Snapshot {
 	return s
 }
 
+// write is what read reads.
+func write(w io.Writer, now time.Time, s desired.Snapshot) error {
+	out := json.NewEncoder(w)
+	n := len(s.Services) + len(s.Slices) + len(s.Pods) + len(s.Nodes) + len(s.Namespaces)
+	err := out.Encode(header{copyVersion, now, n})
+	put := func(l line) {
+		if err == nil {
+			err = out.Encode(l)
+		}
+	}
+	for _, o := range s.Services {
+		put(line{Service: o})
+	}
+	for _, o := range s.Slices {
+		put(line{Slice: o})
+	}
+	for _, o := range s.Pods {
+		put(line{Pod: o})
+	}
+	for _, o := range s.Nodes {
+		put(line{Node: o})
+	}
+	for _, o := range s.Namespaces {
+		put(line{Namespace: o})
+	}
+	return err
+}
+
 // replace writes a file such that there is always a whole one.
-func replace(file string, data []byte) error {
+func replace(file string, write func(io.Writer) error) (err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
 	tmp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".new")
-	err := os.WriteFile(tmp, data, 0o600)
-	if err == nil {
-		err = os.Rename(tmp, file)
-	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp)
+		}
+	}()
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		_ = os.Remove(tmp)
+		return err
 	}
-	return err
+	buffered := bufio.NewWriter(f)
+	err = errors.Join(write(buffered), buffered.Flush(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp, file)
 }

@@ -143,6 +143,7 @@ func TestCopyOfNoUse(t *testing.T) {
 		"garbage":    "{",
 		"of another": `{"version": 2}`,
 		"old":        `{"version": 1, "saved": "1999-12-30T00:00:00Z"}`,
+		"cut off":    `{"version": 1, "saved": "2000-01-01T00:00:00Z", "objects": 2}` + "\n" + `{"node": {}}` + "\n" + `{"no`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "objects.json")

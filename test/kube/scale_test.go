@@ -60,7 +60,7 @@ func scale(b *testing.B, services int) {
 	b.ReportMetric(float64(times[0].Microseconds())/1000, "change-min-ms")
 	b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "change-median-ms")
 	b.ReportMetric(float64((after-cpu).Microseconds())/1000/float64(n), "change-cpu-ms")
-	b.ReportMetric(float64(rss)/(1<<20), "rss-MiB")
+	b.ReportMetric(float64(rss)/(1<<20), "own-MiB")
 	b.ReportMetric(created.Seconds(), "created-s")
 	b.ReportMetric(allocated.Seconds(), "served-s")
 	b.ReportMetric(cpu.Seconds(), "start-cpu-s")
@@ -219,7 +219,8 @@ func pinned(h *lab.Host, name string) (*ebpf.Map, error) {
 	return ebpf.LoadPinnedMap(paths[0], &ebpf.LoadPinOptions{ReadOnly: true})
 }
 
-// usage is the memory of an agent in bytes, and its time on the processor.
+// usage is the memory of an agent's own in bytes, without the tables of the kernel that it
+// maps, and its time on the processor.
 func usage(b *testing.B, h *lab.Host) (rss int64, cpu time.Duration) {
 	dir := fmt.Sprintf("/proc/%d/", h.Agent.Pid())
 	status, err := os.ReadFile(dir + "status")
@@ -227,7 +228,7 @@ func usage(b *testing.B, h *lab.Host) (rss int64, cpu time.Duration) {
 		b.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
 			kib, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			rss = kib << 10
 		}
