@@ -46,11 +46,11 @@ func members(nodes []*corev1.Node, site Site) (out []member, problems []Problem)
 			problems = append(problems, p)
 			return p.Field + ": " + p.Message
 		}
-		says := m.roles(n, site, note)
+		m.roles(n, site, note)
 		if !m.lb && !m.backend {
 			continue
 		}
-		m.place(n, says, note)
+		m.place(n, note)
 		for _, a := range m.addrs {
 			if first, taken := owner[a]; taken {
 				note("status.addresses", a.String(), "node %s has it too, and gets what is sent there; correct one of them", first)
@@ -69,14 +69,8 @@ func members(nodes []*corev1.Node, site Site) (out []member, problems []Problem)
 
 func annotation(name string) string { return "metadata.annotations[" + name + "]" }
 
-// says is what an agent says in an annotation.
-type says struct {
-	annotation string
-	Published
-}
-
-// roles reads what n is, by hand or by what its agents publish, and returns the latter.
-func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
+// roles reads what n is, by hand or by what its agents publish.
+func (m *member) roles(n *corev1.Node, site Site, note noter) {
 	if text, set := n.Annotations[RoleAnnotation]; set {
 		for word := range strings.SplitSeq(text, ",") {
 			switch strings.TrimSpace(word) {
@@ -97,7 +91,6 @@ func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
 		if !ok {
 			continue
 		}
-		out = append(out, says{name, p})
 		if p.TunnelPort != 0 && site.TunnelPort != 0 && p.TunnelPort != site.TunnelPort {
 			note(annotation(name), fmt.Sprint(p.TunnelPort), "its tunnel.port is %d and this node's is %d, so that there is no tunnel between them; make it the same everywhere", p.TunnelPort, site.TunnelPort)
 		}
@@ -114,7 +107,6 @@ func (m *member) roles(n *corev1.Node, site Site, note noter) (out []says) {
 		m.lb = false
 		note("metadata.labels", "", "it has the role lb, but lbNodes %s of the configuration does not choose it, so that nobody takes tunnel packets from it; label it, or end the agent there", site.LBNodes)
 	}
-	return out
 }
 
 // compare says what another LB node does by other settings than this one.
@@ -128,9 +120,9 @@ func (p Published) compare(site Site, note noter) {
 	}
 }
 
-// place finds m's addresses: those of TunnelAnnotation, which is there to override, else
-// those that its agents say, else its InternalIPs. Packets may come from all of them.
-func (m *member) place(n *corev1.Node, said []says, note noter) {
+// place finds m's addresses: those of TunnelAnnotation, else its InternalIPs. Packets may
+// come from all of them.
+func (m *member) place(n *corev1.Node, note noter) {
 	for i, a := range n.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
 			continue
@@ -145,21 +137,7 @@ func (m *member) place(n *corev1.Node, said []says, note noter) {
 	}
 	text, set := n.Annotations[TunnelAnnotation]
 	if set {
-		m.named(TunnelAnnotation, strings.Split(text, ","), note)
-		return
-	}
-	saw := false
-	for _, s := range said {
-		if len(s.Addresses) > 0 {
-			var words []string
-			for _, a := range s.Addresses {
-				words = append(words, a.String())
-			}
-			m.named(s.annotation, words, note)
-			saw = true
-		}
-	}
-	if saw {
+		m.named(text, note)
 		return
 	}
 	m.tunnel = slices.SortedStableFunc(slices.Values(m.addrs), func(a, b netip.Addr) int { return cmp.Compare(a.BitLen(), b.BitLen()) })
@@ -168,25 +146,23 @@ func (m *member) place(n *corev1.Node, said []says, note noter) {
 	}
 }
 
-// named takes the addresses of an annotation: all of them or, as a mistake may be in
-// any, none. What another said before of a family counts first.
-func (m *member) named(by string, words []string, note noter) {
+// named takes the addresses of TunnelAnnotation: all of them or, as a mistake may be in
+// any, none.
+func (m *member) named(text string, note noter) {
 	var addrs []netip.Addr
-	for _, word := range words {
+	for word := range strings.SplitSeq(text, ",") {
 		addr, why := unicast(strings.TrimSpace(word))
 		if why == "" && slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is4() == addr.Is4() }) {
 			why = "two addresses of one family"
 		}
 		if why != "" {
-			m.why = note(annotation(by), strings.Join(words, ","), "%s; write a unicast address, or one of each family", why)
+			m.why = note(annotation(TunnelAnnotation), text, "%s; write a unicast address, or one of each family", why)
 			return
 		}
 		addrs = append(addrs, addr)
 	}
+	m.tunnel = addrs
 	for _, a := range addrs {
-		if !slices.ContainsFunc(m.tunnel, func(t netip.Addr) bool { return t.Is4() == a.Is4() }) {
-			m.tunnel = append(m.tunnel, a)
-		}
 		if !slices.Contains(m.addrs, a) {
 			m.addrs = append(m.addrs, a)
 		}

@@ -3,7 +3,6 @@ package desired
 import (
 	"cmp"
 	"encoding/json"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -19,15 +18,14 @@ const (
 
 // Published is what an agent says of itself on its Node.
 type Published struct {
-	Version    string       `json:"version"`
-	TunnelPort uint16       `json:"tunnelPort"`
-	Addresses  []netip.Addr `json:"addresses,omitempty"`  // for tunnel packets, where they are not the InternalIPs
-	Ready      bool         `json:"ready"`                // its programs are attached and its tables written
-	Reason     string       `json:"reason,omitempty"`     // why it is not ready
-	Placement  string       `json:"placement,omitempty"`  // of an LB node: a digest of all that decides where flows go
-	Allocation string       `json:"allocation,omitempty"` // of an LB node: a digest of all that decides which addresses Services have
-	Alive      time.Time    `json:"alive,omitzero"`       // of an LB node: when its agent last said so, about every 30 s, by its own clock
-	Datapath   string       `json:"datapath,omitempty"`   // where programs run: native, generic, tcx, clsact; several with a comma
+	Version    string    `json:"version"`
+	TunnelPort uint16    `json:"tunnelPort"`
+	Ready      bool      `json:"ready"`                // its programs are attached and its tables written
+	Reason     string    `json:"reason,omitempty"`     // why it is not ready
+	Placement  string    `json:"placement,omitempty"`  // of an LB node: a digest of all that decides where flows go
+	Allocation string    `json:"allocation,omitempty"` // of an LB node: a digest of all that decides which addresses Services have
+	Alive      time.Time `json:"alive,omitzero"`       // of an LB node: when its agent last said so, about every 30 s, by its own clock
+	Datapath   string    `json:"datapath,omitempty"`   // where programs run: native, generic, tcx, clsact; several with a comma
 }
 
 // unready says why the agent is not ready; empty if it is.
