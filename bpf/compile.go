@@ -86,7 +86,7 @@ func sameLayout(own, spec *ebpf.CollectionSpec, groups []group) error {
 		}
 		if got != want {
 			return fmt.Errorf("the compiled program lays out its %s differently (schema %s) from this binary (%s):"+
-				" changes to types.h and to the maps need a build of penstock itself", g.name, got, want)
+				" changes to types.h, node_types.h and to the maps need a build of penstock itself", g.name, got, want)
 		}
 	}
 	return nil

@@ -6,7 +6,7 @@
 #pragma once
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#include "types.h"
+#include "node_types.h"
 
 const volatile __be16 tunnel_port;				      /* of UDP */
 const volatile __u32 timeouts[FLOW_STATES] = {28, 10058, 56, 5, 168}; /* ticks */

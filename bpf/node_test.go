@@ -113,7 +113,7 @@ func TestCompileNode(t *testing.T) {
 	if err := ExportSources(cfg.Sources); err != nil {
 		t.Fatal(err)
 	}
-	edit(t, filepath.Join(cfg.Sources, "types.h"), "__be16 vport;\n\t__be16 cport;", "__be16 cport;\n\t__be16 vport;")
+	edit(t, filepath.Join(cfg.Sources, "node_types.h"), "__be16 vport;\n\t__be16 cport;", "__be16 cport;\n\t__be16 vport;")
 	_, err := LoadNode(cfg, slog.New(slog.DiscardHandler))
 	wantError(t, err, "lays out its node-state differently")
 	cfg.Sources = t.TempDir()

@@ -2,7 +2,7 @@ package bpf
 
 import "net/netip"
 
-// The layouts of types.h that only ingress nodes have. Keys may also be given as
+// The layouts of node_types.h, which only ingress nodes have. Keys may also be given as
 // Addr and Tuple, which are laid out alike.
 type (
 	Pod          = nodePod
