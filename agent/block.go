@@ -55,8 +55,7 @@ func (b block) bypassed(services []maps.Service, hops map[netip.Addr]maps.NextHo
 				continue
 			}
 			if device := b.bypass(hops[be.Addr.Addr()]); device != "" {
-				whole, _, _ := strings.Cut(s.Name, ":")
-				p := place{whole, device}
+				p := place{desired.ServiceOf(s.Name), device}
 				at[p] = append(at[p], be.Addr.Addr())
 			}
 		}

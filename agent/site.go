@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 )
 
@@ -26,14 +27,11 @@ func (a *Agent) site() (desired.Site, error) {
 		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement(), Allocation: allocation(a.cfg), Own: own, Peers: peerAddresses(a.cfg), VIPs: a.cfg.VIPs,
 		Forwarding: desired.Forwarding(a.cfg.Forwarding), LBNodes: a.lbNodes,
 		DefaultClass: a.cfg.DefaultClass || !allocates(a.cfg), Allocated: allocates(a.cfg), Pools: a.cfg.Pools,
-		Publishes: a.deps.Cluster != nil, Fresh: a.deps.Cluster != nil && time.Since(a.status.Since) < introduction,
+		Publishes: a.deps.Cluster != nil, Fresh: a.deps.Cluster != nil && time.Since(a.status.Since) < control.Introduction,
 		Capacity:  desired.Capacity{Tables: int(a.booted.Datapath.MaxRows / a.booted.Datapath.Rows), Frontends: int(a.booted.Datapath.MaxFrontends)},
 		Answering: seen.Answering, Dead: seen.Dead, FailOpen: seen.Open, Sticky: a.history.Tunnels(),
 	}, nil
 }
-
-// introduction is how long what an agent writes into its Node may take to come back.
-const introduction = 10 * time.Second
 
 // allocates tells whether Services get their addresses from pools. Who writes manifests
 // gives them himself, and means all Services that he writes for us.

@@ -310,7 +310,7 @@ func TestNewObject(t *testing.T) {
 				ExternalTrafficPolicy: "Local"},
 			Status: corev1.ServiceStatus{
 				LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}, {Hostname: "x"}}},
-				Conditions:   []metav1.Condition{{Type: "other"}, {Type: AllocatedCondition, Status: "False", Reason: "NoPool", Message: "m", LastTransitionTime: at}}},
+				Conditions:   []metav1.Condition{{Type: "other"}, {Type: desired.AllocatedCondition, Status: "False", Reason: "NoPool", Message: "m", LastTransitionTime: at}}},
 		},
 		Slices: []*discoveryv1.EndpointSlice{{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web-1"}, Endpoints: []discoveryv1.Endpoint{
 			{Addresses: []string{"10.0.0.2"}, NodeName: &name, Zone: &zone, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "p"}},

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/near"
 )
 
@@ -26,19 +27,13 @@ func (e *NotFound) Error() string {
 // namespace/name.
 func Names(status Status) (names []string) {
 	for _, s := range status.Services {
-		names = append(names, whole(s.Name))
+		names = append(names, desired.ServiceOf(s.Name))
 	}
 	for _, r := range status.Reasons {
 		names = append(names, r.Service)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// whole gives the Service of a table's name.
-func whole(table string) string {
-	service, _, _ := strings.Cut(table, ":")
-	return service
 }
 
 // longest is the length of a name that can be: a namespace and a Service have 63 bytes each.

@@ -14,10 +14,6 @@ import (
 	"github.com/penstock-lb/penstock/agent/desired"
 )
 
-// AllocatedCondition is the type of the condition that says what became of a Service's
-// request for addresses.
-const AllocatedCondition = desired.AllocatedCondition
-
 // Object is what the source has of one Kubernetes Service, in the API's own words.
 type Object struct {
 	Service string    `json:"service"` // namespace/name
@@ -44,7 +40,7 @@ type Object struct {
 	Endpoints   []Endpoint        `json:"endpoints"`                    // by address
 }
 
-// Condition is AllocatedCondition.
+// Condition is desired.AllocatedCondition.
 type Condition struct {
 	Status  string    `json:"status"` // True, False or Unknown
 	Reason  string    `json:"reason"`
@@ -136,7 +132,7 @@ func (o *Object) decided(s corev1.ServiceStatus) {
 		}
 	}
 	for _, c := range s.Conditions {
-		if c.Type == AllocatedCondition {
+		if c.Type == desired.AllocatedCondition {
 			o.Condition = &Condition{string(c.Status), c.Reason, c.Message, c.LastTransitionTime.Time}
 		}
 	}

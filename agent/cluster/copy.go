@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +19,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/replace"
 )
 
 const (
@@ -243,7 +243,7 @@ func (c *Copy) save() (took time.Duration) {
 	s := c.snapshot()
 	c.dirty = false
 	c.mu.Unlock()
-	if err := replace(c.file, func(w io.Writer) error { return write(w, c.now(), s) }); err != nil {
+	if err := replace.File(c.file, func(w io.Writer) error { return write(w, c.now(), s) }); err != nil {
 		c.log.Warn("no copy of the objects: an agent that starts while the API server is away would announce nothing", "file", c.file, "err", err)
 	}
 	return time.Since(began)
@@ -300,27 +300,4 @@ func write(w io.Writer, now time.Time, s desired.Snapshot) error {
 		put(line{Namespace: o})
 	}
 	return err
-}
-
-// replace writes a file such that there is always a whole one.
-func replace(file string, write func(io.Writer) error) (err error) {
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	tmp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".new")
-	defer func() {
-		if err != nil {
-			_ = os.Remove(tmp)
-		}
-	}()
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	buffered := bufio.NewWriter(f)
-	err = errors.Join(write(buffered), buffered.Flush(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp, file)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/penstock-lb/penstock/agent/near"
 )
 
 // Error is one thing that is wrong with a configuration.
@@ -59,27 +61,27 @@ func (f faults) join() error {
 // suggest gives " (did you mean …?)" for the candidate that is nearest to a
 // mistyped name, or nothing where none is near.
 func suggest(name string, candidates []string) string {
-	type near struct {
+	type candidate struct {
 		name string
 		dist int
 	}
-	var found []near
+	var found []candidate
 	if len(name) > maxName {
 		return ""
 	}
 	for _, c := range candidates {
-		d := distance(strings.ToLower(name), strings.ToLower(c))
+		d := near.Distance(strings.ToLower(name), strings.ToLower(c))
 		if strings.EqualFold(lastPart(name), lastPart(c)) {
 			d = min(d, 2) // right key, wrong section
 		}
 		if d <= min(2, len(name)/2) {
-			found = append(found, near{c, d})
+			found = append(found, candidate{c, d})
 		}
 	}
 	if len(found) == 0 {
 		return ""
 	}
-	best := slices.MinFunc(found, func(a, b near) int { return cmp.Compare(a.dist, b.dist) })
+	best := slices.MinFunc(found, func(a, b candidate) int { return cmp.Compare(a.dist, b.dist) })
 	return fmt.Sprintf(" (did you mean %s?)", best.name)
 }
 
@@ -88,23 +90,3 @@ func suggest(name string, candidates []string) string {
 const maxName = 100
 
 func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
-
-// distance is Levenshtein's, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := diagonal
-			if a[i] != b[j] {
-				next = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
-}

@@ -31,6 +31,9 @@ func Component(ctx context.Context, g *errgroup.Group, name string, run func(con
 	})
 }
 
+// Introduction is how long what an agent writes into its Node may take to come back.
+const Introduction = 10 * time.Second
+
 // StuckAfter is how long a pass may take before its loop counts as stuck.
 const StuckAfter = time.Minute
 

@@ -12,11 +12,11 @@ import (
 
 // facts are what nodes and the site say to all Services.
 type facts struct {
-	fabric *fabric
-	ways   *ways
-	hosts  map[netip.Addr]string // addresses of hosts, each with its node
-	area   area
-	away   refusal // why this node announces nothing
+	said  State // what State has of nodes, but for Dead
+	ways  *ways
+	hosts map[netip.Addr]string // addresses of hosts, each with its node
+	area  area
+	away  refusal // why this node announces nothing
 }
 
 func newFacts(nodes []*corev1.Node, site Site, now time.Time) facts {
@@ -28,7 +28,9 @@ func newFacts(nodes []*corev1.Node, site Site, now time.Time) facts {
 		f.problems = append(f.problems, problems...)
 		slices.SortStableFunc(f.problems, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
 	}
-	return facts{fabric: f, ways: newWays(f, site), hosts: f.addresses(nodeAddresses(nodes)), away: away, area: areaOf(nodes, f)}
+	said := State{Members: f.list(), Nodes: f.ingress(), Sources: f.sources()}
+	said.Problems = f.without("lb", "ingress nodes take no tunnel packets from it", f.own != nil && f.own.lb, len(said.Nodes) > 0)
+	return facts{said: said, ways: newWays(f, site), hosts: f.addresses(nodeAddresses(nodes)), away: away, area: areaOf(nodes, f)}
 }
 
 // same compares what Services depend on, but for the ways to nodes.

@@ -45,14 +45,13 @@ func (m *Model) State() State {
 	return s
 }
 
-// Fabric gives what State has of nodes, and nothing of Services.
+// Fabric gives what State has of nodes, and nothing of Services. Its lists are shared.
 func (m *Model) Fabric() State {
-	f := m.facts.fabric
-	s := State{Members: f.list(), Nodes: f.ingress(), Sources: f.sources(), Dead: make(map[netip.Addr]bool, len(m.dead))}
+	s := m.facts.said
+	s.Dead = make(map[netip.Addr]bool, len(m.dead))
 	for a := range m.dead {
 		s.Dead[a] = true
 	}
-	s.Problems = f.without("lb", "ingress nodes take no tunnel packets from it", f.own != nil && f.own.lb, len(s.Nodes) > 0)
 	return s
 }
 

@@ -4,14 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/bits"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/replace"
 	"github.com/penstock-lb/penstock/maps/chain"
 )
 
@@ -184,7 +185,10 @@ func (h *History) write() error {
 	began := time.Now()
 	data, err := h.encode()
 	if err == nil {
-		err = replace(h.file, data)
+		err = replace.File(h.file, func(w io.Writer) error {
+			_, err := w.Write(data)
+			return err
+		})
 	}
 	h.size, h.wrote = len(data), time.Now()
 	h.cost = h.wrote.Sub(began)
@@ -208,23 +212,4 @@ func (h *History) tell(err error) error {
 		return fmt.Errorf("write history of endpoints to %s: %w; correct source.history, or leave it empty", h.file, err)
 	}
 	return nil
-}
-
-// replace writes a file such that there is always a whole one. It is not synced to
-// the disk: what is lost with the machine is of no use after it.
-func replace(file string, data []byte) error {
-	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	// Of one name, so that those that a crash leaves do not add up.
-	tmp := filepath.Join(dir, "."+filepath.Base(file)+".new")
-	err := os.WriteFile(tmp, data, 0o600)
-	if err == nil {
-		err = os.Rename(tmp, file)
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
-	}
-	return err
 }

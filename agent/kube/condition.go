@@ -11,10 +11,6 @@ import (
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
-// AllocatedCondition is the type of the condition on Services that are ours: whether each
-// has the addresses that it asks for.
-const AllocatedCondition = desired.AllocatedCondition
-
 // maxMessage is what a message is cut to, in bytes. Events take 1024.
 const maxMessage = 1000
 
@@ -22,7 +18,7 @@ const maxMessage = 1000
 // wrote, which [written] reads: it is how a Service that stops being ours is known to
 // carry our addresses, and not another implementation's.
 func condition(d ipam.Decision) metav1.Condition {
-	c := metav1.Condition{Type: AllocatedCondition, Status: metav1.ConditionTrue, Reason: string(ipam.Allocated)}
+	c := metav1.Condition{Type: desired.AllocatedCondition, Status: metav1.ConditionTrue, Reason: string(ipam.Allocated)}
 	var parts []string
 	if len(d.Addresses) > 0 {
 		parts = append(parts, addressList(d))
@@ -121,7 +117,7 @@ func cut(text string, size int) string {
 // findCondition gives ours, nil if there is none.
 func findCondition(all []metav1.Condition) *metav1.Condition {
 	for i := range all {
-		if all[i].Type == AllocatedCondition {
+		if all[i].Type == desired.AllocatedCondition {
 			return &all[i]
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -40,7 +41,7 @@ func TestCondition(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := condition(tc.in)
-			want := metav1.Condition{Type: AllocatedCondition, Status: tc.status, Reason: tc.reason, Message: tc.message}
+			want := metav1.Condition{Type: desired.AllocatedCondition, Status: tc.status, Reason: tc.reason, Message: tc.message}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}

@@ -91,7 +91,7 @@ func (s *store) release(ctx context.Context, service string) error {
 			left = append(left, in)
 		}
 	}
-	status := map[string]any{"conditions": []any{map[string]any{"$patch": "delete", "type": AllocatedCondition}}}
+	status := map[string]any{"conditions": []any{map[string]any{"$patch": "delete", "type": desired.AllocatedCondition}}}
 	if len(left) != len(svc.Status.LoadBalancer.Ingress) {
 		status["loadBalancer"] = map[string]any{"ingress": left}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/bpf"
@@ -58,7 +59,7 @@ func (a *Agent) want(delta desired.Delta) outcome {
 	published := a.deps.Cluster != nil
 	a.model.Apply(delta, desired.Site{
 		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, LBNodes: a.lbNodes,
-		Publishes: published, Fresh: published && time.Since(a.status.Since) < introduction,
+		Publishes: published, Fresh: published && time.Since(a.status.Since) < control.Introduction,
 	})
 	if delta.NodesChanged || delta.Reset {
 		nodes := api.Nodes(delta.Nodes)
@@ -82,9 +83,6 @@ func (a *Agent) want(delta desired.Delta) outcome {
 	}
 	return out
 }
-
-// introduction is how long what an agent writes into its Node may take to come back.
-const introduction = 10 * time.Second
 
 // place finds the network namespace of each pod.
 func (a *Agent) place(addrs []netip.Addr) (pods []maps.Pod, unplaced bool) {

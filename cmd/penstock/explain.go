@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
 )
 
 // explainService reads all there is on one Service, by namespace/name.
@@ -53,7 +54,7 @@ func (c *cli) explainService(ctx context.Context, service string) (api.Explanati
 func wholeNames(services []api.Service) []string {
 	var names []string
 	for _, s := range services {
-		whole, _, _ := strings.Cut(s.Name, ":")
+		whole := desired.ServiceOf(s.Name)
 		names = append(names, whole)
 	}
 	slices.Sort(names)

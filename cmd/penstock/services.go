@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -93,7 +94,7 @@ func unmet(names []string, services []api.Service) []string {
 func (c *cli) qualify(ctx context.Context, namespace string, names []string) ([]string, error) {
 	out := make([]string, len(names))
 	for i, n := range names {
-		service, _, _ := strings.Cut(n, ":")
+		service := desired.ServiceOf(n)
 		own, name, has := strings.Cut(service, "/")
 		switch {
 		case n == "" || has && (own == "" || name == ""):
@@ -164,7 +165,7 @@ func (c *cli) notFound(ctx context.Context, names []string) error {
 	var near []string
 	if all, err := c.names(ctx); err == nil {
 		for _, n := range names {
-			service, _, _ := strings.Cut(n, ":")
+			service := desired.ServiceOf(n)
 			if !slices.Contains(all, service) { // else it has a reason for not being there
 				near = append(near, api.Near(service, all)...)
 			}

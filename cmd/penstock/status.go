@@ -310,7 +310,7 @@ func (c *cli) printVIPs(w io.Writer, s api.Status) error {
 func servicesByVIP(s api.Status) map[netip.Addr][]string {
 	names := map[netip.Addr][]string{}
 	add := func(vip netip.Addr, table string) {
-		if whole, _, _ := strings.Cut(table, ":"); !slices.Contains(names[vip], whole) {
+		if whole := desired.ServiceOf(table); !slices.Contains(names[vip], whole) {
 			names[vip] = append(names[vip], whole)
 		}
 	}

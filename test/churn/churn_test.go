@@ -4,12 +4,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/penstock-lb/penstock/test/lab"
 )
 
 var (
@@ -24,25 +24,7 @@ var (
 func TestMain(m *testing.M) {
 	Role()
 	flag.Parse()
-	os.Exit(run(m))
-}
-
-// run builds the binary once for all tests.
-func run(m *testing.M) int {
-	if os.Getenv("PENSTOCK") == "" {
-		dir, err := os.MkdirTemp("", "penstock-churn-")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
-		binary := filepath.Join(dir, "penstock")
-		if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/penstock").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build penstock: %v\n%s", err, out)
-			return 1
-		}
-		os.Setenv("PENSTOCK", binary)
-	}
-	return m.Run()
+	os.Exit(lab.BuildOnce(m.Run)) // the binary once for all tests
 }
 
 // TestTable is `make churn`: every scenario in every mode, 0 broken by DSR.

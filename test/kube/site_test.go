@@ -21,24 +21,7 @@ import (
 )
 
 // TestMain builds the binary once for all tests.
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	if os.Getenv("PENSTOCK") == "" {
-		dir, err := os.MkdirTemp("", "penstock-kube-")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
-		binary := filepath.Join(dir, "penstock")
-		if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/penstock").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build penstock: %v\n%s", err, out)
-			return 1
-		}
-		os.Setenv("PENSTOCK", binary)
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(lab.BuildOnce(m.Run)) }
 
 // site is a lab whose agents have a real API server and nothing else to read.
 type site struct {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,13 +113,43 @@ func (h *Host) Put(name, text string) error {
 // Build makes the binary of this tree, or takes the one that PENSTOCK names.
 func Build(tb fixture.TB) string {
 	tb.Helper()
-	if b := os.Getenv("PENSTOCK"); b != "" {
+	if b := os.Getenv(binaryVariable); b != "" {
 		return b
 	}
 	path := filepath.Join(tb.TempDir(), "penstock")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/penstock-lb/penstock/cmd/penstock").CombinedOutput()
-	if err != nil {
-		tb.Fatalf("build penstock: %v\n%s", err, out)
+	if err := build(path); err != nil {
+		tb.Fatalf("%v", err)
 	}
 	return path
+}
+
+const binaryVariable = "PENSTOCK"
+
+// BuildOnce makes the binary for all tests that run runs, as testing.M's Run does, and gives
+// the code to end with.
+func BuildOnce(run func() int) int {
+	if os.Getenv(binaryVariable) != "" {
+		return run()
+	}
+	dir, err := os.MkdirTemp("", "penstock-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		err = build(filepath.Join(dir, "penstock"))
+	}
+	if err == nil {
+		err = os.Setenv(binaryVariable, filepath.Join(dir, "penstock"))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run()
+}
+
+func build(path string) error {
+	out, err := exec.Command("go", "build", "-o", path, "github.com/penstock-lb/penstock/cmd/penstock").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build penstock: %w\n%s", err, out)
+	}
+	return nil
 }

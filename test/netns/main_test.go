@@ -2,11 +2,8 @@ package netns
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
@@ -17,24 +14,7 @@ import (
 )
 
 // TestMain builds the binary once for all tests.
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	if os.Getenv("PENSTOCK") == "" {
-		dir, err := os.MkdirTemp("", "penstock-netns-")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
-		binary := filepath.Join(dir, "penstock")
-		if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/penstock").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build penstock: %v\n%s", err, out)
-			return 1
-		}
-		os.Setenv("PENSTOCK", binary)
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(lab.BuildOnce(m.Run)) }
 
 // site is a lab whose agents run, with the web tier on all nodes, announced.
 func site(t *testing.T, opts lab.Options) *lab.Lab {
