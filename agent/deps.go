@@ -89,7 +89,7 @@ type Speaker interface {
 	Peers() []bgp.PeerState
 	Routes() []bgp.Route
 	Changed() <-chan struct{} // Peers
-	Stop(ctx context.Context, mode bgp.StopMode) error
+	Stop(ctx context.Context, mode bgp.StopMode, why string) error
 }
 
 // System is what the agent asks of the node's kernel beside the data path.

@@ -302,7 +302,7 @@ func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 		next[p.Prefix] = true
 	}
 	for p := range f.routers {
-		if !slices.Contains(want, bgp.Path{Prefix: p}) {
+		if !slices.ContainsFunc(want, func(w bgp.Path) bool { return w.Prefix == p }) {
 			if err := f.refusePath(p); err != nil {
 				errs, next[p] = append(errs, err), true
 			}
@@ -342,7 +342,7 @@ func (f fakeSpeaker) Routes() []bgp.Route {
 	}
 	return routes
 }
-func (f fakeSpeaker) Stop(_ context.Context, mode bgp.StopMode) error {
+func (f fakeSpeaker) Stop(_ context.Context, mode bgp.StopMode, _ string) error {
 	name := "drain"
 	if mode == bgp.StopRestart {
 		name = "restart"

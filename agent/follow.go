@@ -164,7 +164,7 @@ func (r *reconciler) announcePart(ctx context.Context, vips []verdict) error {
 		path, told := r.told[v.Path.Prefix]
 		v.announced = v.Reason == desired.Announceable
 		switch {
-		case v.announced && (!told || path != v.Path):
+		case v.announced && (!told || !path.Equal(v.Path)):
 			set[v.Path.Prefix] = v.Path
 		case !v.announced && told:
 			unset[v.Path.Prefix] = true

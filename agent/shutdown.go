@@ -38,7 +38,7 @@ func (a *Agent) shutdown(ctx context.Context) error {
 func (a *Agent) stopSpeaker(ctx context.Context, mode bgp.StopMode) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	if err := a.reconciler.speaker.Stop(ctx, mode); err != nil {
+	if err := a.reconciler.speaker.Stop(ctx, mode, "the agent of node "+a.cfg.Node+" ends"); err != nil {
 		return fmt.Errorf("stop BGP: %w", err)
 	}
 	return nil
@@ -106,12 +106,12 @@ func carriedPackets(verdicts []maps.VerdictCount) uint64 {
 // mute is the speaker of a node without BGP.
 type mute struct{}
 
-func (mute) Run(ctx context.Context) error            { <-ctx.Done(); return nil }
-func (mute) Sync(context.Context, []bgp.Path) error   { return nil }
-func (mute) Changed() <-chan struct{}                 { return nil }
-func (mute) Peers() []bgp.PeerState                   { return []bgp.PeerState{} }
-func (mute) Routes() []bgp.Route                      { return []bgp.Route{} }
-func (mute) Stop(context.Context, bgp.StopMode) error { return nil }
+func (mute) Run(ctx context.Context) error                    { <-ctx.Done(); return nil }
+func (mute) Sync(context.Context, []bgp.Path) error           { return nil }
+func (mute) Changed() <-chan struct{}                         { return nil }
+func (mute) Peers() []bgp.PeerState                           { return []bgp.PeerState{} }
+func (mute) Routes() []bgp.Route                              { return []bgp.Route{} }
+func (mute) Stop(context.Context, bgp.StopMode, string) error { return nil }
 func (mute) SetPeers(_ context.Context, p []bgp.Peer) error {
 	if len(p) > 0 {
 		return errors.New("the agent was started without bgp.asn; restart it")

@@ -16,6 +16,8 @@ type Config struct {
 	// RouterID is our BGP identifier, an IPv4 address that no other speaker of the network has.
 	RouterID        netip.Addr
 	GracefulRestart GracefulRestart
+	// ListenPort is where passive peers connect to us; 0 means 179. Nothing listens without one.
+	ListenPort uint16
 	// Peers are the routers at the start; see Speaker.SetPeers for later.
 	Peers []Peer
 	// Restarting says that the data plane kept forwarding since the previous process: routers are
@@ -28,26 +30,41 @@ type GracefulRestart struct {
 	Enabled bool
 	// RestartTime is how long routers wait for us, 1 s to 4095 s; 0 means 120 s.
 	RestartTime time.Duration
+	// LongLived is how long routers keep our routes after that, as the last choice (RFC 9494), up to
+	// 194 days; 0 turns it off.
+	LongLived time.Duration
 }
 
-// Peer is a router that we open a session to.
+// Peer is a router that we have a session with.
 type Peer struct {
-	// Name is the peer's name in logs, errors and states; unique.
+	// Name is the peer's name in logs, errors, states and offers; unique.
 	Name string
-	// Address is the router's address; unique, not link-local.
+	// Address is the router's address, with a zone if it is link-local; unique. Invalid with
+	// Interface, the peer is unnumbered: the router is found by its router advertisements.
 	Address netip.Addr
+	// Interface binds the session to a device.
+	Interface string
 	// ASN is the router's autonomous system; equal to ours, the session is iBGP.
 	ASN uint32
+	// LocalASN is our autonomous system to this router; 0 means Config.ASN.
+	LocalASN uint32
 	// LocalAddress is our end of the session; zero, the route to the peer chooses it.
 	LocalAddress netip.Addr
-	// Password is the TCP MD5 signature's key (RFC 2385), at most 80 bytes; empty for none.
+	// LocalInterface names a device whose first global address is our end of the session, as it is
+	// at the time of each attempt. It excludes LocalAddress.
+	LocalInterface string
+	// Passive waits for the router to connect, at Config.ListenPort.
+	Passive bool
+	// Port is the router's TCP port; 0 means 179.
+	Port uint16
+	// Password is the TCP MD5 signature's key (RFC 2385), at most 80 bytes; empty for none. It is
+	// changed without ending the session.
 	Password string
 	// HoldTime is when a silent session counts as dead, in whole seconds from 3 s; 0 means 90 s.
 	HoldTime time.Duration
 	// KeepaliveTime is how often we send, in whole seconds; 0 means a third of HoldTime.
 	KeepaliveTime time.Duration
-	// ConnectRetry is the time between attempts, in whole seconds; 0 means 2 s. GoBGP adds up to
-	// as much again at random, and waits 5 s more after a session was lost.
+	// ConnectRetry is the time between attempts, in whole seconds; 0 means 2 s.
 	ConnectRetry time.Duration
 	// MultihopTTL is the TTL of an eBGP session over routers; 0 for a directly connected peer.
 	MultihopTTL uint8
@@ -55,12 +72,30 @@ type Peer struct {
 	// the same. It excludes MultihopTTL.
 	TTLSecurity bool
 	// Families are carried by the session. Empty means the family of Address, and the other one too
-	// if the next hop for it is set.
+	// if the next hop for it is set; both for an unnumbered peer.
 	Families []Family
 	// NextHop4 and NextHop6 are announced as next hops instead of our end of the session. NextHop6
 	// is required for IPv6 over an IPv4 session; IPv4 over an IPv6 session without NextHop4 gets an
 	// IPv6 next hop (RFC 8950).
 	NextHop4, NextHop6 netip.Addr
+	// MaxPrefixes is how many routes of a family the router may send before we end the session; 0
+	// for any number.
+	MaxPrefixes uint32
+	// MaxPrefixesRestart is how long such a router is left alone; 0 means 5 minutes.
+	MaxPrefixesRestart time.Duration
+	BFD                BFD
+}
+
+// BFD says how the path to a router is watched (RFC 5880) while there is a session with it.
+type BFD struct {
+	Enabled bool
+	// Interval between packets, ours and the least that we ask of the router; 0 means 300 ms.
+	Interval time.Duration
+	// Multiplier is how many intervals of silence make the path dead; 0 means 3.
+	Multiplier uint8
+	// Multihop uses RFC 5883 and its UDP port 4784 instead of RFC 5881; implied by MultihopTTL. FRR
+	// does so for neighbors with ttl-security.
+	Multihop bool
 }
 
 // Family is an address family; both are unicast.

@@ -107,7 +107,7 @@ func TestPeersBeforeTheFirstSync(t *testing.T) {
 	if got := s.Peers(); len(got) != 1 || got[0].State != bgp.Idle {
 		t.Errorf("peers after the edit: %+v", got)
 	}
-	if err := s.Stop(t.Context(), bgp.StopDrain); err != nil {
+	if err := s.Stop(t.Context(), bgp.StopDrain, ""); err != nil {
 		t.Error(err)
 	}
 	if err := s.SetPeers(t.Context(), nil); !errors.Is(err, bgp.ErrStopped) {

@@ -13,6 +13,8 @@ import (
 // Path is a prefix that we want routers to send us.
 type Path struct {
 	Prefix netip.Prefix
+	// Offers say who is told of it, with which attributes; see Path.For.
+	Offers []Offer
 }
 
 // PathError is what [Speaker.Sync] returns, joined, for each path that it could not carry out.
@@ -40,6 +42,11 @@ func (p Path) check() error {
 		return &PathError{Prefix: p.Prefix, Err: errors.New("IPv4-mapped: give it as IPv4")}
 	case p.Prefix != p.Prefix.Masked():
 		return &PathError{Prefix: p.Prefix, Err: fmt.Errorf("bits beyond the length: give %s", p.Prefix.Masked())}
+	}
+	for _, o := range p.Offers {
+		if err := o.check(); err != nil {
+			return &PathError{Prefix: p.Prefix, Err: err}
+		}
 	}
 	return nil
 }

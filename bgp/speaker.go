@@ -235,8 +235,9 @@ func (s *Speaker) openSession(ctx context.Context, peer Peer, want map[netip.Pre
 }
 
 // Stop ends announcing; see the modes. With StopDrain it returns when the routers have been told, or
-// when ctx ends. Stop with StopDrain may follow one with StopRestart.
-func (s *Speaker) Stop(ctx context.Context, mode StopMode) error {
+// when ctx ends; why is for the routers' operators (RFC 9003), at most 255 bytes of it. Stop with
+// StopDrain may follow one with StopRestart.
+func (s *Speaker) Stop(ctx context.Context, mode StopMode, why string) error {
 	s.ops.Lock()
 	defer s.ops.Unlock()
 	s.closed = true

@@ -91,7 +91,7 @@ func TestUnreachablePeer(t *testing.T) {
 	if routes := s.Routes(); len(routes) != 1 || len(routes[0].Peers) != 0 {
 		t.Errorf("routes without a session: %+v", routes)
 	}
-	if err := s.Stop(ctx, bgp.StopDrain); err != nil {
+	if err := s.Stop(ctx, bgp.StopDrain, ""); err != nil {
 		t.Errorf("Stop: %v", err)
 	}
 	cancel()
@@ -121,7 +121,7 @@ func TestSyncWithCancelledContext(t *testing.T) {
 	if err := s.Sync(t.Context(), paths(vipA4)); err != nil {
 		t.Errorf("the next Sync: %v", err)
 	}
-	if err := s.Stop(t.Context(), bgp.StopDrain); err != nil {
+	if err := s.Stop(t.Context(), bgp.StopDrain, ""); err != nil {
 		t.Errorf("Stop: %v", err)
 	}
 }

@@ -76,7 +76,7 @@ func (r *Remote) Routes(_ Nothing, routes *[]bgp.Route) error {
 func (r *Remote) Stop(mode bgp.StopMode, _ *Nothing) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return r.speaker.Stop(ctx, mode)
+	return r.speaker.Stop(ctx, mode, "")
 }
 
 // End ends Run and reports goroutines that it left.
