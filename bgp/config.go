@@ -120,7 +120,12 @@ const (
 	minHoldTime         = 3 * time.Second // RFC 4271 section 4.2
 	maxHoldTime         = 65535 * time.Second
 	defaultConnectRetry = 2 * time.Second
-	maxPassword         = 80 // TCP_MD5SIG_MAXKEYLEN
+	maxPassword         = 80                        // TCP_MD5SIG_MAXKEYLEN
+	maxLongLived        = (1<<24 - 1) * time.Second // 24 bits, RFC 9494 section 3
+
+	defaultMaxPrefixesRestart = 5 * time.Minute
+	defaultBFDInterval        = 300 * time.Millisecond
+	defaultBFDMultiplier      = 3
 )
 
 // normal returns the configuration with its defaults filled in, or all that is wrong with it.
@@ -139,6 +144,12 @@ func (c Config) normal() (Config, error) {
 	if gr.RestartTime < time.Second || gr.RestartTime > maxRestartTime {
 		errs = append(errs, fmt.Errorf("BGP: graceful restart time %s: give 1s to %s", gr.RestartTime, maxRestartTime))
 	}
+	if l := gr.LongLived; l < 0 || l > maxLongLived || l%time.Second != 0 {
+		errs = append(errs, fmt.Errorf("BGP: long-lived graceful restart time %s: give whole seconds up to %s", l, maxLongLived))
+	}
+	if gr.LongLived != 0 && !gr.Enabled {
+		errs = append(errs, fmt.Errorf("BGP: long-lived graceful restart of %s without graceful restart: enable that too", gr.LongLived))
+	}
 	peers, err := normalPeers(c.Peers)
 	c.Peers = peers
 	return c, errors.Join(append(errs, err)...)
@@ -147,6 +158,7 @@ func (c Config) normal() (Config, error) {
 func normalPeers(peers []Peer) ([]Peer, error) {
 	var errs []error
 	names, addrs := map[string]bool{}, map[netip.Addr]string{}
+	devices := map[string]string{} // of unnumbered peers
 	normal := make([]Peer, 0, len(peers))
 	for _, p := range peers {
 		p, err := p.normal()
@@ -156,10 +168,18 @@ func normalPeers(peers []Peer) ([]Peer, error) {
 		if names[p.Name] {
 			errs = append(errs, fmt.Errorf("BGP peer %q: another peer has this name", p.Name))
 		}
-		if other, ok := addrs[p.Address]; ok {
-			errs = append(errs, fmt.Errorf("BGP peer %q: peer %q has the same address %s", p.Name, other, p.Address))
+		names[p.Name] = true
+		if p.unnumbered() {
+			if other, ok := devices[p.Interface]; ok {
+				errs = append(errs, fmt.Errorf("BGP peer %q: peer %q is unnumbered on device %s too", p.Name, other, p.Interface))
+			}
+			devices[p.Interface] = p.Name
+		} else {
+			if other, ok := addrs[p.Address]; ok {
+				errs = append(errs, fmt.Errorf("BGP peer %q: peer %q has the same address %s", p.Name, other, p.Address))
+			}
+			addrs[p.Address] = p.Name
 		}
-		names[p.Name], addrs[p.Address] = true, p.Name
 		normal = append(normal, p)
 	}
 	return normal, errors.Join(errs...)
@@ -177,11 +197,19 @@ func (p Peer) normal() (Peer, error) {
 	p.HoldTime = orDefault(p.HoldTime, defaultHoldTime)
 	p.KeepaliveTime = orDefault(p.KeepaliveTime, (p.HoldTime / 3).Truncate(time.Second))
 	p.ConnectRetry = orDefault(p.ConnectRetry, defaultConnectRetry)
+	p.MaxPrefixesRestart = orDefault(p.MaxPrefixesRestart, defaultMaxPrefixesRestart)
+	if p.BFD.Enabled {
+		p.BFD.Interval = orDefault(p.BFD.Interval, defaultBFDInterval)
+		if p.BFD.Multiplier == 0 {
+			p.BFD.Multiplier = defaultBFDMultiplier
+		}
+		p.BFD.Multihop = p.BFD.Multihop || p.MultihopTTL != 0
+	}
 	if len(p.Families) == 0 {
 		p.Families = p.impliedFamilies()
 	}
 	p.Families = slices.Sorted(slices.Values(p.Families))
-	return p, errors.Join(p.checkAddresses(), p.checkTimers(), p.checkFamilies(), p.checkAuth())
+	return p, errors.Join(p.checkAddresses(), p.checkLocal(), p.checkTimers(), p.checkFamilies(), p.checkAuth())
 }
 
 func orDefault(v, def time.Duration) time.Duration {
@@ -191,7 +219,29 @@ func orDefault(v, def time.Duration) time.Duration {
 	return v
 }
 
+// unnumbered says that the router has no configured address.
+func (p Peer) unnumbered() bool { return !p.Address.IsValid() && p.Interface != "" }
+
+// family is that of the session's addresses.
+func (p Peer) family() Family {
+	if p.unnumbered() {
+		return IPv6
+	}
+	return familyOf(p.Address)
+}
+
+// ownASN is our AS to this router.
+func (p Peer) ownASN(ours uint32) uint32 {
+	if p.LocalASN != 0 {
+		return p.LocalASN
+	}
+	return ours
+}
+
 func (p Peer) impliedFamilies() []Family {
+	if p.unnumbered() {
+		return []Family{IPv4, IPv6}
+	}
 	var families []Family
 	if p.Address.Is4() || p.NextHop4.IsValid() {
 		families = append(families, IPv4)
@@ -208,16 +258,39 @@ func (p Peer) checkAddresses() error {
 		errs = append(errs, errors.New("no name: give one"))
 	}
 	switch a := p.Address; {
-	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast():
+	case p.unnumbered() && p.Passive:
+		errs = append(errs, fmt.Errorf("unnumbered on device %s and passive: give the router's address, or let us connect", p.Interface))
+	case p.unnumbered() && p.MultihopTTL != 0:
+		errs = append(errs, fmt.Errorf("unnumbered on device %s with multihop TTL %d: give only one of the two", p.Interface, p.MultihopTTL))
+	case p.unnumbered():
+	case !a.IsValid():
+		errs = append(errs, errors.New("neither address nor interface: give the router's address, or the device that it is on"))
+	case a.IsUnspecified() || a.IsMulticast():
 		errs = append(errs, fmt.Errorf("address %q: give the router's unicast address", a))
-	case a.IsLinkLocalUnicast() || a.Zone() != "":
-		errs = append(errs, fmt.Errorf("address %s: link-local peers are not supported: give a global address", a))
+	case a.Is6() && a.IsLinkLocalUnicast() != (a.Zone() != ""):
+		errs = append(errs, fmt.Errorf("address %s: link-local addresses, and no others, have a zone: give it as in fe80::1%%eth0", a))
+	case a.Zone() != "" && p.Interface != "" && a.Zone() != p.Interface:
+		errs = append(errs, fmt.Errorf("address %s is on another device than %s: give only one of the two", a, p.Interface))
 	}
 	if p.ASN == 0 {
 		errs = append(errs, errors.New("ASN is 0: give 1 to 4294967295"))
 	}
-	if l := p.LocalAddress; l.IsValid() && (l.IsUnspecified() || l.Is4() != p.Address.Is4()) {
+	return errors.Join(errs...)
+}
+
+func (p Peer) checkLocal() error {
+	var errs []error
+	if l := p.LocalAddress; l.IsValid() && (l.IsUnspecified() || familyOf(l) != p.family()) {
 		errs = append(errs, fmt.Errorf("local address %s does not fit the peer's address %s: give one of the same family", l, p.Address))
+	}
+	if p.LocalAddress.IsValid() && p.LocalInterface != "" {
+		errs = append(errs, fmt.Errorf("local address %s and local interface %s: give only one of the two", p.LocalAddress, p.LocalInterface))
+	}
+	if p.Passive && p.Port != 0 {
+		errs = append(errs, fmt.Errorf("port %d of a passive peer: it connects to us; remove the port", p.Port))
+	}
+	if p.Passive && p.LocalInterface != "" {
+		errs = append(errs, fmt.Errorf("local interface %s of a passive peer: give the local address", p.LocalInterface))
 	}
 	return errors.Join(errs...)
 }
@@ -234,6 +307,9 @@ func (p Peer) checkTimers() error {
 	}
 	if p.KeepaliveTime >= p.HoldTime {
 		errs = append(errs, fmt.Errorf("keepalive time %s: give less than the hold time %s", p.KeepaliveTime, p.HoldTime))
+	}
+	if p.MaxPrefixesRestart < time.Second {
+		errs = append(errs, fmt.Errorf("restart %s after too many prefixes: give 1s or more", p.MaxPrefixesRestart))
 	}
 	return errors.Join(errs...)
 }
@@ -255,15 +331,13 @@ func (p Peer) checkFamilies() error {
 		if !nh.addr.IsValid() {
 			continue
 		}
-		if familyOf(nh.addr) != nh.family || nh.addr.Is4In6() || nh.addr.IsUnspecified() || nh.addr.IsMulticast() {
-			errs = append(errs, fmt.Errorf("next hop %s for %s: give a unicast address of that family", nh.addr, nh.family))
+		// IPv4 may have an IPv6 next hop (RFC 8950), and IPv6 no IPv4 one.
+		if nh.family == IPv6 && nh.addr.Is4() || nh.addr.Is4In6() || nh.addr.IsUnspecified() || nh.addr.IsMulticast() {
+			errs = append(errs, fmt.Errorf("next hop %s for %s: give a unicast address, for ipv6 an IPv6 one", nh.addr, nh.family))
 		}
 		if !slices.Contains(p.Families, nh.family) {
 			errs = append(errs, fmt.Errorf("next hop %s for %s, which the session does not carry: add the family or remove the next hop", nh.addr, nh.family))
 		}
-	}
-	if p.Address.Is4() && slices.Contains(p.Families, IPv6) && !p.NextHop6.IsValid() {
-		errs = append(errs, errors.New("ipv6 over an IPv4 session has no next hop: give the IPv6 next hop or a second peer with the router's IPv6 address"))
 	}
 	return errors.Join(errs...)
 }
