@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -157,15 +156,13 @@ func setKey(fd int, remote netip.Addr, password string) error {
 
 // connectError explains why a connection could not be opened. The addresses are known.
 func connectError(err error, password bool) error {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Err != nil {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
 		err = op.Err
 	}
-	var sys *os.SyscallError
-	if errors.As(err, &sys) {
+	if sys, ok := errors.AsType[*os.SyscallError](err); ok {
 		err = sys.Err
 	}
-	text := strings.TrimPrefix(err.Error(), "dial ")
+	text := err.Error()
 	if password && errors.Is(err, os.ErrDeadlineExceeded) {
 		text += " (routers do not answer if the password differs)"
 	}
