@@ -168,28 +168,6 @@ func TestPassword(t *testing.T) {
 	}
 }
 
-func TestWrongASN(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 1, 1)
-	// Of the first session the router expects another ASN, of the second one we do.
-	fixture.StartFRR(t, l.tors[0], frrConf(v4(1, 1, 1), neighbor{addr: v4(1, 1, 2), asn: 65000}, neighbor{addr: v6(1, 1, 2), asn: lbASN}))
-	cfg := l.config(1)
-	cfg.Peers[1].ASN = 65001
-	s := startSpeaker(t, l.lbs[0], cfg)
-	s.sync(vipA4, vipA6)
-	for name, want := range map[string]string{"tor1-v4": "refused our OPEN", "tor1-v6": "it is in AS 64512, and the configuration expects AS 65001"} {
-		fixture.Wait(t, 20*time.Second, "the reason of "+name, func() error {
-			if got := s.peer(name); got.State == bgp.Established || !strings.Contains(strings.ToLower(got.DownReason), strings.ToLower(want)) {
-				return fmt.Errorf("%s, %q", got.State, got.DownReason)
-			}
-			if lines(strings.ToLower(s.proc.Output()), "level=warn", "peer="+name, strings.ToLower(want)) == 0 {
-				return errors.New("the log does not say so")
-			}
-			return nil
-		})
-	}
-}
-
 func TestRouterRestart(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1, 1)
