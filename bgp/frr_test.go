@@ -1,7 +1,6 @@
 package bgp_test
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -175,7 +174,7 @@ func fibWeights(n *fixture.Netns, prefix string) (map[string]int, error) {
 		return nil, fmt.Errorf("%w: %q", err, out)
 	}
 	weights := map[string]int{}
-	for _, hop := range slices.Concat(routes[0:min(1, len(routes))]) {
+	for _, hop := range routes {
 		for _, h := range hop.Nexthops {
 			weights[h.Dev] = h.Weight
 		}
