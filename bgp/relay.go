@@ -38,6 +38,8 @@ type relay struct {
 type hooks struct {
 	// ready is called when a router has been let in, before GoBGP may send it anything.
 	ready func(local netip.Addr)
+	// reset has GoBGP come back soon after an established session.
+	reset func()
 	// changed is called when the session is established, and when it no longer is.
 	changed func()
 	// router finds an unnumbered peer on a device.
@@ -105,8 +107,6 @@ func (r *relay) serve(ctx context.Context, inner *net.TCPConn) {
 	r.mu.Lock()
 	r.link = nil
 	r.mu.Unlock()
-	r.history.down(time.Now(), l.cause, l.reason)
-	r.hooks.changed()
 }
 
 func (r *relay) setLink(ctx context.Context, l *link) bool {
