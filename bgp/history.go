@@ -121,6 +121,13 @@ func (h *history) established() (since time.Time, up bool) {
 	return h.since, h.state == Established
 }
 
+// ends are both addresses of the connection; our own is invalid without one.
+func (h *history) ends() (local, remote netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.local, h.remote
+}
+
 // localEnd is our address of the connection; invalid without one.
 func (h *history) localEnd() netip.Addr {
 	h.mu.Lock()

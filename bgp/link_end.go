@@ -23,13 +23,20 @@ func (l *link) note(cause Cause, reason string) {
 func (l *link) end(cause Cause, reason string) {
 	l.note(cause, reason)
 	l.mu.Lock()
-	first := !l.ended
+	first, established := !l.ended, l.established
 	l.ended = true
+	cause, reason = l.cause, l.reason
 	l.mu.Unlock()
-	if first {
-		l.inner.Close()
-		hangUp(l.outer)
+	if !first {
+		return
 	}
+	l.relay.history.down(time.Now(), cause, reason)
+	l.relay.hooks.changed()
+	hangUp(l.outer)
+	if established {
+		l.relay.hooks.reset()
+	}
+	l.inner.Close()
 }
 
 // close ends the session from our side with a word to the router.
@@ -71,8 +78,13 @@ func (l *link) takeUpdate(body []byte) error {
 	return l.feed()
 }
 
+// leastTracked is how many of a router's networks are told apart at least; none is used, and a full table
+// of the Internet would take memory for nothing.
+const leastTracked = 1 << 16
+
 // count takes an UPDATE's networks over, and returns the family that has the most of those announced.
 func (l *link) count(u wire.Update) (most Family, n int) {
+	room := max(leastTracked, int(l.relay.maxPrefixes())+1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range u.Withdrawn {
@@ -80,7 +92,9 @@ func (l *link) count(u wire.Update) (most Family, n int) {
 	}
 	for _, p := range u.Announced {
 		f := familyOf(p.Addr())
-		l.routes[f][p] = struct{}{}
+		if len(l.routes[f]) < room {
+			l.routes[f][p] = struct{}{}
+		}
 		if len(l.routes[f]) > n {
 			most, n = f, len(l.routes[f])
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,9 +18,12 @@ import (
 type listeners struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
-	open   map[netip.AddrPort]*listener
-	relays map[netip.Addr]*relay // by the router's address, zone included
+	mu   sync.Mutex
+	open map[netip.AddrPort]*listener
+
+	// relays are by the router's address, zone included. Listeners read them without mu, under which
+	// their end is waited for.
+	relays atomic.Pointer[map[netip.Addr]*relay]
 }
 
 type listener struct {
@@ -41,7 +45,7 @@ func (ls *listeners) sync(peers []Peer, relays map[netip.Addr]*relay, port uint1
 	want := listenAt(peers, port)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.relays = relays
+	ls.relays.Store(&relays)
 	for at, l := range ls.open {
 		if want[at] == nil {
 			l.stop()
@@ -160,8 +164,6 @@ func (l *listener) stop() {
 // accept hands connections to the sessions of those who open them.
 func (ls *listeners) accept(l *listener) {
 	defer close(l.done)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	for {
 		conn, err := l.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
@@ -170,18 +172,16 @@ func (ls *listeners) accept(l *listener) {
 		if err != nil {
 			continue
 		}
-		if err := ls.hand(ctx, conn); err != nil {
+		if err := ls.hand(conn); err != nil {
 			ls.log.Debug("refused a BGP connection", "from", conn.RemoteAddr(), "reason", err)
 			conn.Close()
 		}
 	}
 }
 
-func (ls *listeners) hand(ctx context.Context, conn *net.TCPConn) error {
+func (ls *listeners) hand(conn *net.TCPConn) error {
 	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-	ls.mu.Lock()
-	r := ls.relays[from]
-	ls.mu.Unlock()
+	r := (*ls.relays.Load())[from]
 	if r == nil {
 		return errors.New("no passive peer has this address")
 	}
@@ -193,7 +193,7 @@ func (ls *listeners) hand(ctx context.Context, conn *net.TCPConn) error {
 	if err := onSocket(c, func(fd int) error { return peer.prepare(fd, from, r.ownASN) }); err != nil {
 		return err
 	}
-	go r.offer(ctx, conn)
+	r.offer(conn)
 	return nil
 }
 

@@ -22,7 +22,7 @@ type relay struct {
 	log      *slog.Logger
 	history  *history
 	inner    *net.TCPListener
-	accepted chan *net.TCPConn // passive peers' connections
+	accepted chan *net.TCPConn // the newest connection of a passive peer
 	hooks    hooks
 
 	mu    sync.Mutex
@@ -38,6 +38,8 @@ type relay struct {
 type hooks struct {
 	// ready is called when a router has been let in, before GoBGP may send it anything.
 	ready func(local netip.Addr)
+	// reset has GoBGP come back soon after an established session.
+	reset func()
 	// changed is called when the session is established, and when it no longer is.
 	changed func()
 	// router finds an unnumbered peer on a device.
@@ -52,7 +54,7 @@ func newRelay(cfg Config, peer Peer, log *slog.Logger, h *history, hooks hooks) 
 	}
 	r := &relay{
 		routerID: cfg.RouterID, ownASN: peer.ownASN(cfg.ASN), log: log, history: h, inner: inner, hooks: hooks,
-		accepted: make(chan *net.TCPConn), peer: peer, done: make(chan struct{}),
+		accepted: make(chan *net.TCPConn, 1), peer: peer, done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
@@ -65,6 +67,7 @@ func (r *relay) innerPort() int { return r.inner.Addr().(*net.TCPAddr).Port }
 
 // run serves GoBGP until ctx ends.
 func (r *relay) run(ctx context.Context) {
+	defer r.drop()
 	defer close(r.done)
 	for ctx.Err() == nil {
 		conn, err := r.inner.AcceptTCP()
@@ -105,8 +108,6 @@ func (r *relay) serve(ctx context.Context, inner *net.TCPConn) {
 	r.mu.Lock()
 	r.link = nil
 	r.mu.Unlock()
-	r.history.down(time.Now(), l.cause, l.reason)
-	r.hooks.changed()
 }
 
 func (r *relay) setLink(ctx context.Context, l *link) bool {
@@ -253,20 +254,33 @@ func (r *relay) up(holdTime time.Duration) {
 	r.hooks.changed()
 }
 
-// offer takes a connection that a passive peer opened. The router knows nothing of an older one then.
-func (r *relay) offer(ctx context.Context, conn *net.TCPConn) {
+// offer takes a connection that a passive peer opened. The router knows nothing of older ones then.
+func (r *relay) offer(conn *net.TCPConn) {
 	r.mu.Lock()
 	old := r.link
 	r.mu.Unlock()
 	if old != nil {
 		old.end(CauseConnection, "the router has connected anew")
 	}
+	r.drop()
 	select {
 	case r.accepted <- conn:
+	default: // another one came at the same time
+		conn.Close()
+	}
+	select {
 	case <-r.done:
+		r.drop()
+	default:
+	}
+}
+
+// drop closes a connection that nobody has taken.
+func (r *relay) drop() {
+	select {
+	case conn := <-r.accepted:
 		conn.Close()
-	case <-ctx.Done():
-		conn.Close()
+	default:
 	}
 }
 

@@ -62,7 +62,7 @@ func newSession(ctx context.Context, cfg Config, peer Peer, log *slog.Logger, ho
 	if err := ownRoutesOnly(ctx, s.server); err != nil {
 		return nil, err
 	}
-	hooks.ready = s.ready
+	hooks.ready, hooks.reset = s.ready, s.reset
 	if s.relay, err = newRelay(cfg, peer, log, s.history, hooks); err != nil {
 		return nil, errors.Join(err, s.server.StopBgp(ctx, &api.StopBgpRequest{}))
 	}
@@ -90,6 +90,19 @@ func (s *session) ready(local netip.Addr) {
 	}
 	if err := s.apply(context.Background()); err != nil {
 		s.relay.log.Warn("some paths are not announced", "err", err)
+	}
+}
+
+// reset has an established GoBGP end its side at once, since it idles for 5 s after an end that it was not
+// told of, and for as long as it is configured after a reset.
+func (s *session) reset() {
+	established := false
+	request := &api.ListPeerRequest{}
+	_ = s.server.ListPeer(context.Background(), request, func(p *api.Peer) { // from memory; a nil request is its only error
+		established = p.GetState().GetSessionState() == api.PeerState_ESTABLISHED
+	})
+	if established {
+		_ = s.server.ResetPeer(context.Background(), &api.ResetPeerRequest{Address: innerAddr(s.config().family()).String()})
 	}
 }
 
@@ -128,11 +141,11 @@ func (s *session) apply(ctx context.Context) error {
 	s.mu.Lock()
 	peer, want, hops, sent := s.peer, s.want, s.hops, maps.Clone(s.sent)
 	s.mu.Unlock()
-	next := map[netip.Prefix]sentPath{}
+	next, now := map[netip.Prefix]sentPath{}, time.Now()
 	for prefix, path := range want {
 		attributes, offered := path.For(peer.Name)
 		if offered && hops != nil && hops.addrs[familyOf(prefix.Addr())].IsValid() {
-			next[prefix] = sentPath{attributes, hops.addrs[familyOf(prefix.Addr())], time.Now()}
+			next[prefix] = sentPath{attributes, hops.addrs[familyOf(prefix.Addr())], now}
 		}
 	}
 	var errs []error
@@ -216,6 +229,7 @@ func apiPeer(p Peer, port int, gr GracefulRestart, restarting bool) *api.Peer {
 		Conf: &api.PeerConf{NeighborAddress: inner, PeerAsn: p.ASN, LocalAsn: p.LocalASN},
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			HoldTime: seconds(p.HoldTime), KeepaliveInterval: seconds(p.KeepaliveTime), ConnectRetry: 1,
+			IdleHoldTimeAfterReset: 1,
 		}},
 		Transport: &api.Transport{LocalAddress: inner, RemotePort: uint32(port)},
 	}

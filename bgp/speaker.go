@@ -8,11 +8,12 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/penstock-lb/penstock/bgp/bfd"
+	"github.com/penstock-lb/penstock/bgp/ndisc"
 	"github.com/penstock-lb/penstock/bgp/wire"
 )
 
@@ -32,6 +33,9 @@ type Speaker struct {
 	sessions map[string]*session // by the peer's name
 
 	listeners *listeners
+	discovery *ndisc.Discoverer // of unnumbered peers
+	bfd       *bfd.Server
+	watcher   watcher       // mu
 	watched   chan struct{} // sessions came up or went down, for BFD
 }
 
@@ -68,21 +72,14 @@ func New(cfg Config, log *slog.Logger) (*Speaker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Speaker{
+	s := &Speaker{
 		cfg: cfg, log: log, changed: make(chan struct{}, 1),
 		peers: cfg.Peers, paths: map[netip.Prefix]announcement{}, sessions: map[string]*session{},
-		listeners: newListeners(log), watched: make(chan struct{}, 1),
-	}, nil
-}
-
-// Run waits for the end of ctx. Sync and SetPeers are refused afterwards, and what has not been
-// stopped by then is left as StopRestart leaves it; Stop may still come.
-func (s *Speaker) Run(ctx context.Context) error {
-	<-ctx.Done()
-	s.ops.Lock()
-	defer s.ops.Unlock()
-	s.closed = true
-	return nil
+		listeners: newListeners(log), discovery: ndisc.New(log), watched: make(chan struct{}, 1),
+		watcher: watcher{detections: map[string]uint64{}, reasons: map[string]string{}},
+	}
+	s.bfd = bfd.New(log, s.pathChanged)
+	return s, nil
 }
 
 // Changed receives a value after the peers' states or the routes changed; several changes may give
@@ -268,6 +265,7 @@ func (s *Speaker) reconcile(ctx context.Context, restarting bool) error {
 			errs = append(errs, fmt.Errorf("open session to BGP peer %s: %w", peer.Name, err))
 		}
 	}
+	s.discover(ctx, peers)
 	return errors.Join(append(errs, s.listen(peers))...)
 }
 
@@ -329,52 +327,12 @@ func (s *Speaker) Stop(ctx context.Context, mode StopMode, why string) error {
 	s.mu.Unlock()
 	defer s.notify()
 	s.listeners.close()
-	return s.closeAll(ctx, sessions)
-}
-
-// Peers returns all configured peers in the order of their names.
-func (s *Speaker) Peers() []PeerState {
-	now := time.Now()
-	s.mu.Lock()
-	peers, sessions := s.peers, maps.Clone(s.sessions)
-	s.mu.Unlock()
-	states := make([]PeerState, 0, len(peers))
-	for _, p := range peers {
-		if session, ok := sessions[p.Name]; ok {
-			states = append(states, session.state(now))
-			continue
-		}
-		state := newState(p)
-		state.DownReason = "waits for the first set of paths"
-		states = append(states, state)
+	err := s.closeAll(ctx, sessions)
+	// Later than the Cease: routers take the end of BFD for a failure while there is a session.
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	if bfdErr := s.bfd.Stop(ctx, bfd.StopAdminDown); !errors.Is(bfdErr, context.DeadlineExceeded) {
+		err = errors.Join(err, bfdErr)
 	}
-	slices.SortFunc(states, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
-	return states
-}
-
-// Routes returns all wanted paths, in order, with the peers that have them.
-func (s *Speaker) Routes() []Route {
-	s.mu.Lock()
-	sessions := slices.SortedFunc(maps.Values(s.sessions), func(a, b *session) int { return strings.Compare(a.name, b.name) })
-	paths := maps.Clone(s.paths)
-	s.mu.Unlock()
-	routes := make([]Route, 0, len(paths))
-	for prefix, path := range paths {
-		routes = append(routes, Route{Prefix: prefix, Since: path.since, Peers: []RoutePeer{}})
-	}
-	slices.SortFunc(routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })
-	for _, session := range sessions {
-		given := session.routes()
-		for i := range routes {
-			if r, ok := given[routes[i].Prefix]; ok {
-				routes[i].Peers = append(routes[i].Peers, r)
-			}
-		}
-	}
-	return routes
-}
-
-// router finds an unnumbered peer.
-func (s *Speaker) router(device string) (netip.Addr, error) {
-	return netip.Addr{}, fmt.Errorf("no router is known on device %s", device)
+	return err
 }

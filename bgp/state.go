@@ -81,7 +81,8 @@ type BFDState struct {
 // FamilyState counts the routes of a session in one family. Both are 0 unless established.
 type FamilyState struct {
 	Family Family `json:"family"`
-	// Received are the router's routes. They are not used.
+	// Received are the router's routes, at least: from 65536 on, or MaxPrefixes, no more are counted.
+	// They are not used.
 	Received uint64 `json:"received"`
 	// Announced are ours.
 	Announced uint64 `json:"announced"`

@@ -3,6 +3,8 @@ package bgp
 import (
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -68,4 +70,47 @@ func (s *session) routes() map[netip.Prefix]RoutePeer {
 		out[prefix] = r
 	}
 	return out
+}
+
+// Peers returns all configured peers in the order of their names.
+func (s *Speaker) Peers() []PeerState {
+	now := time.Now()
+	s.mu.Lock()
+	peers, sessions := s.peers, maps.Clone(s.sessions)
+	s.mu.Unlock()
+	states := make([]PeerState, 0, len(peers))
+	for _, p := range peers {
+		if session, ok := sessions[p.Name]; ok {
+			states = append(states, session.state(now))
+			continue
+		}
+		state := newState(p)
+		state.DownReason = "waits for the first set of paths"
+		states = append(states, state)
+	}
+	s.fillBFD(states)
+	slices.SortFunc(states, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
+	return states
+}
+
+// Routes returns all wanted paths, in order, with the peers that have them.
+func (s *Speaker) Routes() []Route {
+	s.mu.Lock()
+	sessions := slices.SortedFunc(maps.Values(s.sessions), func(a, b *session) int { return strings.Compare(a.name, b.name) })
+	paths := maps.Clone(s.paths)
+	s.mu.Unlock()
+	routes := make([]Route, 0, len(paths))
+	for prefix, path := range paths {
+		routes = append(routes, Route{Prefix: prefix, Since: path.since, Peers: []RoutePeer{}})
+	}
+	slices.SortFunc(routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })
+	for _, session := range sessions {
+		given := session.routes()
+		for i := range routes {
+			if r, ok := given[routes[i].Prefix]; ok {
+				routes[i].Peers = append(routes[i].Peers, r)
+			}
+		}
+	}
+	return routes
 }
