@@ -33,7 +33,13 @@ type link struct {
 	// The router's reader's own.
 	opened bool      // the router's OPEN was taken
 	fed    time.Time // when GoBGP was last given a keepalive
+
+	mute *time.Timer // until the router's OPEN
 }
+
+// muteAfter is when a router that accepts a connection and sends no OPEN is told of. GoBGP waits for
+// minutes, as RFC 4271 section 8.2.2 has it.
+const muteAfter = 5 * time.Second
 
 func newLink(r *relay, peer Peer, inner, outer *net.TCPConn) *link {
 	return &link{relay: r, peer: peer, inner: inner, outer: outer, cause: CauseConnection, routes: map[Family]map[netip.Prefix]struct{}{
@@ -43,6 +49,8 @@ func newLink(r *relay, peer Peer, inner, outer *net.TCPConn) *link {
 
 // run carries messages until either side ends. first is GoBGP's OPEN.
 func (l *link) run(first wire.Message, self <-chan wire.Message) {
+	l.mute = time.AfterFunc(muteAfter, l.isMute)
+	defer l.mute.Stop()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -201,9 +209,19 @@ func (l *link) takeOpen(body []byte) error {
 	l.mu.Unlock()
 	// GoBGP sends its paths, and the End-of-RIB behind them, once it has this OPEN and a keepalive.
 	l.opened = true
+	l.mute.Stop()
 	l.relay.ready(l)
 	l.relay.history.at(OpenConfirm)
 	return l.pass(o.Message())
+}
+
+// isMute says why a connection does not become a session.
+func (l *link) isMute() {
+	reason := fmt.Sprintf("connected, and the router has sent no OPEN for %s", muteAfter)
+	if l.peer.TTLSecurity {
+		reason += ": with TTL security its packets are dropped unless it has that, too"
+	}
+	l.relay.history.obstructed(reason)
 }
 
 // up is the first keepalive.
