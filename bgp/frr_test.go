@@ -137,36 +137,6 @@ func TestStoppedSpeakerRefuses(t *testing.T) {
 	s.call("End", Nothing(0))
 }
 
-func TestPassword(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 1, 2)
-	secret := []string{"password right"}
-	fixture.StartFRR(t, l.tors[0], frrConf(v4(1, 1, 1),
-		neighbor{addr: v4(1, 1, 2), asn: lbASN, lines: secret}, neighbor{addr: v6(1, 1, 2), asn: lbASN, lines: secret},
-		neighbor{addr: v4(1, 2, 2), asn: lbASN, lines: secret}, neighbor{addr: v6(1, 2, 2), asn: lbASN, lines: secret}))
-	start := func(j int, password string) *speaker {
-		cfg := l.config(j)
-		for i := range cfg.Peers {
-			cfg.Peers[i].Password = password
-		}
-		s := startSpeaker(t, l.lbs[j-1], cfg)
-		s.sync(vipA4, vipA6)
-		return s
-	}
-	right, wrong := start(1, "right"), start(2, "wrong")
-	right.waitEstablished("tor1-v4", "tor1-v6")
-	waitFIB(t, l.tors[0], vipA4, "lb1")
-	for _, name := range []string{"tor1-v4", "tor1-v6"} {
-		fixture.Wait(t, 20*time.Second, "the reason of "+name, func() error {
-			got := wrong.peer(name)
-			if got.State == bgp.Established || !strings.Contains(got.DownReason, "password") {
-				return fmt.Errorf("%s, %q", got.State, got.DownReason)
-			}
-			return nil
-		})
-	}
-}
-
 func TestRouterRestart(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1, 1)

@@ -141,13 +141,20 @@ func number(v *uint32) string {
 	return fmt.Sprint(*v)
 }
 
-// numeric is sorted communities without names, of which FRR has some of its own.
+// frrCommunities are FRR's own names.
+var frrCommunities = map[string]string{
+	"gracefulShutdown": "graceful-shutdown", "noExport": "no-export", "noAdvertise": "no-advertise", "localAs": "no-export-subconfed",
+	"noPeer": "no-peer", "llgrStale": "llgr-stale", "noLlgr": "no-llgr",
+}
+
+// numeric is sorted communities without names.
 func numeric(words []string) string {
 	var list []string
 	for _, w := range words {
-		if c, err := bgp.ParseCommunity(map[string]string{"gshut": "graceful-shutdown", "local-AS": "no-export-subconfed"}[w]); err == nil {
-			w = fmt.Sprintf("%d:%d", c>>16, c&0xffff)
-		} else if c, err := bgp.ParseCommunity(w); err == nil {
+		if name, ok := frrCommunities[w]; ok {
+			w = name
+		}
+		if c, err := bgp.ParseCommunity(w); err == nil {
 			w = fmt.Sprintf("%d:%d", c>>16, c&0xffff)
 		}
 		list = append(list, w)

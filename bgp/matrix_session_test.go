@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/penstock-lb/penstock/bgp"
@@ -215,9 +214,9 @@ protocol static { ipv6; route fd00:1:1::/64 via fd00:9::1; }
 }
 
 // waitUp waits until the router has a session with the neighbors.
-func (g *rig) waitUp(t *testing.T, r router, neighbors ...string) {
-	t.Helper()
-	fixture.Wait(t, 30*time.Second, fmt.Sprintf("the router's sessions with %v", neighbors), func() error {
+func (g *rig) waitUp(r router, neighbors ...string) {
+	g.t.Helper()
+	fixture.Wait(g.t, 30*time.Second, fmt.Sprintf("the router's sessions with %v", neighbors), func() error {
 		for _, n := range neighbors {
 			if up, err := r.established(n); err != nil || !up {
 				return errors.Join(err, fmt.Errorf("none with %s", n))

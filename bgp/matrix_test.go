@@ -1,6 +1,7 @@
 package bgp_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,7 +27,7 @@ type row struct {
 // TestMatrix tries each feature with real routers. It ends with a table of all results.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
-	rows := slices.Concat(sessionRows, authRows, attributeRows)
+	rows := slices.Concat(sessionRows, authRows, passiveRows, attributeRows)
 	results := &results{cells: map[[3]string]string{}}
 	t.Cleanup(func() { t.Logf("feature × router × family\n%s", results.table(rows)) })
 	for _, row := range rows {
@@ -259,5 +260,37 @@ func (g *rig) lost(s *speaker, peer string, flaps uint32, cause bgp.Cause, word 
 			return fmt.Errorf("%q, and the log does not say %q", got.DownReason, word)
 		}
 		return nil
+	})
+}
+
+// waitLog waits for a line of the speaker's log with all of the words.
+func (g *rig) waitLog(s *speaker, words ...string) {
+	g.t.Helper()
+	fixture.Wait(g.t, 30*time.Second, fmt.Sprintf("%q in the log", words), func() error {
+		if lines(s.proc.Output(), words...) == 0 {
+			return errors.New("it is not there")
+		}
+		return nil
+	})
+}
+
+// network is the one of a link.
+func (g *rig) network(tor, lb int) string {
+	bits := 24
+	if g.family == bgp.IPv6 {
+		bits = 64
+	}
+	return netip.PrefixFrom(netip.MustParseAddr(g.at(tor, lb, 1)), bits).Masked().String()
+}
+
+// sockets waits until nothing of a router's BGP is left in its kernel.
+func (g *rig) sockets(tor int) {
+	g.t.Helper()
+	fixture.Wait(g.t, 20*time.Second, "the router's sockets to go", func() error {
+		out, err := g.tors[tor-1].Output("ss", "-Htnp", "state", "established")
+		if err == nil && strings.Contains(out, ":179") {
+			err = errors.New(out)
+		}
+		return err
 	})
 }
