@@ -33,7 +33,7 @@ func (s side) bird() string {
 	}
 	for _, n := range s.neighbors {
 		if n.bfd {
-			fmt.Fprint(b, "protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; }\n")
+			fmt.Fprint(b, "protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; multihop { interval 50 ms; multiplier 3; }; }\n")
 			break
 		}
 	}
@@ -85,7 +85,7 @@ func (n neighbor) bird(b *strings.Builder, asn int) {
 	}
 	for _, family := range n.channels() {
 		length := map[string]int{"ipv4": 32, "ipv6": 128}[family]
-		filter := fmt.Sprintf("filter { if net.len = %d then accept; reject; }", length)
+		filter := fmt.Sprintf("filter { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; if net.len = %d then accept; reject; }", length)
 		if n.everything {
 			filter = "all"
 		}
@@ -204,6 +204,11 @@ func (r *birdRouter) received(addr, family string) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+func (r *birdRouter) bfd(addr string) (bool, error) {
+	out, err := r.Birdc("show", "bfd", "sessions")
+	return lines(out, addr+" ", " Up ") > 0, err
 }
 
 func (r *birdRouter) configure(t *testing.T, s side) {

@@ -88,6 +88,7 @@ func (n neighbor) frr(b *strings.Builder) {
 		line("capability extended-nexthop")
 	}
 	if n.bfd {
+		line("bfd")
 		line("bfd 3 50 50")
 	}
 	for _, more := range n.lines {
@@ -202,6 +203,17 @@ func (r *frrRouter) received(addr, family string) (int, error) {
 	}
 	err := r.Query("show bgp "+family+" unicast neighbors "+addr+" received-routes json", &answer)
 	return max(answer.TotalPrefixCounter, len(answer.ReceivedRoutes)), err
+}
+
+func (r *frrRouter) bfd(addr string) (bool, error) {
+	var peers []struct{ Peer, Status string }
+	err := r.Query("show bfd peers json", &peers)
+	for _, p := range peers {
+		if p.Peer == addr && p.Status == "up" {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 func (r *frrRouter) configure(t *testing.T, s side) {

@@ -25,6 +25,8 @@ type router interface {
 	last(neighbor string) (string, error)
 	// received counts the networks that a neighbor sent, before any filter.
 	received(neighbor, family string) (int, error)
+	// bfd tells whether it sees a neighbor up.
+	bfd(neighbor string) (bool, error)
 	// configure makes s the configuration, without a restart. What FRR has to be told to forget is in
 	// s.forget.
 	configure(t *testing.T, s side)

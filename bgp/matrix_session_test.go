@@ -201,9 +201,10 @@ func (g *rig) far() farRouter {
 	return farRouter{far, map[bgp.Family]string{bgp.IPv4: "10.9.9.2", bgp.IPv6: "fd00:9::2"}[g.family]}
 }
 
-func (g *rig) startFar(far farRouter) router {
+func (g *rig) startFar(far farRouter, edits ...func(*neighbor)) router {
 	g.t.Helper()
-	s := side{id: "10.9.9.2", asn: torASN, neighbors: []neighbor{{name: "lb1", addr: g.at(1, 1, 2), asn: lbASN, multihop: 3}}}
+	s := g.side(1, append(edits, func(n *neighbor) { n.multihop = 3 })...)
+	s.id = "10.9.9.2"
 	if g.kind == bird {
 		s.lines = `protocol direct { ipv4; ipv6; }
 protocol static { ipv4; route 10.1.1.0/24 via 10.9.9.1; }

@@ -27,7 +27,7 @@ type row struct {
 // TestMatrix tries each feature with real routers. It ends with a table of all results.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
-	rows := slices.Concat(sessionRows, authRows, passiveRows, attributeRows)
+	rows := slices.Concat(sessionRows, authRows, passiveRows, attributeRows, tableRows, endRows, restartRows, failoverRows)
 	results := &results{cells: map[[3]string]string{}}
 	t.Cleanup(func() { t.Logf("feature × router × family\n%s", results.table(rows)) })
 	for _, row := range rows {
