@@ -32,6 +32,7 @@ type link struct {
 
 	// The router's reader's own.
 	opened bool      // the router's OPEN was taken
+	wide   bool      // ASes of four octets were agreed on
 	fed    time.Time // when GoBGP was last given a keepalive
 
 	mute *time.Timer // until the router's OPEN
@@ -209,6 +210,7 @@ func (l *link) takeOpen(body []byte) error {
 	l.mu.Unlock()
 	// GoBGP sends its paths, and the End-of-RIB behind them, once it has this OPEN and a keepalive.
 	l.opened = true
+	_, l.wide = o.Capability(wire.CapFourOctetAS) // which ours always has
 	l.mute.Stop()
 	l.relay.ready(l)
 	l.relay.history.at(OpenConfirm)

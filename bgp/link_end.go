@@ -65,6 +65,9 @@ func (l *link) takeUpdate(body []byte) error {
 		l.relay.history.strange(err)
 		return l.feed()
 	}
+	if u.Through(l.wide, l.relay.ownASN) { // FRR gives our own routes back to us
+		u.Announced, u.Withdrawn = nil, append(u.Withdrawn, u.Announced...)
+	}
 	family, n := l.count(u)
 	if limit := l.relay.maxPrefixes(); limit != 0 && n > int(limit) {
 		return l.tooMany(family, limit)
