@@ -1,6 +1,7 @@
 package bgp_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -31,12 +32,7 @@ func (s side) bird() string {
 		}
 		fmt.Fprint(b, "}\n")
 	}
-	for _, n := range s.neighbors {
-		if n.bfd {
-			fmt.Fprint(b, "protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; multihop { interval 50 ms; multiplier 3; }; }\n")
-			break
-		}
-	}
+	fmt.Fprint(b, "protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; multihop { interval 50 ms; multiplier 3; }; }\n")
 	for _, n := range s.neighbors {
 		n.bird(b, s.asn)
 	}
@@ -49,7 +45,11 @@ func (n neighbor) bird(b *strings.Builder, asn int) {
 	if n.localAS != 0 {
 		asn = n.localAS
 	}
-	line("local as %d", asn)
+	if n.local != "" {
+		line("local %s as %d", n.local, asn)
+	} else {
+		line("local as %d", asn)
+	}
 	if n.dynamic() {
 		line("neighbor range %s as %d", n.addr, n.asn)
 		line("dynamic name %q", n.name+"_")
@@ -208,7 +208,10 @@ func (r *birdRouter) received(addr, family string) (int, error) {
 
 func (r *birdRouter) bfd(addr string) (bool, error) {
 	out, err := r.Birdc("show", "bfd", "sessions")
-	return lines(out, addr+" ", " Up ") > 0, err
+	if err == nil && lines(out, addr+" ", " Up ") == 0 {
+		err = errors.New(out)
+	}
+	return err == nil, err
 }
 
 func (r *birdRouter) configure(t *testing.T, s side) {

@@ -62,6 +62,7 @@ type neighbor struct {
 	name     string // BIRD's protocol
 	addr     string
 	device   string // of a link-local addr
+	local    string // the router's own address, for BIRD's BFD over several hops
 	asn      int
 	localAS  int
 	families []string // default: that of addr

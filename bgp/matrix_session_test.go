@@ -31,6 +31,25 @@ var sessionRows = []row{
 			g.t.Errorf("the router's session after the withdrawal: %v, %v", up, err)
 		}
 	}},
+	{feature: "ECMP over two nodes", run: func(g *rig) {
+		g.build(1, 2)
+		r := g.router(1)
+		speakers := []*speaker{g.speaker(1), g.speaker(2)}
+		for _, s := range speakers {
+			s.sync(g.vips(2)...)
+		}
+		g.leaves(1, g.vip(0), "lb1", "lb2")
+		g.told(r, g.vip(0), told{hop: g.at(1, 1, 2), asPath: "64513"}, told{hop: g.at(1, 2, 2), asPath: "64513"})
+		// The same again changes nothing; fewer withdraws only the difference.
+		g.leaves(1, g.vip(1), "lb1", "lb2")
+		m := monitorRoutes(g.t, g.tors[0])
+		speakers[0].sync(g.vips(2)...)
+		speakers[0].sync(g.vip(0))
+		g.leaves(1, g.vip(1), "lb2")
+		speakers[1].sync(g.vip(0))
+		g.leaves(1, g.vip(1))
+		g.untouched(m, g.vip(0))
+	}},
 	{feature: "iBGP", run: func(g *rig) {
 		g.build(1, 1)
 		r := g.router(1, func(n *neighbor) { n.asn = torASN })
@@ -203,7 +222,7 @@ func (g *rig) far() farRouter {
 
 func (g *rig) startFar(far farRouter, edits ...func(*neighbor)) router {
 	g.t.Helper()
-	s := g.side(1, append(edits, func(n *neighbor) { n.multihop = 3 })...)
+	s := g.side(1, append(edits, func(n *neighbor) { n.multihop, n.local = 3, far.addr })...)
 	s.id = "10.9.9.2"
 	if g.kind == bird {
 		s.lines = `protocol direct { ipv4; ipv6; }
