@@ -32,7 +32,7 @@ func (s side) bird() string {
 		}
 		fmt.Fprint(b, "}\n")
 	}
-	fmt.Fprint(b, "protocol bfd { interface \"*\" { interval 50 ms; multiplier 3; }; multihop { interval 50 ms; multiplier 3; }; }\n")
+	fmt.Fprint(b, "protocol bfd { interface \"*\" { interval 100 ms; multiplier 3; }; multihop { interval 100 ms; multiplier 3; }; }\n")
 	for _, n := range s.neighbors {
 		n.bird(b, s.asn)
 	}

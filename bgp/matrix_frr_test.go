@@ -89,7 +89,7 @@ func (n neighbor) frr(b *strings.Builder) {
 	}
 	if n.bfd {
 		line("bfd")
-		line("bfd 3 50 50")
+		line("bfd 3 100 100")
 	}
 	for _, more := range n.lines {
 		line("%s", more)
