@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,9 +32,11 @@ type link struct {
 	writing sync.Mutex // of outer
 
 	// The router's reader's own.
-	opened bool      // the router's OPEN was taken
-	wide   bool      // ASes of four octets were agreed on
-	fed    time.Time // when GoBGP was last given a keepalive
+	opened    bool      // the router's OPEN was taken
+	confirmed bool      // and its first keepalive
+	wide      bool      // ASes of four octets were agreed on
+	carried   []Family  // that both sides have
+	fed       time.Time // when GoBGP was last given a keepalive
 
 	mute *time.Timer // until the router's OPEN
 }
@@ -154,13 +157,14 @@ func (l *link) refusal(bad *wire.Error) string {
 
 // take handles one message of the router. Its errors end the session.
 func (l *link) take(m wire.Message) error {
-	if m.Type != wire.TypeNotification && (m.Type == wire.TypeOpen) == l.opened {
-		return &wire.Error{Notification: wire.Notification{Code: wire.ErrFSM}, What: "a message out of its turn"}
+	if sub := l.unexpected(m.Type); sub != 0 {
+		return &wire.Error{Notification: wire.Notification{Code: wire.ErrFSM, Subcode: sub}, What: fmt.Sprintf("a message of type %d out of its turn", m.Type)}
 	}
 	switch m.Type {
 	case wire.TypeOpen:
 		return l.takeOpen(m.Body)
 	case wire.TypeKeepalive:
+		l.confirmed = true
 		l.up()
 		return l.feed()
 	case wire.TypeUpdate:
@@ -176,6 +180,21 @@ func (l *link) take(m wire.Message) error {
 		}
 	}
 	return nil
+}
+
+// unexpected is RFC 6608's subcode of a message that does not come next; 0 for one that may.
+func (l *link) unexpected(t wire.Type) uint8 {
+	switch {
+	case t == wire.TypeNotification:
+		return 0
+	case !l.opened && t != wire.TypeOpen:
+		return wire.UnexpectedInOpenSent
+	case l.opened && !l.confirmed && t != wire.TypeKeepalive:
+		return wire.UnexpectedInOpenConfirm
+	case l.confirmed && t == wire.TypeOpen:
+		return wire.UnexpectedInEstablished
+	}
+	return 0
 }
 
 // pass gives GoBGP a message.
@@ -210,6 +229,7 @@ func (l *link) takeOpen(body []byte) error {
 	l.mu.Unlock()
 	// GoBGP sends its paths, and the End-of-RIB behind them, once it has this OPEN and a keepalive.
 	l.opened = true
+	l.carried = slices.DeleteFunc(slices.Clone(l.peer.Families), func(f Family) bool { return !o.Carries(f == IPv6) })
 	_, l.wide = o.Capability(wire.CapFourOctetAS) // which ours always has
 	l.mute.Stop()
 	l.relay.ready(l)

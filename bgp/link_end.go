@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/penstock-lb/penstock/bgp/wire"
@@ -72,10 +73,10 @@ func (l *link) takeUpdate(body []byte) error {
 	if limit := l.relay.maxPrefixes(); limit != 0 && n > int(limit) {
 		return l.tooMany(family, limit)
 	}
-	switch {
-	case u.EndOfRIB4:
+	switch { // of another family GoBGP would end the session for it
+	case u.EndOfRIB4 && slices.Contains(l.carried, IPv4):
 		return l.pass(wire.EndOfRIB(false))
-	case u.EndOfRIB6:
+	case u.EndOfRIB6 && slices.Contains(l.carried, IPv6):
 		return l.pass(wire.EndOfRIB(true))
 	}
 	return l.feed()

@@ -283,3 +283,23 @@ func TestThrough(t *testing.T) {
 		}
 	}
 }
+
+func TestCarries(t *testing.T) {
+	ipv4, ipv6 := Capability{CapMultiprotocol, []byte{0, 1, 0, 1}}, Capability{CapMultiprotocol, []byte{0, 2, 0, 1}}
+	for _, c := range []struct {
+		name               string
+		caps               []Capability
+		wantIPv4, wantIPv6 bool
+	}{
+		{"none", nil, true, false},
+		{"another capability", []Capability{{CapRouteRefresh, nil}}, true, false},
+		{"IPv4", []Capability{ipv4}, true, false},
+		{"IPv6", []Capability{{CapRouteRefresh, nil}, ipv6}, false, true},
+		{"both", []Capability{ipv4, ipv6}, true, true},
+	} {
+		o := Open{Capabilities: c.caps}
+		if got4, got6 := o.Carries(false), o.Carries(true); got4 != c.wantIPv4 || got6 != c.wantIPv6 {
+			t.Errorf("%s: IPv4 %v, IPv6 %v", c.name, got4, got6)
+		}
+	}
+}
