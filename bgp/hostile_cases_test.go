@@ -210,13 +210,15 @@ func hostileHeaders() []hostileCase {
 		{name: "type 255", messages: raw(header(0xff, 19, 255, "")), code: 1, subcode: 3},
 		{name: "NOTIFICATION of 1 byte", messages: raw(header(0xff, 20, 3, "06")), code: 1, subcode: 2},
 		{name: "ROUTE-REFRESH of 3 bytes", messages: raw(header(0xff, 22, 5, "000100")), code: 1, subcode: 2},
-		{name: "OPEN twice", messages: func(r *rogue) [][]byte { return [][]byte{r.open().Message().Bytes()} }, code: 5},
+		{name: "ROUTE-REFRESH with an ORF", messages: raw(wire.Message{Type: wire.TypeRouteRefresh, Body: bin("0001 00 01 01 80 0004 00000000")}.Bytes()), code: 1, subcode: 2},
+		{name: "ROUTE-REFRESH of 4 kB", messages: raw(wire.Message{Type: wire.TypeRouteRefresh, Body: make([]byte, 4000)}.Bytes()), code: 1, subcode: 2},
+		{name: "OPEN twice", messages: func(r *rogue) [][]byte { return [][]byte{r.open().Message().Bytes()} }, code: 5, subcode: 3},
 		{name: "half a message, and silence", messages: raw(header(0xff, 100, 2, "0000")), silence: true, code: 4},
 		{name: "silence", silence: true, code: 4},
 	}
 	for _, c := range []struct{ name, body string }{
 		{"unknown family", "ffff 00 ff"}, {"EVPN", "0019 00 46"}, {"beginning (RFC 7313)", "0001 01 01"}, {"end (RFC 7313)", "0001 02 01"},
-		{"subtype 255", "0001 ff 01"}, {"ORF (RFC 5291)", "0001 00 01 01 80 0004 00000000"}, {"long", "0001 00 01" + strings.Repeat("00", 4000)},
+		{"subtype 255", "0001 ff 01"}, {"IPv4", "0001 00 01"}, {"IPv6", "0002 00 01"},
 	} {
 		m := wire.Message{Type: wire.TypeRouteRefresh, Body: bin(c.body)}.Bytes()
 		cases = append(cases, hostileCase{name: "ROUTE-REFRESH, " + c.name, messages: raw(m)})
@@ -307,12 +309,12 @@ func hostileOpens() []hostileCase {
 		{name: "OPEN, name lies", open: capability(73, "ff 41")},
 		{name: "OPEN, role", open: capability(9, "ff")},
 		{name: "OPEN, extended messages", open: capability(6, "")},
-		{name: "UPDATE instead of an OPEN", open: func(*rogue) []byte { return update(origin+asPath+nextHop, network) }, code: 5},
-		{name: "KEEPALIVE instead of an OPEN", open: func(*rogue) []byte { return wire.Keepalive.Bytes() }, code: 5},
+		{name: "UPDATE instead of an OPEN", open: func(*rogue) []byte { return update(origin+asPath+nextHop, network) }, code: 5, subcode: 1},
+		{name: "KEEPALIVE instead of an OPEN", open: func(*rogue) []byte { return wire.Keepalive.Bytes() }, code: 5, subcode: 1},
 		{name: "NOTIFICATION instead of an OPEN", open: func(*rogue) []byte { return wire.Cease(wire.CeaseRejected, "").Message().Bytes() }, gone: true},
 		{name: "UPDATE before the KEEPALIVE", open: func(r *rogue) []byte {
 			return append(r.open().Message().Bytes(), update(origin+asPath+nextHop, network)...)
-		}, code: 5},
+		}, code: 5, subcode: 2},
 		{name: "HTTP instead of an OPEN", open: func(*rogue) []byte { return []byte("GET / HTTP/1.1\r\nHost: bgp\r\n\r\n") }, code: 1, subcode: 1},
 	}
 }

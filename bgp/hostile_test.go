@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/penstock-lb/penstock/bgp"
@@ -12,7 +13,7 @@ import (
 )
 
 // rogues are the hostile routers of a family; several so that cases run side by side.
-const rogues = 4
+const rogues = 10
 
 // TestHostileRouter has routers send what no router should. Whatever it is, the process lives, the
 // session goes on or ends with the NOTIFICATION that says why and comes back, and the session with an
@@ -24,7 +25,7 @@ func TestHostileRouter(t *testing.T) {
 	cfg := l.config(1)
 	cfg.Peers = cfg.Peers[2:]
 	cfg.GracefulRestart = bgp.GracefulRestart{Enabled: true}
-	pools := map[bgp.Family]chan *rogue{bgp.IPv4: make(chan *rogue, rogues), bgp.IPv6: make(chan *rogue, rogues)}
+	pools := map[bgp.Family][]*rogue{}
 	for i := range rogues {
 		for family, at := range map[bgp.Family]struct{ addr, bits, vip string }{
 			bgp.IPv4: {v4(1, 1, 100+i), "/24", vipA4}, bgp.IPv6: {v6(1, 1, 100+i), "/64", vipA6},
@@ -32,7 +33,7 @@ func TestHostileRouter(t *testing.T) {
 			l.tors[0].AddAddr(t, "lb1", at.addr+at.bits)
 			r := newRogue(t, l.tors[0], fmt.Sprintf("rogue%d-%s", i, family), at.addr, at.vip)
 			cfg.Peers = append(cfg.Peers, r.asPeer())
-			pools[family] <- r
+			pools[family] = append(pools[family], r)
 		}
 	}
 	s := startSpeaker(t, l.lbs[0], cfg)
@@ -43,21 +44,26 @@ func TestHostileRouter(t *testing.T) {
 	before := []bgp.PeerState{s.peer("tor2-v4"), s.peer("tor2-v6")}
 	m := monitorRoutes(t, l.tors[1])
 
-	t.Run("cases", func(t *testing.T) {
-		for _, c := range hostileCases() {
-			for family, pool := range pools {
-				if c.family != "" && c.family != family {
-					continue
+	var running sync.WaitGroup
+	for family, pool := range pools {
+		queue := make(chan hostileCase)
+		for _, r := range pool {
+			running.Go(func() {
+				for c := range queue {
+					t.Run(c.name+"/"+string(family), func(t *testing.T) { c.try(t, r, s) })
 				}
-				t.Run(c.name+"/"+string(family), func(t *testing.T) {
-					t.Parallel()
-					r := <-pool
-					defer func() { pool <- r }()
-					c.try(t, r, s)
-				})
-			}
+			})
 		}
-	})
+		running.Go(func() {
+			for _, c := range hostileCases() {
+				if c.family == "" || c.family == family {
+					queue <- c
+				}
+			}
+			close(queue)
+		})
+	}
+	running.Wait()
 
 	for _, was := range before {
 		if got := s.peer(was.Name); got.Flaps != 0 || !got.Since.Equal(was.Since) || got.Malformed != 0 {
