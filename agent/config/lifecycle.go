@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"time"
 
@@ -38,8 +39,16 @@ func (b *BGP) lifecycle() (found faults) {
 	within(&found, "bgp.damping.max", d.Max, time.Second, 24*time.Hour)
 	if within(&found, "bgp.damping.reuse", d.Reuse, 1, 1_000_000) && d.Suppress <= d.Reuse {
 		found.add("bgp.damping.suppress", fmt.Sprint(d.Suppress), "write more than bgp.damping.reuse, which is %d", d.Reuse)
+	} else if least := d.leastMax(); len(found) == 0 && d.Max <= least {
+		found.add("bgp.damping.max", d.Max.String(), "no penalty can get above bgp.damping.suppress with it; write more than %s", least.Round(time.Second))
 	}
 	return found
+}
+
+// leastMax is the time in which a penalty decays from one threshold to the other: it is not to
+// get higher than decays to the lower one within Max (RFC 2439, 4.2).
+func (d Damping) leastMax() time.Duration {
+	return time.Duration(math.Log2(float64(d.Suppress)/float64(d.Reuse)) * float64(d.HalfLife))
 }
 
 // DrainFile is where the drain by command is remembered: beside the history, or where
