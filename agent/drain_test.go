@@ -75,6 +75,7 @@ func TestDrainByCommand(t *testing.T) {
 		l.snapshot.Nodes = lbs(false)
 		l.start()
 		l.took()
+		probed := l.probed
 		got, err := l.agent.Drain(t.Context(), api.DrainRequest{Reason: "new RAM"})
 		if err != nil || got.Stage != drain.GracefulShutdown || got.Successor != "lb-2" || got.Deadline.Sub(got.Since) != l.cfg.DrainTimeout {
 			t.Errorf("drain: %+v, %v", got, err)
@@ -97,6 +98,9 @@ func TestDrainByCommand(t *testing.T) {
 		time.Sleep(drain.Quiet)
 		l.is("quiet", syncBoth, nothing)
 		l.vips("withdrawn", Draining, false, "withdrawn since")
+		if l.probed != probed {
+			t.Errorf("%d probes, which count as traffic", l.probed-probed)
+		}
 		if got, err = l.agent.Undrain(t.Context()); err != nil || got.Stage != drain.Announced || len(got.Asks) > 0 {
 			t.Errorf("undrain: %+v, %v", got, err)
 		}
@@ -243,6 +247,21 @@ func TestDrainByNode(t *testing.T) {
 			t.Error(err)
 		}
 		l.is("back", syncBoth, plain)
+		l.stop()
+	})
+	run(t, "traffic does not cease", func(t *testing.T, l *lab) {
+		l.start()
+		next := l.snapshot
+		next.Nodes = lbs(true)
+		began := time.Now()
+		l.change(next)
+		for l.agent.Status().VIPs[0].Announced {
+			l.packet()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if d := time.Since(began); d < l.cfg.DrainTimeout || d > l.cfg.DrainTimeout+drainPoll {
+			t.Errorf("withdrawn after %s, want %s", d, l.cfg.DrainTimeout)
+		}
 		l.stop()
 	})
 	run(t, "cordoned before it starts", func(t *testing.T, l *lab) {

@@ -145,6 +145,10 @@ func TestDampedVIPs(t *testing.T) {
 		off.BGP.Damping.Enabled = false
 		l.configs.set(&off, nil)
 		l.vips("off again", desired.Announceable, true, "")
+		l.configs.set(&on, nil)
+		flap(l, false)
+		flap(l, true)
+		l.vips("on again, of what was before nothing counts", desired.Announceable, true, "")
 		l.stop()
 	})
 }
