@@ -1,6 +1,7 @@
 package damping
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -94,9 +95,7 @@ func TestDampingWhateverIsLost(t *testing.T) {
 
 func (d *Damper[K]) clone() *Damper[K] {
 	c := New[K]()
-	for k, f := range d.figures {
-		c.figures[k] = f
-	}
+	maps.Copy(c.figures, d.figures)
 	return c
 }
 

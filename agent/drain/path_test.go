@@ -2,6 +2,7 @@ package drain
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,10 +42,7 @@ func TestPath(t *testing.T) {
 		for _, prefix := range []string{"192.0.2.1/32", "2001:db8::1/128"} {
 			t.Run(tt.name+" "+prefix, func(t *testing.T) {
 				p := bgp.Path{Prefix: netip.MustParsePrefix(prefix), Offers: tt.offers}
-				before := bgp.Path{Prefix: p.Prefix}
-				for _, o := range tt.offers {
-					before.Offers = append(before.Offers, o)
-				}
+				before := bgp.Path{Prefix: p.Prefix, Offers: slices.Clone(tt.offers)}
 				got := tt.options.Path(p)
 				compare := cmpopts.EquateComparable(netip.Prefix{})
 				if d := cmp.Diff(bgp.Path{Prefix: p.Prefix, Offers: tt.want}, got, compare); d != "" {

@@ -40,7 +40,8 @@ known to this node alone and break where routers move them.
 
 It is refused if no other LB node could take over: one that is not drained itself, whose
 agent is ready and has been heard of lately. Among manifests that say nothing of other LB
-nodes, none is known. --force drains nevertheless.
+nodes, none is known. --force drains nevertheless. One that has begun goes on, whatever
+becomes of the others.
 
 Exit codes:
   0  the drain has begun; with --wait, the routes are withdrawn and nothing arrived any more
