@@ -89,7 +89,7 @@ type Agent struct {
 	up       map[string][]string           // peers that take routes, as the cluster was told
 	lbNodes  ipam.Selector
 
-	orders   chan order
+	commands chan command
 	watchdog control.Watchdog
 
 	open   sync.RWMutex // guards tables; held as long as they are read, which may take seconds
@@ -111,7 +111,7 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 		announced: map[netip.Addr]verdict{},
 		model:     desired.NewModel(), named: map[string][]string{},
 		shown: newBoard(), reported: map[string]kube.ServiceReport{},
-		orders: make(chan order), life: newLifecycle(cfg),
+		commands: make(chan command), life: newLifecycle(cfg),
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Role: string(cfg.Role), Since: now, State: api.Starting,
 			Config:   api.ConfigStatus{File: deps.ConfigFile, Loaded: now},
@@ -252,8 +252,8 @@ func (a *Agent) loop(stop, ctx context.Context) {
 				continue
 			}
 			whole = true
-		case o := <-a.orders:
-			if !a.obey(o, time.Now()) {
+		case c := <-a.commands:
+			if !a.obey(c, time.Now()) {
 				continue
 			}
 			whole = true

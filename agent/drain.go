@@ -18,7 +18,7 @@ var _ api.Drainer = (*Agent)(nil)
 // resume takes up a drain by command, and whether routers may have routes of the agent before.
 func (a *Agent) resume(survived bool) {
 	a.life.probe = a.probe
-	saved, err := drain.Load(a.cfg.DrainFile())
+	saved, err := drain.Load(a.booted.DrainFile())
 	if err != nil {
 		a.log.Warn("drain", "err", err)
 	}
@@ -38,8 +38,8 @@ func (a *Agent) probe(s maps.Service, f maps.Frontend) (maps.ProbeResult, error)
 	return maps.ProbeResult{}, errors.New("the program is attached to no device")
 }
 
-// order is a command that waits for the loop.
-type order struct {
+// command waits for the loop.
+type command struct {
 	request *api.DrainRequest // nil: to end the drain
 	answer  chan<- answer     // has room
 }
@@ -51,16 +51,16 @@ type answer struct {
 
 // Drain has this node drain until Undrain, over restarts of the agent.
 func (a *Agent) Drain(ctx context.Context, r api.DrainRequest) (api.DrainStatus, error) {
-	return a.order(ctx, &r)
+	return a.command(ctx, &r)
 }
 
 // Undrain ends what Drain began.
-func (a *Agent) Undrain(ctx context.Context) (api.DrainStatus, error) { return a.order(ctx, nil) }
+func (a *Agent) Undrain(ctx context.Context) (api.DrainStatus, error) { return a.command(ctx, nil) }
 
-func (a *Agent) order(ctx context.Context, r *api.DrainRequest) (api.DrainStatus, error) {
+func (a *Agent) command(ctx context.Context, r *api.DrainRequest) (api.DrainStatus, error) {
 	answers := make(chan answer, 1)
 	select {
-	case a.orders <- order{r, answers}:
+	case a.commands <- command{r, answers}:
 		ans := <-answers
 		return ans.status, ans.err
 	case <-ctx.Done():
@@ -72,13 +72,13 @@ var errEnding = errors.New("the agent is about to end, and withdraws its routes 
 
 // obey carries out a command, answers once what is to outlast the agent does, and tells whether
 // that changes what is announced.
-func (a *Agent) obey(o order, now time.Time) bool {
+func (a *Agent) obey(c command, now time.Time) bool {
 	saved, heir := a.life.saved, ""
 	saved.Command = nil
-	if r := o.request; r != nil {
+	if r := c.request; r != nil {
 		fit, whyNot := a.successor(now)
 		if fit == "" && !r.Force {
-			o.answer <- answer{err: fmt.Errorf("node %s does not drain, as no other LB node could take over (%s); --force drains it nevertheless", a.cfg.Node, whyNot)}
+			c.answer <- answer{err: fmt.Errorf("node %s does not drain, as no other LB node could take over (%s); --force drains it nevertheless", a.cfg.Node, whyNot)}
 			return false
 		}
 		heir = fit
@@ -88,15 +88,15 @@ func (a *Agent) obey(o order, now time.Time) bool {
 		}
 		saved.Command = &drain.Order{Why: r.Reason, Since: now.UTC(), Timeout: timeout.Seconds()}
 	}
-	if err := saved.Save(a.cfg.DrainFile()); err != nil {
-		o.answer <- answer{err: err}
+	if err := saved.Save(a.booted.DrainFile()); err != nil {
+		c.answer <- answer{err: err}
 		return false
 	}
 	a.life.saved = saved
 	changed := a.steer(now)
 	status := a.life.status()
 	status.Successor = heir
-	o.answer <- answer{status: status}
+	c.answer <- answer{status: status}
 	return changed
 }
 
@@ -173,7 +173,7 @@ func (a *Agent) noteStage(before drain.Stage) {
 		level("drain", "stage", l.drain.Stage, "by", l.asks, "expired", l.drain.Expired)
 	}
 	l.saved.Withdrawn = l.drain.Stage == drain.Withdrawn
-	if err := l.saved.Save(a.cfg.DrainFile()); err != nil {
+	if err := l.saved.Save(a.booted.DrainFile()); err != nil {
 		a.log.Warn("drain", "err", err)
 	}
 }

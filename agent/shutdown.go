@@ -65,8 +65,8 @@ func (a *Agent) leave(ctx context.Context) {
 				return
 			}
 			continue
-		case o := <-a.orders:
-			o.answer <- answer{err: errEnding}
+		case c := <-a.commands:
+			c.answer <- answer{err: errEnding}
 			continue
 		case <-a.deps.Source.Changed():
 		case <-a.deps.Resolver.Changed():

@@ -21,17 +21,17 @@ func (o Options) Path(p bgp.Path) bgp.Path {
 	}
 	p.Offers = make([]bgp.Offer, len(offers))
 	for i, offer := range offers {
-		offer.Attributes = o.attributes(offer.Attributes)
+		offer.Attributes = o.Attributes(offer.Attributes)
 		p.Offers[i] = offer
 	}
 	return p
 }
 
-// attributes takes away what attracts traffic. A router of our own AS prefers any path of a
+// Attributes takes away what attracts traffic. A router of our own AS prefers any path of a
 // higher LOCAL_PREF (RFC 8326, 4.1), one of another AS gives it 0 itself for the community, or
 // goes by the length of the AS path and the MED. Bandwidth stays: without it, routers that weigh
 // by it weigh nothing at all.
-func (o Options) attributes(a bgp.Attributes) bgp.Attributes {
+func (o Options) Attributes(a bgp.Attributes) bgp.Attributes {
 	if !slices.Contains(a.Communities, bgp.GracefulShutdown) {
 		a.Communities = append(slices.Clip(a.Communities), bgp.GracefulShutdown)
 	}
