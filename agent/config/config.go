@@ -145,6 +145,9 @@ type BGP struct {
 	ASN             uint32     // 0 where there are no peers
 	RouterID        netip.Addr // invalid: the node's first IPv4 address
 	GracefulRestart GracefulRestart
+	Drain           Drain
+	Damping         Damping
+	Warmup          time.Duration // 0: none
 	Peers           []Peer
 }
 

@@ -15,7 +15,8 @@ type Change struct {
 	// From and To are our states.
 	From, To State
 	Diag     Diag
-	// RemoteState and RemoteDiag are what the peer said last, before or with the change.
+	// RemoteState and RemoteDiag are what the peer said last; Down and none if it was silent for the
+	// detection time.
 	RemoteState State
 	RemoteDiag  Diag
 	// Failed: the session was up, and the path or the peer's BFD failed. An end that either side

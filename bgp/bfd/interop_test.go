@@ -1,6 +1,7 @@
 package bfd_test
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -88,6 +89,12 @@ func (i *interop) changesTimers() {
 	i.waitTimers(3*interval, 3*detection)
 	i.proc.sync(i.path.session(interval))
 	i.waitTimers(interval, detection)
+	if f, ok := i.router.(frr); ok {
+		f.configure(i.t, fmt.Sprintf("transmit-interval %d", 2*interval.Milliseconds()))
+		i.waitTimers(interval, 2*detection)
+		f.configure(i.t, fmt.Sprintf("transmit-interval %d", interval.Milliseconds()))
+		i.waitTimers(interval, detection)
+	}
 	if after := i.proc.changes(); len(after) != len(before) {
 		i.t.Errorf("new timers changed the state: %+v", after[len(before):])
 	}
@@ -176,7 +183,7 @@ func TestPeerAdminDown(t *testing.T) {
 	proc.sync(p.session(interval))
 	proc.waitUp()
 	began := time.Now()
-	r.Configure(t, "bfd\n peer 10.1.1.2 local-address 10.1.1.1 interface lb\n  shutdown\n")
+	r.configure(t, "shutdown")
 	c := proc.waitChange(began, "the peer's AdminDown", func(c bfd.Change) bool { return c.From == bfd.Up })
 	if c.To != bfd.Down || c.Diag != bfd.NeighborSignaledDown || c.RemoteState != bfd.AdminDown || c.Failed {
 		t.Errorf("the peer's AdminDown was reported as %+v", c)
@@ -184,7 +191,7 @@ func TestPeerAdminDown(t *testing.T) {
 	if s := proc.state(); s.Failed || s.DownReason != "the peer took the session out of service" {
 		t.Errorf("state %+v", s)
 	}
-	r.Configure(t, "bfd\n peer 10.1.1.2 local-address 10.1.1.1 interface lb\n  no shutdown\n")
+	r.configure(t, "no shutdown")
 	proc.waitUp()
 }
 

@@ -95,7 +95,10 @@ type router interface {
 	session() (state, remoteDiag string, err error)
 }
 
-type frr struct{ *fixture.FRR }
+type frr struct {
+	*fixture.FRR
+	peer string // the configuration's line
+}
 
 func startFRR(t *testing.T, l *lab, p path, interval time.Duration) router {
 	t.Helper()
@@ -104,7 +107,13 @@ func startFRR(t *testing.T, l *lab, p path, interval time.Duration) router {
 		peer = fmt.Sprintf("peer %s multihop local-address %s", p.local, p.router)
 	}
 	return frr{fixture.StartFRR(t, l.tor, fmt.Sprintf("bfd\n %s\n  detect-multiplier 3\n  receive-interval %[2]d\n  transmit-interval %[2]d\n  no shutdown\n",
-		peer, interval.Milliseconds()), "bfdd")}
+		peer, interval.Milliseconds()), "bfdd"), peer}
+}
+
+// configure changes a line of the peer's configuration.
+func (f frr) configure(t *testing.T, line string) {
+	t.Helper()
+	f.Configure(t, fmt.Sprintf("bfd\n %s\n  %s\n", f.peer, line))
 }
 
 func (f frr) session() (state, remoteDiag string, err error) {

@@ -38,7 +38,7 @@ type datagram struct {
 	ttl      int
 }
 
-// listener reads the datagrams of all sessions of one kind.
+// listener reads the datagrams of all sessions of one kind. Whoever needs them read may do it.
 type listener struct {
 	key     listenKey
 	file    *os.File
@@ -129,7 +129,7 @@ func (l *listener) read(fd, limit int) bool {
 			continue
 		}
 		if err != nil {
-			return false // nothing there; a real error is not the sockets' to mend
+			return false // nothing there, or an error that the next datagram will not have
 		}
 		d := datagram{data: l.data[:n]}
 		switch from := from.(type) {

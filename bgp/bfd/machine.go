@@ -93,9 +93,9 @@ func (m *machine) receive(now time.Time, p Packet) output {
 		m.finishPoll()
 	}
 	var change *transition
-	switch to := m.state.after(p.State); {
-	case to == m.state:
-	case to == Down:
+	switch to := m.state.after(p.State); to {
+	case m.state:
+	case Down:
 		change = m.enter(Down, NeighborSignaledDown)
 	default:
 		change = m.enter(to, m.diag)

@@ -148,10 +148,10 @@ func (s *session) apply(now time.Time, out output) time.Time {
 func (s *session) record(now time.Time, t *transition) {
 	c, h := newChange(s, t, now), &s.history
 	h.since = now
-	switch {
-	case t.to == Up:
+	if t.to == Up || t.to == AdminDown {
 		h.failed = false
-	case t.from == Up:
+	}
+	if t.from == Up {
 		h.failed, h.lost = c.Failed, c.Reason
 		h.downs[t.diag]++
 	}

@@ -1,10 +1,12 @@
 package bfd_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,6 +135,32 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// FRR's own BFD on our host has all ports, until it is stopped.
+func TestPortsOfBFDD(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, path{})
+	r := fixture.StartFRR(t, l.lb, "", "bfdd")
+	proc := startProcess(t, l.lb)
+	var want []bfd.Session
+	for _, p := range []path{
+		paths[0], paths[1],
+		{name: "multihop IPv4", router: "10.1.1.1", multihop: true},
+		{name: "multihop IPv6", router: "fd00:1::1", multihop: true},
+	} {
+		s := p.session(interval)
+		s.Name = p.name
+		want = append(want, s)
+	}
+	err := proc.try("Sync", want)
+	for _, s := range want {
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("BFD session %q: UDP port", s.Name)) {
+			t.Errorf("error %v does not name %s", err, s.Name)
+		}
+	}
+	r.Stop(t)
+	fixture.Wait(t, 5*time.Second, "the ports to be free", func() error { return proc.try("Sync", want) })
+}
+
 // Nothing needs a capability, not even binding to an interface.
 func TestUnprivileged(t *testing.T) {
 	t.Parallel()
@@ -184,6 +212,35 @@ func TestInterfaceLost(t *testing.T) {
 				t.Errorf("state %+v", ours.state())
 			}
 		})
+	}
+}
+
+// A process that does not get to run finds the detection time over when it does, and the peer's packets
+// in its socket: those are read before anything is concluded.
+func TestReadsBeforeItConcludes(t *testing.T) {
+	t.Parallel()
+	p := paths[0]
+	l := newLab(t, p)
+	ours, theirs := startProcess(t, l.lb), startProcess(t, l.tor)
+	want := p.session(interval)
+	want.Multiplier = 200 // theirs is patient
+	ours.sync(want)
+	theirs.sync(p.mirror().session(interval))
+	ours.wait("the timers", func(s bfd.SessionState) bool { return s.State == bfd.Up && s.DetectionTime == 3*interval })
+	theirs.waitUp()
+	for range 3 {
+		if err := ours.proc.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		before := theirs.state()
+		theirs.wait("packets to a frozen process", func(s bfd.SessionState) bool { return s.Sent > before.Sent+4 })
+		if err := ours.proc.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		received := ours.state().Received
+		if now := ours.wait("packets", func(s bfd.SessionState) bool { return s.Received > received }); len(now.Downs) != 0 {
+			t.Fatalf("after a pause the session is %+v", now)
+		}
 	}
 }
 

@@ -24,8 +24,8 @@ type SessionState struct {
 	Diag        Diag      `json:"diag"`
 	RemoteDiag  Diag      `json:"remoteDiag"`
 	Since       time.Time `json:"since"`
-	// Failed: the session was up, has failed and has not come up since, nor has the peer said that its
-	// end is out of service. What depends on the path should look elsewhere.
+	// Failed: the session was up, has failed and has not come up since, nor is either end out of
+	// service. What depends on the path should look elsewhere.
 	Failed bool `json:"failed"`
 	// DownReason is why the session is not up or, while it is up, why it was last down.
 	DownReason string `json:"downReason,omitempty"`
