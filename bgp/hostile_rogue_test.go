@@ -2,9 +2,11 @@ package bgp_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -171,7 +173,7 @@ func (r *rogue) end() (n wire.Notification, err error) {
 	defer r.hangUp()
 	for {
 		m, err := r.read()
-		if netErr, ok := err.(net.Error); ok && netErr.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, fmt.Errorf("the speaker does not end the session: %w", err)
 		}
 		if err != nil {

@@ -11,8 +11,6 @@ import (
 	"github.com/penstock-lb/penstock/test/fixture"
 )
 
-func ptr(v uint32) *uint32 { return &v }
-
 // attribute is a row of a path with attributes, and what an eBGP router has of them.
 func attribute(feature string, a bgp.Attributes, want told) row {
 	return row{feature: feature, run: func(g *rig) {
@@ -37,10 +35,10 @@ var attributeRows = []row{
 		told{communities: "65535:0 65535:65281 65535:65284"}),
 	attribute("large communities", bgp.Attributes{LargeCommunities: []bgp.LargeCommunity{{Global: 4200000000, Local1: 1, Local2: 4294967295}}}, told{large: "4200000000:1:4294967295"}),
 	onlyFRR("128 communities", "birdc prints some forty of them", attribute("", bgp.Attributes{Communities: manyCommunities(128)}, told{communities: numeric(names(manyCommunities(128)))})),
-	attribute("MED", bgp.Attributes{MED: ptr(50)}, told{med: "50"}),
-	attribute("MED 0", bgp.Attributes{MED: ptr(0)}, told{med: "0"}),
+	attribute("MED", bgp.Attributes{MED: new(uint32(50))}, told{med: "50"}),
+	attribute("MED 0", bgp.Attributes{MED: new(uint32(0))}, told{med: "0"}),
 	attribute("prepend", bgp.Attributes{Prepend: 3}, told{asPath: "64513 64513 64513 64513"}),
-	attribute("local-pref is not for eBGP", bgp.Attributes{LocalPref: ptr(200)}, told{}),
+	attribute("local-pref is not for eBGP", bgp.Attributes{LocalPref: new(uint32(200))}, told{}),
 	{feature: "local-pref", run: func(g *rig) {
 		g.build(1, 2)
 		r := g.router(1, func(n *neighbor) { n.asn = torASN })
@@ -48,7 +46,7 @@ var attributeRows = []row{
 			cfg := g.config(j + 1)
 			cfg.ASN = torASN
 			s := startSpeaker(g.t, g.lbs[j], cfg)
-			s.call("Sync", []bgp.Path{g.path(0, bgp.Attributes{LocalPref: ptr(uint32(200 + j))})})
+			s.call("Sync", []bgp.Path{g.path(0, bgp.Attributes{LocalPref: new(uint32(200 + j))})})
 		}
 		g.told(r, g.vip(0), told{hop: g.at(1, 1, 2), localPref: "200"}, told{hop: g.at(1, 2, 2), localPref: "201"})
 		g.leaves(1, g.vip(0), "lb2")
@@ -57,10 +55,10 @@ var attributeRows = []row{
 		g.build(1, 2)
 		g.router(1)
 		speakers := []*speaker{g.speaker(1), g.speaker(2)}
-		speakers[0].call("Sync", []bgp.Path{g.path(0, bgp.Attributes{MED: ptr(10)})})
-		speakers[1].call("Sync", []bgp.Path{g.path(0, bgp.Attributes{MED: ptr(20)})})
+		speakers[0].call("Sync", []bgp.Path{g.path(0, bgp.Attributes{MED: new(uint32(10))})})
+		speakers[1].call("Sync", []bgp.Path{g.path(0, bgp.Attributes{MED: new(uint32(20))})})
 		g.leaves(1, g.vip(0), "lb1")
-		speakers[0].call("Sync", []bgp.Path{g.path(0, bgp.Attributes{MED: ptr(20)})})
+		speakers[0].call("Sync", []bgp.Path{g.path(0, bgp.Attributes{MED: new(uint32(20))})})
 		g.leaves(1, g.vip(0), "lb1", "lb2")
 	}},
 	{feature: "link bandwidth, weighted ECMP", not: map[string]string{bird: "2.0 shows the community and gives all ways one weight"}, run: func(g *rig) {
@@ -102,8 +100,8 @@ var attributeRows = []row{
 		vip := func(n int) netip.Prefix { return netip.MustParsePrefix(g.vip(n)) }
 		s.call("Sync", []bgp.Path{
 			{Prefix: vip(0), Offers: []bgp.Offer{
-				{Peers: []string{"tor1"}, Attributes: bgp.Attributes{MED: ptr(1)}},
-				{Peers: []string{"tor2"}, Attributes: bgp.Attributes{MED: ptr(2), Prepend: 1}},
+				{Peers: []string{"tor1"}, Attributes: bgp.Attributes{MED: new(uint32(1))}},
+				{Peers: []string{"tor2"}, Attributes: bgp.Attributes{MED: new(uint32(2)), Prepend: 1}},
 			}},
 			{Prefix: vip(1)},
 		})
@@ -128,7 +126,7 @@ var attributeRows = []row{
 		s.sync(g.vip(0))
 		g.leaves(1, g.vip(0), "lb1")
 		m := monitorRoutes(g.t, g.tors[0])
-		s.call("Sync", []bgp.Path{g.path(0, bgp.Attributes{MED: ptr(5), Communities: []bgp.Community{64513<<16 | 1}, Prepend: 2})})
+		s.call("Sync", []bgp.Path{g.path(0, bgp.Attributes{MED: new(uint32(5)), Communities: []bgp.Community{64513<<16 | 1}, Prepend: 2})})
 		g.told(r, g.vip(0), told{hop: g.at(1, 1, 2), asPath: "64513 64513 64513", med: "5", communities: "64513:1"})
 		s.sync(g.vip(0))
 		g.told(r, g.vip(0), told{hop: g.at(1, 1, 2), asPath: "64513"})
