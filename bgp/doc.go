@@ -29,7 +29,7 @@
 //   - GoBGP tells neither why a connection failed nor what the router said at the end. The relay has
 //     both.
 //   - Our OPEN says that forwarding went on (the F bits of RFC 4724) after every loss, which GoBGP says
-//     only after a restart: a router that kept our routes over a cut cable keeps them.
+//     only after a restart: a router that kept our routes over a connection that broke keeps them.
 //
 // A process of its own for GoBGP was the alternative. It would contain a panic, and pay with a protocol
 // between two processes of ours and with a session that is gone all the same. A panic for another reason
