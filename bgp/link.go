@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -26,17 +27,16 @@ type link struct {
 	cause       Cause
 	reason      string
 	established bool
-	holdTime    time.Duration
+	holdTime    time.Duration // the lesser of both sides', once the router has sent its OPEN
 	routes      map[Family]map[netip.Prefix]struct{}
 
 	writing sync.Mutex // of outer
 
 	// The router's reader's own.
-	opened    bool      // the router's OPEN was taken
-	confirmed bool      // and its first keepalive
-	wide      bool      // ASes of four octets were agreed on
-	carried   []Family  // that both sides have
-	fed       time.Time // when GoBGP was last given a keepalive
+	opened    bool     // the router's OPEN was taken
+	confirmed bool     // and its first keepalive
+	wide      bool     // ASes of four octets were agreed on
+	carried   []Family // that both sides have
 
 	mute *time.Timer // until the router's OPEN
 }
@@ -46,7 +46,7 @@ type link struct {
 const muteAfter = 5 * time.Second
 
 func newLink(r *relay, peer Peer, inner, outer *net.TCPConn) *link {
-	return &link{relay: r, peer: peer, inner: inner, outer: outer, cause: CauseConnection, routes: map[Family]map[netip.Prefix]struct{}{
+	return &link{relay: r, peer: peer, inner: inner, outer: outer, cause: CauseConnection, holdTime: peer.HoldTime, routes: map[Family]map[netip.Prefix]struct{}{
 		IPv4: {}, IPv6: {},
 	}}
 }
@@ -60,8 +60,15 @@ func (l *link) run(first wire.Message, self <-chan wire.Message) {
 		defer close(done)
 		l.toRouter(first, self)
 	}()
+	ended, fed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(fed)
+		l.feed(ended)
+	}()
 	l.fromRouter()
+	close(ended)
 	<-done
+	<-fed
 }
 
 // toRouter passes on what GoBGP sends.
@@ -89,9 +96,6 @@ func (l *link) toRouter(first wire.Message, self <-chan wire.Message) {
 // ownOpen says that forwarding goes on while BGP does not, which is so whatever ended the session
 // before, and offers IPv6 next hops only where there can be some.
 func (l *link) ownOpen(o wire.Open) wire.Open {
-	l.mu.Lock()
-	l.holdTime = time.Duration(o.HoldTime) * time.Second
-	l.mu.Unlock()
 	if l.remote().Is4() && !l.peer.NextHop4.Is6() {
 		o = o.Without(wire.CapExtendedNextHop)
 	}
@@ -128,6 +132,7 @@ func (l *link) sentNotification(n wire.Notification) {
 // fromRouter passes on what GoBGP needs of the router's messages.
 func (l *link) fromRouter() {
 	for {
+		l.await()
 		m, err := wire.Read(l.outer)
 		if err == nil {
 			err = l.take(m)
@@ -138,6 +143,8 @@ func (l *link) fromRouter() {
 			continue
 		case errors.As(err, &bad):
 			l.close(CauseProtocol, l.refusal(bad), bad.Notification)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			l.close(CauseHoldTimer, fmt.Sprintf("hold timer expired: the router was silent for %s", l.holdTime), wire.Notification{Code: wire.ErrHoldTimer})
 		case errors.Is(err, io.EOF):
 			l.end(CauseConnection, "connection closed by the router")
 		default:
@@ -164,9 +171,12 @@ func (l *link) take(m wire.Message) error {
 	case wire.TypeOpen:
 		return l.takeOpen(m.Body)
 	case wire.TypeKeepalive:
+		if l.confirmed {
+			return nil
+		}
 		l.confirmed = true
 		l.up()
-		return l.feed()
+		return l.pass(m)
 	case wire.TypeUpdate:
 		return l.takeUpdate(m.Body)
 	case wire.TypeNotification:
@@ -205,15 +215,33 @@ func (l *link) pass(m wire.Message) error {
 	return nil
 }
 
-// feed gives GoBGP a keepalive: every message of the router restarts its hold timer (RFC 4271 section
-// 6.5), and one each half second is enough for that.
-func (l *link) feed() error {
-	now := time.Now()
-	if now.Sub(l.fed) < time.Second/2 {
-		return nil
+// await starts the hold timer, which each message of the router starts anew (RFC 4271 section 8.2.2). It
+// is not GoBGP's, which idles for 5 s after it has expired.
+func (l *link) await() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.opened && !l.ended { // later the deadline is hangUp's
+		_ = l.outer.SetReadDeadline(time.Now().Add(l.holdTime))
 	}
-	l.fed = now
-	return l.pass(wire.Keepalive)
+}
+
+// feed keeps GoBGP's own hold timer from expiring, of an established session, whose least hold time is 3 s.
+func (l *link) feed(ended <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		established := l.established
+		l.mu.Unlock()
+		if established && l.pass(wire.Keepalive) != nil {
+			return
+		}
+	}
 }
 
 func (l *link) takeOpen(body []byte) error {

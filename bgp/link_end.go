@@ -64,7 +64,7 @@ func (l *link) takeUpdate(body []byte) error {
 	u, err := wire.ParseUpdate(body)
 	if err != nil {
 		l.relay.history.strange(err)
-		return l.feed()
+		return nil
 	}
 	if u.Through(l.wide, l.relay.ownASN) { // FRR gives our own routes back to us
 		u.Announced, u.Withdrawn = nil, append(u.Withdrawn, u.Announced...)
@@ -79,7 +79,7 @@ func (l *link) takeUpdate(body []byte) error {
 	case u.EndOfRIB6 && slices.Contains(l.carried, IPv6):
 		return l.pass(wire.EndOfRIB(true))
 	}
-	return l.feed()
+	return nil
 }
 
 // leastTracked is how many of a router's networks are told apart at least; none is used, and a full table
