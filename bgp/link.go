@@ -15,8 +15,8 @@ import (
 )
 
 // link is one connection between our GoBGP (inner) and the router (outer). Of the router's messages
-// GoBGP is given what it needs of them and nothing else: a rebuilt OPEN, End-of-RIB, keepalives, requests
-// for routes, and the end. Routes are counted here.
+// GoBGP is given what it needs of them and nothing else: a rebuilt OPEN, End-of-RIB, requests for routes,
+// and the end; its keepalives are ours. Routes are counted here.
 type link struct {
 	relay        *relay
 	peer         Peer // as the connection was opened; a password may have changed since
@@ -180,10 +180,8 @@ func (l *link) take(m wire.Message) error {
 	case wire.TypeUpdate:
 		return l.takeUpdate(m.Body)
 	case wire.TypeNotification:
-		n := wire.ParseNotification(m.Body)
-		l.gotNotification(n)
-		// Without its data, which GoBGP would take apart.
-		return l.pass(wire.Notification{Code: n.Code, Subcode: n.Subcode}.Message())
+		l.gotNotification(wire.ParseNotification(m.Body))
+		return net.ErrClosed // GoBGP idles for 5 s after one, so it gets none
 	case wire.TypeRouteRefresh:
 		if wire.Refresh(m.Body) {
 			return l.pass(m)
