@@ -119,8 +119,12 @@ func TestKeyChangesUnderSession(t *testing.T) {
 		s.sync()
 		s.waitEstablished("tor1")
 		s.call("SetPeers", node("second"))
-		r.call("SetPeers", router("second"))
 		s.sync(g.vip(0))
+		g.dropped(1) // by the side that has the old key
+		if got := r.peer("lb1").Families[0].Received; got != 0 {
+			t.Errorf("%d routes came with another key than the router's", got)
+		}
+		r.call("SetPeers", router("second"))
 		count := func(want uint64) {
 			t.Helper()
 			fixture.Wait(t, 8*time.Second, "the new key to carry a route", func() error {
