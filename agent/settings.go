@@ -85,7 +85,9 @@ func bgpConfig(c *config.Config, routerID netip.Addr, restarting bool) bgp.Confi
 		RouterID: routerID,
 		GracefulRestart: bgp.GracefulRestart{
 			Enabled: c.BGP.GracefulRestart.Enabled, RestartTime: c.BGP.GracefulRestart.RestartTime,
+			LongLived: c.BGP.GracefulRestart.LongLivedTime,
 		},
+		ListenPort: c.BGP.ListenPort,
 		Peers:      peers(c),
 		Restarting: restarting,
 	}

@@ -53,7 +53,7 @@ func Diff(old, new *Config) Changes {
 	}
 	password := setting[Peer]{Key{Name: "password", Live: live}, func(p *Peer) value { return secretValue{&p.Password} }}
 	compareLists(&c, peersKey, old.BGP.Peers, new.BGP.Peers, append(slices.Clone(peerSettings), password),
-		func(p *Peer) (name, brief string) { return p.Name, fmt.Sprintf("%s AS %d", p.Address, p.ASN) })
+		func(p *Peer) (name, brief string) { return p.Name, p.brief() })
 	compareLists(&c, poolsKey, old.Pools, new.Pools, poolSettings,
 		func(p *ipam.Pool) (name, brief string) { return p.Name, rangesValue{&p.Ranges}.String() })
 	return c
