@@ -35,6 +35,7 @@ type Deps struct {
 	Version    string
 	Source     Source
 	Resolver   Resolver
+	Gateways   Gateways // nil: none is followed
 	Prober     Prober
 	System     System
 	Configs    control.Configs
@@ -69,7 +70,8 @@ type Agent struct {
 	remarks      *ledger.Ledger // what is as it should be, such as Services of another class
 	backoff      ledger.Backoff
 	retry        *time.Timer
-	peersPending bool // the speaker has yet to take cfg's peers
+	peering      peering
+	peersPending bool // the speaker has yet to take the peers that this node has
 	draining     bool
 	own          map[netip.Addr]string  // this node's addresses, nil until they have been read
 	attachErr    error                  // of the last attempt to attach
@@ -127,6 +129,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, work := errgroup.WithContext(work)
 	control.Component(work, g, "source", a.deps.Source.Run)
 	control.Component(work, g, "next hops", a.deps.Resolver.Run)
+	if a.deps.Gateways != nil {
+		control.Component(work, g, "gateways", a.deps.Gateways.Run)
+	}
 	control.Component(work, g, "probes", a.deps.Prober.Run)
 	control.Component(work, g, "configuration", a.deps.Configs.Run)
 	if a.deps.Cluster != nil {
@@ -159,6 +164,7 @@ func (a *Agent) work(stop, ctx context.Context, g *errgroup.Group) (err error) {
 // load brings the data path into the kernel, where no packet meets it yet.
 func (a *Agent) load() error {
 	a.configure()
+	a.beginPeering()
 	a.tellNode()
 	if err := system.CheckPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
 		return err
@@ -237,6 +243,8 @@ func (a *Agent) loop(stop, ctx context.Context) {
 		case <-a.deps.Resolver.Changed():
 			whole = true
 		case <-a.deps.Prober.Changed():
+		case <-a.gatewaysChanged():
+			a.peering.doubt = true
 		case <-a.due.C:
 		case <-a.speaker.Changed():
 			a.tellPeers()

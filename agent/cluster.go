@@ -123,6 +123,7 @@ func (a *Agent) established() map[string][]string {
 
 // tellPeers reports all Services anew if other peers take their routes than before.
 func (a *Agent) tellPeers() {
+	a.seeSessions(a.speaker.Peers())
 	if up := a.established(); a.deps.Cluster != nil && !reflect.DeepEqual(up, a.up) {
 		a.up = up
 		a.tellCluster(nil)

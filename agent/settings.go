@@ -88,15 +88,7 @@ func bgpConfig(c *config.Config, routerID netip.Addr, restarting bool) bgp.Confi
 			LongLived: c.BGP.GracefulRestart.LongLivedTime,
 		},
 		ListenPort: c.BGP.ListenPort,
-		Peers:      peers(c),
+		Peers:      firstPeers(c).BGP(),
 		Restarting: restarting,
 	}
-}
-
-func peers(c *config.Config) []bgp.Peer {
-	out := make([]bgp.Peer, len(c.BGP.Peers))
-	for i := range c.BGP.Peers {
-		out[i] = c.BGP.Peers[i].BGP()
-	}
-	return out
 }

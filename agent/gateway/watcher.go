@@ -44,11 +44,30 @@ func New(log *slog.Logger) *Watcher {
 // Changed receives after Gateways has changed.
 func (w *Watcher) Changed() <-chan struct{} { return w.changed }
 
-// Gateways gives those of each family, sorted; link-local ones have their zone.
+// Gateways gives those of each family, sorted; link-local ones have their zone. Before Run has
+// read them it reads them itself, in the namespace of the calling thread: who asks at a start
+// would take there being none for an answer.
 func (w *Watcher) Gateways() map[bgp.Family][]netip.Addr {
+	w.mu.Lock()
+	unread := w.reads == 0
+	w.mu.Unlock()
+	if unread {
+		w.readOnce()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.known)
+}
+
+func (w *Watcher) readOnce() {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err == nil {
+		defer h.Close()
+		err = w.read(h)
+	}
+	if err != nil {
+		w.log.Warn("default routes cannot be read, trying again", "err", err)
+	}
 }
 
 // Run follows the routes of the calling goroutine's network namespace until ctx ends, and then

@@ -99,6 +99,23 @@ func TestWatcher(t *testing.T) {
 	l.becomes("a route without a gateway", "", "")
 }
 
+func TestGatewaysBeforeRun(t *testing.T) {
+	node, tor := fixture.NewNetns(t, "node"), fixture.NewNetns(t, "tor")
+	fixture.Link(t, node, "eth0", tor, "p0", fixture.LinkOptions{AddrsA: []string{"192.0.2.9/24", "2001:db8::9/64"}})
+	node.Run(t, "ip", "route", "add", "default", "via", "192.0.2.1")
+	node.Run(t, "ip", "-6", "route", "add", "default", "via", "2001:db8::1")
+	var got string
+	if err := node.Do(func() error {
+		got = fmt.Sprint(New(slog.New(slog.DiscardHandler)).Gateways())
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "map[ipv4:[192.0.2.1] ipv6:[2001:db8::1]]"; got != want {
+		t.Errorf("gateways %s, want %s", got, want)
+	}
+}
+
 // Routes to elsewhere, of which a node may have many, have nothing read again.
 func TestOtherRoutesCostNothing(t *testing.T) {
 	l := newLab(t)
