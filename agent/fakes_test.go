@@ -37,14 +37,17 @@ type world struct {
 	traffic  uint64 // packets forwarded
 	session  bgp.SessionState
 	families []bgp.FamilyState           // of the session
+	given    []bgp.Peer                  // by SetPeers; nil: the one of the start
+	since    time.Time                   // of the sessions
 	only6    bool                        // the session carries IPv6 alone
 	hops     map[netip.Addr]maps.NextHop // those that are not by device 2
 	devices  map[int]system.Device
 	defaults []string // devices of the default routes
 	own      map[netip.Addr]string
 
-	snapshot desired.Snapshot
-	synced   bool
+	snapshot  desired.Snapshot
+	synced    bool
+	unchanged bool // since it was last asked
 
 	// fail returns the error of a call, nil for success. A call is written as
 	// in calls.
@@ -321,13 +324,26 @@ func (f fakeSpeaker) refusePath(p netip.Prefix) error {
 }
 
 func (f fakeSpeaker) SetPeers(_ context.Context, peers []bgp.Peer) error {
-	return f.call("speaker.SetPeers(%d)", len(peers))
+	err := f.call("speaker.SetPeers(%d)", len(peers))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.given = append([]bgp.Peer{}, peers...)
+	}
+	return err
 }
 func (f fakeSpeaker) Changed() <-chan struct{} { return f.peersChanged }
 func (f fakeSpeaker) Peers() []bgp.PeerState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return []bgp.PeerState{{Name: "tor", State: f.session, Families: f.families}}
+	if f.given == nil {
+		return []bgp.PeerState{{Name: "tor", State: f.session, Families: f.families, Since: f.since}}
+	}
+	states := []bgp.PeerState{}
+	for _, p := range f.given {
+		states = append(states, bgp.PeerState{Name: p.Name, Address: p.Address, State: f.session, Families: f.families, Since: f.since})
+	}
+	return states
 }
 func (f fakeSpeaker) Routes() []bgp.Route {
 	f.mu.Lock()
@@ -405,6 +421,9 @@ func (f fakeSource) Delta() (desired.Delta, bool) {
 	defer f.mu.Unlock()
 	if !f.synced {
 		return desired.Delta{Problems: f.snapshot.Problems}, false
+	}
+	if f.unchanged {
+		return desired.Delta{}, true
 	}
 	return desired.Whole(f.snapshot), true
 }
