@@ -91,6 +91,11 @@ func (c *Client) Routes(ctx context.Context) ([]bgp.Route, error) {
 	return fetch[[]bgp.Route](ctx, c, "/v1/bgp/routes", nil)
 }
 
+// Announcements returns what became of each prefix.
+func (c *Client) Announcements(ctx context.Context) ([]Announcement, error) {
+	return fetch[[]Announcement](ctx, c, "/v1/bgp/announcements", nil)
+}
+
 // fetch gets path and decodes the answer. The error wraps ErrDown where nobody
 // listens, and carries the agent's own words where it answered with an error.
 func fetch[T any](ctx context.Context, c *Client, path string, services []string) (T, error) {
