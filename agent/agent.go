@@ -94,6 +94,7 @@ type Agent struct {
 	tables Tables       // nil while not open
 
 	mu      sync.RWMutex // guards all below
+	inForce config.Dump
 	status  api.Status
 	shown   *board
 	speaker Speaker // nil before the start
@@ -108,7 +109,8 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 		remarks:   ledger.New(log, slog.LevelDebug),
 		announced: map[netip.Addr]verdict{},
 		model:     desired.NewModel(), named: map[string][]string{},
-		shown: newBoard(), reported: map[string]kube.ServiceReport{},
+		inForce: config.InForce(cfg, cfg),
+		shown:   newBoard(), reported: map[string]kube.ServiceReport{},
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Role: string(cfg.Role), Since: now, State: api.Starting,
 			Config:   api.ConfigStatus{File: deps.ConfigFile, Loaded: now},

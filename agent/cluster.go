@@ -31,6 +31,8 @@ type Cluster interface {
 var (
 	_ api.Explainer = (*Agent)(nil)
 	_ api.Allocator = (*Agent)(nil)
+
+	_ api.Configured = (*Agent)(nil)
 )
 
 // seeNodes keeps what Nodes say of their agents for readers.

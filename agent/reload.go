@@ -14,7 +14,17 @@ func (a *Agent) reload() {
 	a.cfg = r.Config
 	a.configure()
 	a.peering.doubt = true
-	a.update(func(s *api.Status) { r.Note(&s.Config) })
+	a.update(func(s *api.Status) {
+		r.Note(&s.Config)
+		a.inForce = config.InForce(a.booted, a.cfg)
+	})
+}
+
+// InForce returns the configuration that the agent works with, without secrets.
+func (a *Agent) InForce() config.Dump {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.inForce
 }
 
 // configure hands on what others need of the configuration. It is valid.

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -94,6 +95,11 @@ func (c *Client) Routes(ctx context.Context) ([]bgp.Route, error) {
 // Announcements returns what became of each prefix.
 func (c *Client) Announcements(ctx context.Context) ([]Announcement, error) {
 	return fetch[[]Announcement](ctx, c, "/v1/bgp/announcements", nil)
+}
+
+// Config returns the configuration in force.
+func (c *Client) Config(ctx context.Context) (config.Dump, error) {
+	return fetch[config.Dump](ctx, c, "/v1/config", nil)
 }
 
 // fetch gets path and decodes the answer. The error wraps ErrDown where nobody

@@ -26,6 +26,7 @@ func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
 	mux := newHealthMux(agent, metrics)
 	get(mux, "/v1/status", func(*http.Request) (any, error) { return agent.Status(), nil })
 	get(mux, "/v1/verdicts", func(*http.Request) (any, error) { return nonNil(agent.Verdicts()) })
+	get(mux, "/v1/config", func(*http.Request) (any, error) { return inForce(agent) })
 	get(mux, "/v1/bgp/peers", func(*http.Request) (any, error) { return nonNil(agent.Peers(), nil) })
 	get(mux, "/v1/bgp/routes", func(*http.Request) (any, error) { return nonNil(agent.Routes(), nil) })
 	get(mux, "/v1/bgp/announcements", func(*http.Request) (any, error) {

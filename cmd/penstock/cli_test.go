@@ -288,12 +288,23 @@ func call(t *testing.T, n *site, up bool, args ...string) (code int, stdout, std
 	return callWith(t.Context(), t, n, up, args...)
 }
 
+// callAgent is call with an agent that runs, and says more than a site does.
+func callAgent(t *testing.T, n configured, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return callOn(t.Context(), t, n.site, n, true, args...)
+}
+
 func callWith(ctx context.Context, t *testing.T, n *site, up bool, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return callOn(ctx, t, n, n, up, args...)
+}
+
+func callOn(ctx context.Context, t *testing.T, n *site, agent api.Agent, up bool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "agent.sock")
 	if up {
-		server, err := api.Listen(api.Options{Socket: socket}, n, nil, slog.New(slog.DiscardHandler))
+		server, err := api.Listen(api.Options{Socket: socket}, agent, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
