@@ -26,6 +26,7 @@ type Cluster interface {
 	Services(reports []kube.ServiceReport)
 	Gone(services []string)
 	Node(desired.Published)
+	SessionEnded(kube.SessionEnd)
 }
 
 var (

@@ -39,6 +39,7 @@ type world struct {
 	families []bgp.FamilyState           // of the session
 	given    []bgp.Peer                  // by SetPeers; nil: the one of the start
 	since    time.Time                   // of the sessions
+	causes   map[bgp.Cause]uint32        // of sessions that ended
 	only6    bool                        // the session carries IPv6 alone
 	hops     map[netip.Addr]maps.NextHop // those that are not by device 2
 	devices  map[int]system.Device
@@ -336,12 +337,17 @@ func (f fakeSpeaker) Changed() <-chan struct{} { return f.peersChanged }
 func (f fakeSpeaker) Peers() []bgp.PeerState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.given == nil {
-		return []bgp.PeerState{{Name: "tor", State: f.session, Families: f.families, Since: f.since}}
+	given := f.given
+	if given == nil {
+		given = []bgp.Peer{{Name: "tor"}}
 	}
 	states := []bgp.PeerState{}
-	for _, p := range f.given {
-		states = append(states, bgp.PeerState{Name: p.Name, Address: p.Address, State: f.session, Families: f.families, Since: f.since})
+	for _, p := range given {
+		s := bgp.PeerState{Name: p.Name, Address: p.Address, State: f.session, Families: f.families, Since: f.since, Causes: stdmaps.Clone(f.causes)}
+		for _, n := range f.causes {
+			s.Flaps += n
+		}
+		states = append(states, s)
 	}
 	return states
 }

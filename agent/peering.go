@@ -12,6 +12,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/kube"
 	"github.com/penstock-lb/penstock/agent/peers"
 	"github.com/penstock-lb/penstock/bgp"
 )
@@ -31,6 +32,7 @@ type peering struct {
 	doubt  bool // what decides about them may have changed
 	given  []bgp.Peer
 	resets map[string]time.Time // sessions that an edit has ended, and that are not up again
+	seen   map[string]bgp.PeerState
 }
 
 // firstPeers are those that a node has as long as nothing is known of its labels and gateways.
@@ -119,18 +121,46 @@ func (a *Agent) foretell(want []bgp.Peer) {
 	}
 }
 
-// seeSessions tells of sessions that are up again after an edit.
+// seeSessions tells of sessions that ended, and of those that are up again after an edit.
 func (a *Agent) seeSessions(states []bgp.PeerState) {
+	seen := map[string]bgp.PeerState{}
 	for _, s := range states {
+		if before, known := a.peering.seen[s.Name]; known && s.Flaps > before.Flaps {
+			a.tellEnd(s, causeSince(before, s))
+		}
+		seen[s.Name] = s
 		at, waited := a.peering.resets[s.Name]
 		if waited && api.SessionUp(s) && !s.Since.Before(at) {
 			a.log.Info("the BGP session is up again after its peer was changed", "peer", s.Name, "after", time.Since(at).Round(time.Millisecond))
 			delete(a.peering.resets, s.Name)
 		}
 	}
+	a.peering.seen = seen
 	stdmaps.DeleteFunc(a.peering.resets, func(name string, _ time.Time) bool {
 		return !slices.ContainsFunc(states, func(s bgp.PeerState) bool { return s.Name == name })
 	})
+}
+
+// causeSince is of what the newest of the sessions ended that did since before.
+func causeSince(before, now bgp.PeerState) bgp.Cause {
+	for cause, n := range now.Causes {
+		if n > before.Causes[cause] {
+			return cause
+		}
+	}
+	return ""
+}
+
+// tellEnd has the Node object say that a session ended, unless somebody wanted it so.
+func (a *Agent) tellEnd(s bgp.PeerState, cause bgp.Cause) {
+	if a.deps.Cluster == nil || cause == bgp.CauseConfig || a.draining {
+		return
+	}
+	router := s.Interface
+	if s.Address.IsValid() {
+		router = s.Address.String()
+	}
+	a.deps.Cluster.SessionEnded(kube.SessionEnd{Peer: s.Name, Router: router, Cause: string(cause), Detail: s.DownReason})
 }
 
 // peerAddresses tells what addresses are to BGP, of all configured peers: those of other nodes

@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/kube"
 	"github.com/penstock-lb/penstock/bgp"
 )
 
@@ -179,6 +180,42 @@ func TestEditedPeers(t *testing.T) {
 		l.mu.Unlock()
 		if log := edit(func(p *config.Peer) { p.ASN = 64515 }); strings.Contains(log, "is reset") {
 			t.Errorf("there is no session to reset:\n%s", log)
+		}
+		l.stop()
+	})
+}
+
+func TestEndedSessions(t *testing.T) {
+	run(t, "are told of once, unless somebody wanted it", func(t *testing.T, l *lab) {
+		cluster := &fakeCluster{told: map[string]kube.ServiceReport{}}
+		l.cluster = cluster
+		l.cfg.BGP.Peers = append(l.cfg.BGP.Peers, config.Peer{Name: "tor6", Address: netip.MustParseAddr("2001:db8::fe"), ASN: 64513})
+		l.given = []bgp.Peer{l.cfg.BGP.Peers[0].BGP(), l.cfg.BGP.Peers[1].BGP()}
+		l.start()
+		ends := func(causes map[bgp.Cause]uint32) []string {
+			l.mu.Lock()
+			l.causes = causes
+			l.mu.Unlock()
+			l.peersChanged <- struct{}{}
+			synctest.Wait()
+			cluster.mu.Lock()
+			defer cluster.mu.Unlock()
+			told := cluster.ended
+			cluster.ended = nil
+			return told
+		}
+		if got := ends(nil); got != nil {
+			t.Errorf("at the start: %q", got)
+		}
+		want := []string{"the BGP session with tor (10.0.0.254) ended: bfd", "the BGP session with tor6 (2001:db8::fe) ended: bfd"}
+		if d := cmp.Diff(want, ends(map[bgp.Cause]uint32{bgp.CauseBFD: 1})); d != "" {
+			t.Error(d)
+		}
+		if got := ends(map[bgp.Cause]uint32{bgp.CauseBFD: 1}); got != nil {
+			t.Errorf("told again: %q", got)
+		}
+		if got := ends(map[bgp.Cause]uint32{bgp.CauseBFD: 1, bgp.CauseConfig: 1}); got != nil {
+			t.Errorf("of an edit: %q", got)
 		}
 		l.stop()
 	})
