@@ -72,7 +72,10 @@ type Agent struct {
 	retry        *time.Timer
 	peering      peering
 	peersPending bool // the speaker has yet to take the peers that this node has
-	draining     bool
+	ending       bool
+	life         *lifecycle
+	warming      bool                   // as of the last steer
+	poll         *time.Timer            // looks at the traffic of a drain
 	own          map[netip.Addr]string  // this node's addresses, nil until they have been read
 	attachErr    error                  // of the last attempt to attach
 	forwarding   []api.ForwardingStatus // as of the last attempt to attach
@@ -88,6 +91,7 @@ type Agent struct {
 	up       map[string][]string           // peers that take routes, as the cluster was told
 	lbNodes  ipam.Selector
 
+	commands chan command
 	watchdog control.Watchdog
 
 	open   sync.RWMutex // guards tables; held as long as they are read, which may take seconds
@@ -111,6 +115,7 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 		model:     desired.NewModel(), named: map[string][]string{},
 		inForce: config.InForce(cfg, cfg),
 		shown:   newBoard(), reported: map[string]kube.ServiceReport{},
+		commands: make(chan command), life: newLifecycle(cfg),
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Role: string(cfg.Role), Since: now, State: api.Starting,
 			Config:   api.ConfigStatus{File: deps.ConfigFile, Loaded: now},
@@ -197,6 +202,8 @@ func (a *Agent) load() error {
 	a.datapath = datapath
 	a.history = a.deps.History(a.cfg)
 	a.reconciler = newReconciler(tables, speaker, a.deps.Resolver, a.isOwn)
+	a.reconciler.last = a.life.judge
+	a.resume(len(survived) > 0)
 	a.attachments = &attachments{
 		datapath: datapath, system: a.deps.System, mode: modeOf(a.cfg), log: a.log,
 	}
@@ -233,6 +240,8 @@ func (a *Agent) loop(stop, ctx context.Context) {
 	defer a.retry.Stop()
 	a.due = time.NewTimer(time.Hour) // set by each pass
 	defer a.due.Stop()
+	a.poll = time.NewTimer(time.Hour) // set by steer
+	defer a.poll.Stop()
 	for {
 		whole := false
 		select {
@@ -248,6 +257,16 @@ func (a *Agent) loop(stop, ctx context.Context) {
 		case <-a.gatewaysChanged():
 			a.peering.doubt = true
 		case <-a.due.C:
+		case now := <-a.poll.C:
+			if !a.steer(now) {
+				continue
+			}
+			whole = true
+		case c := <-a.commands:
+			if !a.obey(c, time.Now()) {
+				continue
+			}
+			whole = true
 		case <-a.speaker.Changed():
 			a.tellPeers()
 			continue

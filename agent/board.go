@@ -84,6 +84,9 @@ func (a *Agent) posting(name string, wanted []maps.Service) posting {
 }
 
 func vipStatus(v verdict) api.VIPStatus {
+	if v.announced && v.as != "" {
+		v.Reason = v.as
+	}
 	return api.VIPStatus{
 		VIP: v.Addr, Prefix: v.Path.Prefix, Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
 		Services: nonNil(v.Services),

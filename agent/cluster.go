@@ -149,8 +149,10 @@ func (a *Agent) tellNode() {
 		p.Datapath = api.Datapaths(a.attachments.status())
 	}
 	switch {
-	case a.draining:
+	case a.ending:
 		p.Reason = "it is shutting down"
+	case len(a.life.asks) > 0:
+		p.Reason = "it drains, by " + string(a.life.asks[0].By)
 	case a.reconciler == nil || !a.reconciler.synced:
 		p.Reason = "its tables are not written yet"
 	case a.attachments.attached() == 0:

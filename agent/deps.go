@@ -78,6 +78,8 @@ type Tables interface {
 	// NextChange is when time alone changes what Sync would write; zero: never.
 	NextChange() time.Time
 	RotateLearned() error // at least once a minute
+	// Probe has the program place a flow to a frontend that came in by a device.
+	Probe(s maps.Service, f maps.Frontend, ifindex uint32) (maps.ProbeResult, error)
 	Close() error
 }
 

@@ -28,10 +28,13 @@ type world struct {
 	mu    sync.Mutex
 	calls []string
 
-	kernel   map[string]maps.Service // the tables' content
-	refused  map[string]maps.Service // what the last Sync refused
-	routers  map[netip.Prefix]bool   // what routers have been told
-	attached map[string]bool         // pinned links
+	kernel   map[string]maps.Service   // the tables' content
+	refused  map[string]maps.Service   // what the last Sync refused
+	routers  map[netip.Prefix]bool     // what routers have been told
+	paths    map[netip.Prefix]bgp.Path // of those, as they were
+	probes   map[netip.Addr]string     // verdicts of probes that are not forwarded, by VIP
+	probed   int
+	attached map[string]bool // pinned links
 	ifindex  map[string]int
 	sysctls  map[string]string
 	traffic  uint64 // packets forwarded
@@ -41,6 +44,7 @@ type world struct {
 	since    time.Time                   // of the sessions
 	causes   map[bgp.Cause]uint32        // of sessions that ended
 	only6    bool                        // the session carries IPv6 alone
+	both     bool                        // the session carries both
 	hops     map[netip.Addr]maps.NextHop // those that are not by device 2
 	devices  map[int]system.Device
 	defaults []string // devices of the default routes
@@ -206,6 +210,20 @@ func (f fakeTables) Usage() (maps.Usage, error) {
 	defer f.mu.Unlock()
 	return maps.Usage{Backends: maps.Fill{Used: uint32(len(f.kernel)), Total: 64}}, nil
 }
+func (f fakeTables) Probe(_ maps.Service, fe maps.Frontend, ifindex uint32) (maps.ProbeResult, error) {
+	err := f.fail("probe")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probed++
+	if !carried(f.services(), fe.VIP) {
+		f.broken = append(f.broken, fmt.Sprintf("%s probed before it is in the kernel", fe.VIP))
+	}
+	if !slices.Contains(slices.Collect(stdmaps.Values(f.ifindex)), int(ifindex)) {
+		f.broken = append(f.broken, fmt.Sprintf("%s probed by device %d", fe.VIP, ifindex))
+	}
+	verdict, refused := f.probes[fe.VIP]
+	return maps.ProbeResult{Forwards: !refused, Verdict: verdict}, err
+}
 func (f fakeTables) Warnings() []*maps.ServiceError { return nil }
 func (f fakeTables) RotateLearned() error           { return nil }
 func (f fakeTables) NextChange() time.Time {
@@ -284,7 +302,11 @@ func (f fakeSpeaker) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 	var addrs []string
 	for _, p := range want {
-		addrs = append(addrs, p.Prefix.Addr().String())
+		last := ""
+		if a, _ := p.For("tor"); slices.Contains(a.Communities, bgp.GracefulShutdown) {
+			last = "~" // as the last choice
+		}
+		addrs = append(addrs, p.Prefix.Addr().String()+last)
 	}
 	if err := f.call("speaker.Sync(%s)", strings.Join(addrs, " ")); err != nil {
 		return fmt.Errorf("%w: %w", bgp.ErrStopped, err)
@@ -312,7 +334,10 @@ func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 			}
 		}
 	}
-	f.routers = next
+	f.routers, f.paths = next, map[netip.Prefix]bgp.Path{}
+	for _, p := range want {
+		f.paths[p.Prefix] = p
+	}
 	return errors.Join(append(errs, f.otherPeer)...)
 }
 
@@ -357,7 +382,7 @@ func (f fakeSpeaker) Routes() []bgp.Route {
 	var routes []bgp.Route
 	for p := range f.routers {
 		r := bgp.Route{Prefix: p}
-		if f.session == bgp.Established && p.Addr().Is4() != f.only6 {
+		if f.session == bgp.Established && (f.both || p.Addr().Is4() != f.only6) {
 			r.Peers = []bgp.RoutePeer{{Peer: "tor"}}
 		}
 		routes = append(routes, r)

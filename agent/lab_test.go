@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -68,6 +69,7 @@ func testConfig() *config.Config {
 func newLab(t *testing.T) *lab {
 	l := &lab{world: newWorld(), t: t, cfg: testConfig(), log: new(bytes.Buffer), ended: make(chan error, 1)}
 	l.synced = true
+	l.cfg.Source.History = filepath.Join(t.TempDir(), "history.json") // the drain's file is beside it
 	l.snapshot = objects("web", "192.0.2.1", true)
 	l.sysctls["net/ipv4/ip_local_port_range"] = "32768\t60999"
 	l.sysctls["net/ipv4/ip_local_reserved_ports"] = ""

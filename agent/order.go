@@ -20,7 +20,6 @@ import (
 const (
 	NotInKernel    desired.Reason = "NotInKernel"    // the tables could not be written
 	NoInterface    desired.Reason = "NoInterface"    // no program sees packets arrive
-	Draining       desired.Reason = "Draining"       // this agent is about to end
 	AnnounceFailed desired.Reason = "AnnounceFailed" // the speaker refused
 	NotSynced      desired.Reason = "NotSynced"      // the tables were never written
 	NoPeers        desired.Reason = "NoPeers"        // no router is configured
@@ -37,6 +36,9 @@ type reconciler struct {
 	speaker  Speaker
 	resolver Resolver
 	own      func(netip.Addr) bool // whether an address is this node's
+	// last decides on a VIP after all others, with the services that the tables have on it, if
+	// it could be announced; nil: nobody does.
+	last func(v verdict, on []maps.Service) verdict
 
 	synced  bool                           // the tables were written at least once
 	written map[string]maps.Service        // each service as the tables last took it, by name
@@ -77,6 +79,7 @@ type outcome struct {
 type verdict struct {
 	desired.VIP
 	announced bool
+	as        desired.Reason // what is to be said of it while it is announced; empty: nothing
 }
 
 // apply is the one place that knows the order. attach runs once the tables are
@@ -251,6 +254,9 @@ func (r *reconciler) judge(vips []desired.VIP, b block) []verdict {
 			}
 		}
 		out[i] = verdict{VIP: v}
+		if r.last != nil {
+			out[i] = r.last(out[i], r.on(v.Addr))
+		}
 	}
 	return out
 }

@@ -39,7 +39,8 @@ func (a *Agent) pass(ctx context.Context, whole bool) {
 	}
 	change := a.learn(ctx, delta, site, began)
 	a.seeNodes(delta)
-	if whole || a.shaken || a.draining || !a.reconciler.synced || !a.follow(ctx, change, began) {
+	a.life.begin(&change, began)
+	if a.steer(began) || whole || a.shaken || !a.reconciler.synced || !a.follow(ctx, change, began) {
 		a.everything(ctx, began)
 	}
 	a.remember(began)
@@ -55,10 +56,8 @@ func (a *Agent) everything(ctx context.Context, began time.Time) {
 		a.named[name] = append(a.named[name], s.Name)
 	}
 	peersErr := a.syncPeers(ctx)
-	out := a.apply(ctx, want, func() block { return a.attach(began) })
-	if !a.draining {
-		a.block, a.bypassed = out.block, a.worded(out.bypassed)
-	}
+	out := a.reconciler.apply(ctx, want, func() block { return a.attach(began) })
+	a.block, a.bypassed = out.block, a.worded(out.bypassed)
 	a.report(want, out, peersErr, nil)
 	a.shown.reset(a, want, out.vips)
 	a.finish(want, out, peersErr, began)
@@ -105,14 +104,6 @@ func (a *Agent) finish(want desired.State, out outcome, peersErr error, began ti
 	next := a.schedule(errors.Join(err, a.attachErr) != nil || len(a.reconciler.failed) > 0)
 	a.publish(want, err, began, next)
 	a.tellNode()
-}
-
-// apply leaves the routers alone once they have been told to send elsewhere.
-func (a *Agent) apply(ctx context.Context, want desired.State, attach func() block) outcome {
-	if a.draining {
-		return outcome{vips: judgeAll(want.VIPs, Draining), err: a.reconciler.sync(ctx, want, want.Services)}
-	}
-	return a.reconciler.apply(ctx, want, attach)
 }
 
 func (a *Agent) worded(bypassed []api.BypassStatus) []api.BypassStatus {
@@ -171,7 +162,7 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error, only map
 	for name, err := range a.reconciler.failed {
 		a.ledger.Note("service", name, err.Error())
 	}
-	for what, err := range map[string]error{"sync": out.err, "peers": peersErr, "attach": a.attachErr} {
+	for what, err := range map[string]error{"sync": out.err, "peers": peersErr, "attach": a.attachErr, "probe": a.life.probeErr} {
 		if err != nil {
 			a.ledger.Note("step", what, err.Error())
 		}
@@ -226,6 +217,7 @@ func (a *Agent) unwanted(vip netip.Addr) {
 		a.log.Info("VIP no longer wanted", "vip", vip)
 		delete(a.announced, vip)
 	}
+	a.life.forget(vip)
 }
 
 // publish makes a pass visible to readers.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	stdmaps "maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -74,10 +75,7 @@ func (a *Agent) seePeers(delta desired.Delta) bool {
 	return a.peersPending
 }
 
-func samePeer(a, b bgp.Peer) bool {
-	same := len(peers.Resets(a, b)) == 0
-	return same && a.Password == b.Password && a.BFD == b.BFD && a.MaxPrefixes == b.MaxPrefixes && a.MaxPrefixesRestart == b.MaxPrefixesRestart
-}
+func samePeer(a, b bgp.Peer) bool { return reflect.DeepEqual(a, b) }
 
 // labelsOf gives the labels of a Node; false where it is not there.
 func labelsOf(delta desired.Delta, name string) (map[string]string, bool) {
@@ -91,7 +89,7 @@ func labelsOf(delta desired.Delta, name string) (map[string]string, bool) {
 
 // syncPeers gives the speaker the peers that this node has by now.
 func (a *Agent) syncPeers(ctx context.Context) error {
-	if !a.peersPending || a.draining {
+	if !a.peersPending || a.ending {
 		return nil
 	}
 	want := a.peering.set.BGP()
@@ -114,7 +112,7 @@ func (a *Agent) foretell(want []bgp.Peer) {
 		if i < 0 || !up[before.Name] {
 			continue
 		}
-		if keys := peers.Resets(before, want[i]); len(keys) > 0 {
+		if keys := before.Resets(want[i]); len(keys) > 0 {
 			a.log.Warn("the BGP session is reset, as its peer is changed", "peer", before.Name, "keys", strings.Join(keys, ", "))
 			a.peering.resets[before.Name] = time.Now()
 		}
@@ -153,7 +151,7 @@ func causeSince(before, now bgp.PeerState) bgp.Cause {
 
 // tellEnd has the Node object say that a session ended, unless somebody wanted it so.
 func (a *Agent) tellEnd(s bgp.PeerState, cause bgp.Cause) {
-	if a.deps.Cluster == nil || cause == bgp.CauseConfig || a.draining {
+	if a.deps.Cluster == nil || cause == bgp.CauseConfig || a.ending {
 		return
 	}
 	router := s.Interface

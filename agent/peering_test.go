@@ -156,7 +156,7 @@ func TestEditedPeers(t *testing.T) {
 			l.configs.set(&c, nil)
 			return l.logged()
 		}
-		const warning = `level=WARN msg="the BGP session is reset, as its peer is changed" peer=tor keys="asn, holdTime"`
+		const warning = `level=WARN msg="the BGP session is reset, as its peer is changed" peer=tor keys="asn, holdTime, keepaliveTime"`
 		if log := edit(func(p *config.Peer) { p.MaxPrefixes, p.Password, p.BFD = 5, "secret", true }); strings.Contains(log, "is reset") || !slices.Contains(l.took(), "speaker.SetPeers(1)") {
 			t.Errorf("an edit that resets nothing:\n%s", log)
 		}

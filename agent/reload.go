@@ -29,6 +29,7 @@ func (a *Agent) InForce() config.Dump {
 
 // configure hands on what others need of the configuration. It is valid.
 func (a *Agent) configure() {
+	a.life.cfg = a.cfg
 	a.lbNodes, _ = config.ParseSelector(a.cfg.LBNodes)
 	if a.deps.Cluster != nil {
 		a.deps.Cluster.Configure(a.cfg)

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/damping"
+	"github.com/penstock-lb/penstock/agent/drain"
 	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
@@ -91,4 +93,14 @@ func bgpConfig(c *config.Config, routerID netip.Addr, restarting bool) bgp.Confi
 		Peers:      firstPeers(c).BGP(),
 		Restarting: restarting,
 	}
+}
+
+// drainOptions is what routes have beside GRACEFUL_SHUTDOWN while they are the last choice.
+func drainOptions(c *config.Config) drain.Options {
+	return drain.Options{MED: c.BGP.Drain.MED, Prepend: c.BGP.Drain.Prepend}
+}
+
+func dampingOptions(c *config.Config) damping.Options {
+	d := c.BGP.Damping
+	return damping.Options{HalfLife: d.HalfLife, Max: d.Max, Suppress: float64(d.Suppress), Reuse: float64(d.Reuse)}
 }

@@ -20,13 +20,14 @@ var others = map[string]string{
 	"datapath.unmatched": "drop", "datapath.mode": "generic", "datapath.rows": "32768", "datapath.maxRows": "8388608",
 	"nat.ports": "2000-3000", "bgp.routerID": "10.9.9.9", "datapath.seed": "secret", "bgp.asn": "64999",
 	"bgp.gracefulRestart.restartTime": "77s", "nat.timeouts.closed": "6s", "bgp.gracefulRestart.longLivedTime": "2h",
+	"bgp.drain.prepend": "3", "bgp.damping.reuse": "800",
 }
 
 // given is everything that the leaves are given for a configuration.
 func given(c *config.Config) []any {
 	id, _ := routerID(c)
 	b := bgpConfig(c, id, false)
-	return []any{bpfConfig(c), mapsOptions(c), b, modeOf(c)}
+	return []any{bpfConfig(c), mapsOptions(c), b, modeOf(c), drainOptions(c), dampingOptions(c)}
 }
 
 // TestKeysReachTheLeaves changes each key of the data path, the translation and
@@ -35,6 +36,8 @@ func TestKeysReachTheLeaves(t *testing.T) {
 	elsewhere := map[string]bool{
 		"datapath.interfaces": true, // read live, by the pass
 		"datapath.seedFile":   true, // config reads it into the seed
+
+		"bgp.warmup": true, "bgp.damping.enabled": true, // read live, when a VIP is judged
 	}
 	const file = "bgp:\n  asn: 64512\n  peers: [{name: tor, address: 10.0.0.254, asn: 64513, families: [ipv4, ipv6], nextHop6: '2001:db8::1'}]\n"
 	before, err := config.Parse("test", []byte(file), nil)

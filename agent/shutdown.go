@@ -8,6 +8,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/drain"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -15,24 +16,22 @@ import (
 const (
 	stopTimeout = 5 * time.Second        // for the routers to be told
 	drainPoll   = 200 * time.Millisecond // between two looks at the counters
-	drainQuiet  = time.Second            // without a packet until traffic counts as gone
+	stragglers  = 2 * time.Second        // for what is under way once the routes are withdrawn
 )
 
 // shutdown ends as configured. Either way program and tables stay pinned: after
 // a drain they carry the stragglers, after a restart they carry everything.
 func (a *Agent) shutdown(ctx context.Context) error {
-	mode := bgp.StopDrain
-	if a.cfg.Shutdown == config.ShutdownRestart {
-		mode = bgp.StopRestart
-	}
 	a.log.Info("shutting down", "mode", a.cfg.Shutdown)
 	a.update(func(s *api.Status) { s.State = api.Draining })
-	a.draining = true
-	err := a.stopSpeaker(ctx, mode)
-	if mode == bgp.StopDrain && a.reconciler.synced {
-		a.drain(ctx)
+	a.ending = true
+	if a.cfg.Shutdown == config.ShutdownRestart {
+		return a.stopSpeaker(ctx, bgp.StopRestart)
 	}
-	return err
+	if a.reconciler.synced {
+		a.leave(ctx)
+	}
+	return a.stopSpeaker(ctx, bgp.StopDrain)
 }
 
 func (a *Agent) stopSpeaker(ctx context.Context, mode bgp.StopMode) error {
@@ -44,47 +43,52 @@ func (a *Agent) stopSpeaker(ctx context.Context, mode bgp.StopMode) error {
 	return nil
 }
 
-// drain keeps the tables up to date until no traffic arrives any more, at most
-// for drainTimeout.
-func (a *Agent) drain(ctx context.Context) {
+// leave drains this node, keeping the tables up to date, until the routes are withdrawn and
+// nothing more arrives. The sessions stay: routers withdraw by them without a moment in which
+// they have lost a peer.
+func (a *Agent) leave(ctx context.Context) {
 	began := time.Now()
-	deadline := time.NewTimer(a.cfg.DrainTimeout)
-	defer deadline.Stop()
+	a.life.ending = &drain.Ask{By: drain.Shutdown, Why: "the agent ends", Since: began, Timeout: a.cfg.DrainTimeout}
 	poll := time.NewTicker(drainPoll)
 	defer poll.Stop()
-	last, since := a.forwarded(), began
 	a.pass(ctx, true)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-deadline.C:
-			a.log.Warn("drained for as long as drainTimeout allows, traffic still arrives", "timeout", a.cfg.DrainTimeout)
-			return
-		case <-poll.C:
-			now := a.forwarded()
-			if now != last {
-				last, since = now, time.Now()
-			} else if time.Since(since) >= drainQuiet {
-				a.log.Info("drained", "after", time.Since(began).Round(time.Millisecond))
+		case now := <-poll.C:
+			if a.steer(now) {
+				a.pass(ctx, true)
+			}
+			if d := a.life.drain; d.Stage == drain.Withdrawn && (d.Gone(now) || now.Sub(d.Since) >= stragglers) {
+				a.left(now.Sub(began), d.Gone(now))
 				return
 			}
+			continue
+		case c := <-a.commands:
+			c.answer <- answer{err: errEnding}
+			continue
 		case <-a.deps.Source.Changed():
-			a.pass(ctx, true)
 		case <-a.deps.Resolver.Changed():
-			a.pass(ctx, true)
 		case <-a.deps.Prober.Changed():
-			a.pass(ctx, true)
 		case <-a.due.C:
-			a.pass(ctx, true)
 		case <-a.retry.C:
-			a.pass(ctx, true)
 		}
+		a.pass(ctx, true)
 	}
 }
 
-// forwarded counts the packets that were carried either way. While the counters
-// cannot be read traffic counts as moving, so that the timeout decides.
+// left says how a drain ended.
+func (a *Agent) left(after time.Duration, gone bool) {
+	if !gone {
+		a.log.Warn("drained for as long as drainTimeout allows, traffic still arrives", "timeout", a.cfg.DrainTimeout)
+		return
+	}
+	a.log.Info("drained", "after", after.Round(time.Millisecond))
+}
+
+// forwarded counts the packets for VIPs that were carried either way, or answered. While the
+// counters cannot be read traffic counts as moving, so that the timeout decides.
 func (a *Agent) forwarded() uint64 {
 	verdicts, err := a.Verdicts()
 	if err != nil {
@@ -96,7 +100,8 @@ func (a *Agent) forwarded() uint64 {
 func carriedPackets(verdicts []maps.VerdictCount) uint64 {
 	var sum uint64
 	for _, v := range verdicts {
-		if v.Action == "forward" || v.Action == "encap" || v.Action == "reply" {
+		switch v.Action {
+		case "forward", "encap", "reply", "icmp":
 			sum += v.Packets
 		}
 	}

@@ -29,13 +29,17 @@ func TestShutdown(t *testing.T) {
 		}()
 		began := time.Now()
 		l.signal()
-		l.is("signal", "speaker.Stop(drain)", syncWeb)
+		l.is("signal", syncWeb, "speaker.Sync(192.0.2.1~)")
 		s := l.agent.Status()
-		if s.State != api.Draining || s.VIPs[0].Reason != Draining || !slices.Contains(s.NotReady, "draining") {
+		if v := s.VIPs[0]; s.State != api.Draining || v.Reason != Draining || !v.Announced || !slices.Contains(s.NotReady, "draining") {
 			t.Errorf("status %+v", s)
 		}
-		l.change(objects("web", "192.0.2.1", false))
-		l.is("an endpoint that goes while draining", syncWeb)
+		second := *l.snapshot.Slices[0].Endpoints[0].DeepCopy()
+		second.Addresses = []string{"10.1.0.5"}
+		next := objects("web", "192.0.2.1", true)
+		next.Slices[0].Endpoints = append(next.Slices[0].Endpoints, second)
+		l.change(next)
+		l.is("an endpoint that comes while draining", syncWeb, "speaker.Sync(192.0.2.1~)")
 		if err := <-l.ended; err != nil {
 			t.Error(err)
 		}
@@ -43,7 +47,7 @@ func TestShutdown(t *testing.T) {
 		if d := time.Since(began); d < 2900*time.Millisecond || d > 3500*time.Millisecond {
 			t.Errorf("drained for %s, want about 3 s", d)
 		}
-		l.is("end", "history.Close", "tables.Close", "datapath.Close")
+		l.is("end", syncWeb, "speaker.Sync()", "speaker.Stop(drain)", "history.Close", "tables.Close", "datapath.Close")
 	})
 	run(t, "drain ends at the timeout", func(t *testing.T, l *lab) {
 		l.cfg.DrainTimeout = 5 * time.Second
@@ -65,7 +69,7 @@ func TestShutdown(t *testing.T) {
 		began := time.Now()
 		l.stop()
 		close(done)
-		if d := time.Since(began); d != 5*time.Second {
+		if d := time.Since(began); d != 5*time.Second+stragglers {
 			t.Errorf("drained for %s", d)
 		}
 		if log := l.logged(); !strings.Contains(log, "traffic still arrives") {

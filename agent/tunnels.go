@@ -31,7 +31,7 @@ func (a *Agent) learn(ctx context.Context, delta desired.Delta, site desired.Sit
 		return change
 	}
 	fabric := a.model.Fabric()
-	if a.deps.Prober.Set(a.targets(fabric, site.Sticky)) && !a.draining {
+	if a.deps.Prober.Set(a.targets(fabric, site.Sticky)) && !a.ending {
 		a.reconciler.introduce(ctx, fabric.Members)
 		waiting, cancel := context.WithTimeout(ctx, verdictsIn)
 		a.deps.Prober.Await(waiting)
@@ -69,7 +69,11 @@ func (a *Agent) remember(now time.Time) {
 		a.log.Debug("history", "err", err) // it logs the first one of its kind itself
 	}
 	a.due.Stop()
-	if next := a.reconciler.tables.NextChange(); !next.IsZero() {
+	next := a.reconciler.tables.NextChange()
+	if at := a.life.next(now); next.IsZero() || !at.IsZero() && at.Before(next) {
+		next = at
+	}
+	if !next.IsZero() {
 		a.due.Reset(max(next.Sub(now), leastWait))
 	}
 }

@@ -68,6 +68,6 @@ func (p Path) For(peer string) (Attributes, bool) {
 // Equal reports whether two paths are the same for every peer, told in the same order.
 func (p Path) Equal(q Path) bool {
 	return p.Prefix == q.Prefix && slices.EqualFunc(p.Offers, q.Offers, func(a, b Offer) bool {
-		return slices.Equal(a.Peers, b.Peers) && a.Attributes.Equal(b.Attributes)
+		return slices.Equal(a.Peers, b.Peers) && a.Equal(b.Attributes)
 	})
 }

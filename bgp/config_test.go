@@ -34,7 +34,29 @@ func TestNewRefuses(t *testing.T) {
 		{"no name", func(_ *bgp.Config, p *bgp.Peer) { p.Name = "" }, "no name"},
 		{"no address", func(_ *bgp.Config, p *bgp.Peer) { p.Address = netip.Addr{} }, "address"},
 		{"multicast", func(_ *bgp.Config, p *bgp.Peer) { p.Address = addr("224.0.0.1") }, "address \"224.0.0.1\""},
-		{"link-local", func(_ *bgp.Config, p *bgp.Peer) { p.Address = addr("fe80::1%eth0") }, "link-local"},
+		{"link-local", func(_ *bgp.Config, p *bgp.Peer) { p.Address = addr("fe80::1%eth0") }, ""},
+		{"link-local without a zone", func(_ *bgp.Config, p *bgp.Peer) { p.Address = addr("fe80::1") }, "have a zone"},
+		{"global with a zone", func(_ *bgp.Config, p *bgp.Peer) { p.Address = addr("2001:db8::1%eth0") }, "have a zone"},
+		{"zone and another device", func(_ *bgp.Config, p *bgp.Peer) { p.Address, p.Interface = addr("fe80::1%eth0"), "eth1" }, "another device than eth1"},
+		{"unnumbered", func(_ *bgp.Config, p *bgp.Peer) { p.Address, p.Interface = netip.Addr{}, "eth0" }, ""},
+		{"unnumbered and passive", func(_ *bgp.Config, p *bgp.Peer) {
+			p.Address, p.Interface, p.Passive = netip.Addr{}, "eth0", true
+		}, "unnumbered on device eth0 and passive"},
+		{"unnumbered and multihop", func(_ *bgp.Config, p *bgp.Peer) {
+			p.Address, p.Interface, p.MultihopTTL = netip.Addr{}, "eth0", 3
+		}, "multihop TTL 3"},
+		{"two unnumbered on a device", func(c *bgp.Config, p *bgp.Peer) {
+			p.Address, p.Interface = netip.Addr{}, "eth0"
+			c.Peers = append(c.Peers, bgp.Peer{Name: "tor2", Interface: "eth0", ASN: torASN})
+		}, `peer "tor1" is unnumbered on device eth0 too`},
+		{"passive with a port", func(_ *bgp.Config, p *bgp.Peer) { p.Passive, p.Port = true, 1790 }, "port 1790 of a passive peer"},
+		{"passive with a local interface", func(_ *bgp.Config, p *bgp.Peer) { p.Passive, p.LocalInterface = true, "lo" }, "local interface lo of a passive peer"},
+		{"two local ends", func(_ *bgp.Config, p *bgp.Peer) { p.LocalAddress, p.LocalInterface = addr("192.0.2.7"), "lo" }, "local address 192.0.2.7 and local interface lo"},
+		{"short restart after too many prefixes", func(_ *bgp.Config, p *bgp.Peer) { p.MaxPrefixesRestart = time.Millisecond }, "restart 1ms"},
+		{"long-lived without graceful restart", func(c *bgp.Config, _ *bgp.Peer) { c.GracefulRestart.LongLived = time.Hour }, "without graceful restart"},
+		{"too long-lived", func(c *bgp.Config, _ *bgp.Peer) {
+			c.GracefulRestart = bgp.GracefulRestart{Enabled: true, LongLived: 200 * 24 * time.Hour}
+		}, "long-lived graceful restart time 4800h0m0s"},
 		{"no peer ASN", func(_ *bgp.Config, p *bgp.Peer) { p.ASN = 0 }, "ASN is 0"},
 		{"local address of other family", func(_ *bgp.Config, p *bgp.Peer) { p.LocalAddress = addr("2001:db8::1") }, "local address 2001:db8::1"},
 		{"long password", func(_ *bgp.Config, p *bgp.Peer) { p.Password = strings.Repeat("x", 81) }, "password of 81 bytes"},
@@ -45,11 +67,12 @@ func TestNewRefuses(t *testing.T) {
 		{"GTSM and multihop", func(_ *bgp.Config, p *bgp.Peer) { p.TTLSecurity, p.MultihopTTL = true, 2 }, "TTL security"},
 		{"unknown family", func(_ *bgp.Config, p *bgp.Peer) { p.Families = []bgp.Family{"evpn"} }, `family "evpn"`},
 		{"family twice", func(_ *bgp.Config, p *bgp.Peer) { p.Families = []bgp.Family{bgp.IPv4, bgp.IPv4} }, "listed twice"},
-		{"IPv6 without a next hop", func(_ *bgp.Config, p *bgp.Peer) { p.Families = []bgp.Family{bgp.IPv4, bgp.IPv6} }, "no next hop"},
+		{"IPv6 with the device's next hop", func(_ *bgp.Config, p *bgp.Peer) { p.Families = []bgp.Family{bgp.IPv4, bgp.IPv6} }, ""},
 		{"next hop not carried", func(_ *bgp.Config, p *bgp.Peer) {
 			p.Families, p.NextHop6 = []bgp.Family{bgp.IPv4}, addr("2001:db8::1")
 		}, "does not carry"},
-		{"next hop of other family", func(_ *bgp.Config, p *bgp.Peer) { p.NextHop4 = addr("2001:db8::1") }, "next hop 2001:db8::1 for ipv4"},
+		{"IPv6 next hop of IPv4", func(_ *bgp.Config, p *bgp.Peer) { p.NextHop4 = addr("2001:db8::1") }, ""},
+		{"IPv4 next hop of IPv6", func(_ *bgp.Config, p *bgp.Peer) { p.NextHop6 = addr("192.0.2.9") }, "next hop 192.0.2.9 for ipv6"},
 		{"same name", func(c *bgp.Config, p *bgp.Peer) {
 			c.Peers = append(c.Peers, bgp.Peer{Name: "tor1", Address: addr("192.0.2.253"), ASN: torASN})
 		}, "another peer has this name"},

@@ -13,11 +13,37 @@
 // Separate servers can do neither, and editing one peer cannot disturb another. The price is one
 // copy of our paths per peer, about 1 kB for each path.
 //
+// # A relay between GoBGP and the router
+//
+// GoBGP opens no connection to a router. Its only neighbor is a relay of ours on the loopback, which has
+// the connection to the router and passes messages on (package [wire] reads them):
+//
+//   - GoBGP v3 gets no fixes any more, and UPDATEs are known that make it panic. It sees none: their
+//     networks are counted here, and the rest is dropped, so that nothing a router announces can end a
+//     session, fill memory, or be re-advertised. What GoBGP gets is an OPEN that was taken apart and
+//     put together anew from the capabilities that we understand, End-of-RIB, keepalives, requests for
+//     routes, and the bare code of a NOTIFICATION.
+//   - Sockets are ours: passive peers share one listener although each has a GoBGP of its own, keys
+//     change under a living session, link-local and unnumbered peers need nothing of GoBGP, and every
+//     session is ended with the subcode that says why (RFC 4486, 9003, 9384).
+//   - GoBGP tells neither why a connection failed nor what the router said at the end. The relay has
+//     both.
+//   - Our OPEN says that forwarding went on (the F bits of RFC 4724) after every loss, which GoBGP says
+//     only after a restart: a router that kept our routes over a cut cable keeps them.
+//
+// A process of its own for GoBGP was the alternative. It would contain a panic, and pay with a protocol
+// between two processes of ours and with a session that is gone all the same. A panic for another reason
+// than a message ends the agent: forwarding goes on in the kernel, and graceful restart keeps the routes
+// until it is back. Connections to the loopback port are taken from this process alone.
+//
 // # Order at a start
 //
 // Sessions are opened by the first Sync, after its paths are in: GoBGP sends the End-of-RIB marker
 // right after the paths it has when a session comes up, and the marker makes a router drop the
 // routes of our previous life that were not repeated.
+//
+// Next hops are known once the relay has a connection, so it holds the router's OPEN back until the
+// paths are in.
 //
 // # Graceful restart
 //
@@ -29,10 +55,4 @@
 //
 //   - The main goroutine of a GoBGP server cannot be ended: every peer that SetPeers removes or edits
 //     leaves an idle one behind, with empty tables.
-//   - A panic inside GoBGP's goroutines, which a malformed message from a router may cause in v3,
-//     cannot be caught here and ends the process. Forwarding does not depend on the process and
-//     graceful restart keeps the routes; authenticate sessions with Peer.Password and
-//     Peer.TTLSecurity, so that only routers can send messages.
-//   - We only open connections and never listen: several speakers fit on one host, and the router
-//     must accept connections.
 package bgp

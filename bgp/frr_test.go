@@ -56,6 +56,12 @@ func TestAnnounceAndWithdraw(t *testing.T) {
 			t.Errorf("route %s since %s", routes[i].Prefix, routes[i].Since)
 		}
 		routes[i].Since = time.Time{}
+		for j := range routes[i].Peers {
+			if time.Since(routes[i].Peers[j].Since) > time.Minute {
+				t.Errorf("route %s to %+v", routes[i].Prefix, routes[i].Peers[j])
+			}
+			routes[i].Peers[j].Since = time.Time{}
+		}
 	}
 	if diff := cmp.Diff(wantRoutes, routes, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
@@ -171,7 +177,7 @@ func TestWrongASN(t *testing.T) {
 	cfg.Peers[1].ASN = 65001
 	s := startSpeaker(t, l.lbs[0], cfg)
 	s.sync(vipA4, vipA6)
-	for name, want := range map[string]string{"tor1-v4": "refused our OPEN", "tor1-v6": "as number mismatch expected 65001, received 64512"} {
+	for name, want := range map[string]string{"tor1-v4": "refused our OPEN", "tor1-v6": "it is in AS 64512, and the configuration expects AS 65001"} {
 		fixture.Wait(t, 20*time.Second, "the reason of "+name, func() error {
 			if got := s.peer(name); got.State == bgp.Established || !strings.Contains(strings.ToLower(got.DownReason), strings.ToLower(want)) {
 				return fmt.Errorf("%s, %q", got.State, got.DownReason)

@@ -1,90 +1,136 @@
 package bgp
 
 import (
-	"strings"
+	"log/slog"
+	"maps"
+	"net/netip"
 	"sync"
 	"time"
 )
 
-// history is what happened to one session. GoBGP's own state has neither the reason of a loss nor that
-// of a failed connection; both are only in what it logs.
+// history is what happened to one session, as its relay tells it.
 type history struct {
-	mu          sync.Mutex
-	established bool
-	since       time.Time
-	lost        string // why the last established session ended
-	obstacle    string // why no session came up since
-	told        string // the reason that was last told; empty once a session is up
-	flaps       uint32
-	changed     func()
+	log     *slog.Logger
+	changed func()
+
+	mu       sync.Mutex
+	state    SessionState
+	since    time.Time
+	lost     string // why the last established session ended
+	obstacle string // why no session came up since
+	told     string // the reason that was last logged; empty once a session is up
+	flaps    uint32
+	causes   map[Cause]uint32
+
+	remote, local netip.Addr // of the connection that there is
+	holdTime      time.Duration
+	malformed     uint64
 }
 
-func newHistory(now time.Time, changed func()) *history {
-	return &history{since: now, changed: changed}
+func newHistory(log *slog.Logger, now time.Time, changed func()) *history {
+	return &history{log: log, changed: changed, state: Idle, since: now, causes: map[Cause]uint32{}}
+}
+
+// at records a step on the way to a session.
+func (h *history) at(state SessionState) {
+	h.mu.Lock()
+	moved := h.state != state
+	h.state = state
+	h.mu.Unlock()
+	if moved {
+		h.changed()
+	}
+}
+
+// connected records the two ends of a connection.
+func (h *history) connected(local, remote netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.local, h.remote = local, remote
 }
 
 // up records that the session is established.
-func (h *history) up(now time.Time) {
+func (h *history) up(now time.Time, holdTime time.Duration) {
 	h.mu.Lock()
-	h.established, h.since, h.obstacle, h.told = true, now, "", ""
+	h.state, h.since, h.holdTime, h.obstacle, h.told = Established, now, holdTime, "", ""
+	local := h.local
 	h.mu.Unlock()
+	h.log.Info("BGP session established", "local", local, "holdTime", holdTime)
 	h.changed()
 }
 
-// down records that the session, or the attempt to open it, ended, and reports whether the reason is
-// news: attempts go on every few seconds, and most end like the one before.
-func (h *history) down(now time.Time, reason string) (news bool) {
+// down records that the session, or the attempt to open one, ended. Attempts go on every few seconds,
+// and most end like the one before: only what is new is logged.
+func (h *history) down(now time.Time, cause Cause, reason string) {
 	h.mu.Lock()
-	news, h.told = reason != h.told, reason
-	if h.established {
-		h.established, h.since, h.lost, h.obstacle = false, now, reason, ""
+	established := h.state == Established
+	news := established || reason != h.told
+	h.state, h.told, h.local, h.holdTime = Idle, reason, netip.Addr{}, 0
+	if established {
+		h.since, h.lost, h.obstacle = now, reason, ""
 		h.flaps++
+		h.causes[cause]++
 	} else {
 		h.obstacle = reason
 	}
 	h.mu.Unlock()
+	switch {
+	case established && cause == CauseConfig:
+	case established:
+		h.log.Warn("BGP session lost", "cause", cause, "reason", reason)
+	case news:
+		h.log.Warn("BGP session does not come up", "reason", reason)
+	}
 	h.changed()
-	return news
+}
+
+// strange records a message that was left out, and logs the first of a kind.
+func (h *history) strange(what error) {
+	h.mu.Lock()
+	h.malformed++
+	first := h.malformed == 1
+	h.mu.Unlock()
+	if first {
+		h.log.Warn("the router sent a malformed message, which is left out; more are only counted", "message", what)
+	}
 }
 
 // fill adds what is known to a state.
 func (h *history) fill(state *PeerState, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	state.Since, state.Flaps = h.since, h.flaps
+	state.State, state.Since, state.Flaps, state.Malformed = h.state, h.since, h.flaps, h.malformed
+	state.Causes = maps.Clone(h.causes)
+	state.LocalAddress, state.HoldTime = h.local, h.holdTime
+	if h.remote.IsValid() {
+		state.Address = h.remote
+	}
 	state.DownReason = h.lost
 	if h.obstacle != "" {
 		state.DownReason = h.obstacle
 	}
-	if h.established {
+	if h.state == Established {
 		state.Uptime = now.Sub(h.since)
 	}
 }
 
-// reasonText turns GoBGP's name of a reason into a phrase.
-func reasonText(reason string) string {
-	switch reason {
-	case "graceful-restart":
-		return "connection lost; graceful restart was agreed"
-	case "read-failed":
-		return "connection closed by the peer"
-	case "write-failed":
-		return "connection lost while sending"
-	}
-	kind, detail, _ := strings.Cut(reason, " ")
-	return strings.TrimSpace(strings.ReplaceAll(kind, "-", " ") + " " + detail)
+// established tells since when the session is up, if it is.
+func (h *history) established() (since time.Time, up bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.since, h.state == Established
 }
 
-// connectText explains why a connection could not be opened.
-func connectText(err string, password bool) string {
-	// "dial tcp 192.0.2.2:0->192.0.2.1:179: i/o timeout": the addresses are in the state already.
-	text := err
-	if _, after, ok := strings.Cut(err, ":179: "); ok {
-		text = after
-	}
-	text = "connect: " + text
-	if password && strings.HasSuffix(err, "timeout") {
-		text += " (routers do not answer if the password differs)"
-	}
-	return text
+// ends are both addresses of the connection; our own is invalid without one.
+func (h *history) ends() (local, remote netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.local, h.remote
+}
+
+// localEnd is our address of the connection; invalid without one.
+func (h *history) localEnd() netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.local
 }

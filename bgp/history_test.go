@@ -1,63 +1,61 @@
 package bgp
 
 import (
+	"bytes"
+	"log/slog"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestHistory(t *testing.T) {
-	start := time.Unix(1_000_000, 0)
-	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
-	h := newHistory(at(0), func() {})
-	check := func(now int, want PeerState) {
-		t.Helper()
-		var got PeerState
-		h.fill(&got, at(now))
-		if !got.Since.Equal(want.Since) || got.Uptime != want.Uptime || got.DownReason != want.DownReason || got.Flaps != want.Flaps {
-			t.Errorf("after %d s: %+v, want %+v", now, got, want)
-		}
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	var log bytes.Buffer
+	var notified int
+	h := newHistory(slog.New(slog.NewTextHandler(&log, nil)), at(1), func() { notified++ })
+	state := func(now int) PeerState {
+		s := newState(Peer{Name: "tor", Address: netip.MustParseAddr("192.0.2.1")})
+		h.fill(&s, at(now))
+		return s
 	}
-	check(1, PeerState{Since: at(0)})
-	told := func(now int, reason string, want bool) {
-		t.Helper()
-		if got := h.down(at(now), reason); got != want {
-			t.Errorf("%q after %d s is news: %v", reason, now, got)
-		}
+	h.at(Connect)
+	h.down(at(2), CauseConnection, "connect: refused")
+	h.down(at(3), CauseConnection, "connect: refused")
+	if got := state(4); got.State != Idle || got.Since != at(1) || got.DownReason != "connect: refused" || got.Flaps != 0 {
+		t.Errorf("after two attempts: %+v", got)
 	}
-	told(2, "refused", true)
-	told(3, "refused", false)
-	check(3, PeerState{Since: at(0), DownReason: "refused"})
-	h.up(at(4))
-	check(9, PeerState{Since: at(4), Uptime: 5 * time.Second})
-	told(10, "hold timer expired", true)
-	check(11, PeerState{Since: at(10), DownReason: "hold timer expired", Flaps: 1})
-	told(12, "refused", true)
-	told(12, "refused", false)
-	check(13, PeerState{Since: at(10), DownReason: "refused", Flaps: 1})
-	// Up again, the reason of the loss is still worth knowing and that of the attempts is not.
-	h.up(at(14))
-	check(15, PeerState{Since: at(14), Uptime: time.Second, DownReason: "hold timer expired", Flaps: 1})
-	told(16, "refused", true)
-}
+	if n := strings.Count(log.String(), "does not come up"); n != 1 {
+		t.Errorf("the same obstacle is logged %d times, want once:\n%s", n, log.String())
+	}
 
-func TestReasonTexts(t *testing.T) {
-	for reason, want := range map[string]string{
-		"hold-timer-expired": "hold timer expired",
-		"graceful-restart":   "connection lost; graceful restart was agreed",
-		"notification-received code 6(cease) subcode 3(peer deconfigured)": "notification received code 6(cease) subcode 3(peer deconfigured)",
-	} {
-		if got := reasonText(reason); got != want {
-			t.Errorf("%s: %q, want %q", reason, got, want)
-		}
+	h.connected(netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.1"))
+	h.up(at(5), 9*time.Second)
+	if got := state(7); got.State != Established || got.Uptime != 2*time.Second || got.DownReason != "" || got.HoldTime != 9*time.Second || got.LocalAddress.String() != "192.0.2.2" {
+		t.Errorf("established: %+v", got)
 	}
-	const timeout = "dial tcp 10.0.0.2:0->10.0.0.1:179: i/o timeout"
-	if got := connectText(timeout, false); got != "connect: i/o timeout" {
-		t.Errorf("without a password: %q", got)
+
+	h.down(at(8), CauseBFD, "BFD says so")
+	h.down(at(9), CauseConnection, "connect: refused")
+	got := state(10)
+	if got.Since != at(8) || got.DownReason != "connect: refused" || got.LocalAddress.IsValid() || got.HoldTime != 0 {
+		t.Errorf("after the loss and an attempt: %+v", got)
 	}
-	if got := connectText(timeout, true); got != "connect: i/o timeout (routers do not answer if the password differs)" {
-		t.Errorf("with a password: %q", got)
+	if diff := cmp.Diff(map[Cause]uint32{CauseBFD: 1}, got.Causes); diff != "" || got.Flaps != 1 {
+		t.Errorf("%d flaps, causes (-want +got):\n%s", got.Flaps, diff)
 	}
-	if got := connectText("something else", true); got != "connect: something else" {
-		t.Errorf("unknown error: %q", got)
+	if !strings.Contains(log.String(), `cause=bfd reason="BFD says so"`) {
+		t.Errorf("the log does not say why:\n%s", log.String())
+	}
+
+	// Once it is up again, the reason is that of the loss before.
+	h.up(at(11), 9*time.Second)
+	if got := state(12); got.DownReason != "BFD says so" {
+		t.Errorf("up again: %+v", got)
+	}
+	if notified < 6 {
+		t.Errorf("notified %d times of 6 changes", notified)
 	}
 }

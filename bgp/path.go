@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	api "github.com/osrg/gobgp/v3/api"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -51,23 +52,6 @@ func (p Path) check() error {
 	return nil
 }
 
-// carries reports whether sessions to the peer have the prefix's family.
-func (p Peer) carries(prefix netip.Prefix) bool {
-	return slices.Contains(p.Families, familyOf(prefix.Addr()))
-}
-
-// nextHop returns what GoBGP is told; the unspecified address becomes our end of the session.
-func (p Peer) nextHop(f Family) netip.Addr {
-	configured, self := p.NextHop4, netip.IPv4Unspecified()
-	if f == IPv6 {
-		configured, self = p.NextHop6, netip.IPv6Unspecified()
-	}
-	if configured.IsValid() {
-		return configured
-	}
-	return self
-}
-
 func (f Family) api() *api.Family {
 	if f == IPv4 {
 		return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}
@@ -75,25 +59,74 @@ func (f Family) api() *api.Family {
 	return &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST}
 }
 
-// apiPath is the path as GoBGP takes it, with origin IGP (RFC 4271 section 5.1.1).
-func apiPath(prefix netip.Prefix, nextHop netip.Addr) (*api.Path, error) {
+// apiPath is the path as GoBGP takes it, with origin IGP (RFC 4271 section 5.1.1). asn is what we are to
+// the router: GoBGP puts it before a prepended AS path once more.
+func apiPath(prefix netip.Prefix, path sentPath, asn uint32) (*api.Path, error) {
 	family := familyOf(prefix.Addr()).api()
 	nlri, err := anypb.New(&api.IPAddressPrefix{Prefix: prefix.Addr().String(), PrefixLen: uint32(prefix.Bits())})
 	if err != nil {
 		return nil, err
 	}
-	origin, err := anypb.New(&api.OriginAttribute{Origin: 0})
-	if err != nil {
-		return nil, err
-	}
-	var hop *anypb.Any
+	attrs := []proto.Message{&api.OriginAttribute{Origin: 0}}
 	if prefix.Addr().Is4() {
-		hop, err = anypb.New(&api.NextHopAttribute{NextHop: nextHop.String()})
+		attrs = append(attrs, &api.NextHopAttribute{NextHop: path.hop.String()})
 	} else {
-		hop, err = anypb.New(&api.MpReachNLRIAttribute{Family: family, NextHops: []string{nextHop.String()}, Nlris: []*anypb.Any{nlri}})
+		attrs = append(attrs, &api.MpReachNLRIAttribute{Family: family, NextHops: []string{path.hop.String()}, Nlris: []*anypb.Any{nlri}})
 	}
-	if err != nil {
-		return nil, err
+	out := &api.Path{Family: family, Nlri: nlri}
+	for _, attr := range append(attrs, path.attributes.api(asn)...) {
+		packed, err := anypb.New(attr)
+		if err != nil {
+			return nil, err
+		}
+		out.Pattrs = append(out.Pattrs, packed)
 	}
-	return &api.Path{Family: family, Nlri: nlri, Pattrs: []*anypb.Any{origin, hop}}, nil
+	return out, nil
 }
+
+// api is the attributes as GoBGP takes them.
+func (a Attributes) api(asn uint32) (out []proto.Message) {
+	if a.Prepend > 0 {
+		segment := &api.AsSegment{Type: api.AsSegment_AS_SEQUENCE, Numbers: slices.Repeat([]uint32{asn}, int(a.Prepend))}
+		out = append(out, &api.AsPathAttribute{Segments: []*api.AsSegment{segment}})
+	}
+	if a.MED != nil {
+		out = append(out, &api.MultiExitDiscAttribute{Med: *a.MED})
+	}
+	if a.LocalPref != nil {
+		out = append(out, &api.LocalPrefAttribute{LocalPref: *a.LocalPref})
+	}
+	if len(a.Communities) > 0 {
+		attr := &api.CommunitiesAttribute{}
+		for _, c := range a.Communities {
+			attr.Communities = append(attr.Communities, uint32(c))
+		}
+		out = append(out, attr)
+	}
+	if len(a.LargeCommunities) > 0 {
+		attr := &api.LargeCommunitiesAttribute{}
+		for _, c := range a.LargeCommunities {
+			attr.Communities = append(attr.Communities, &api.LargeCommunity{GlobalAdmin: c.Global, LocalData1: c.Local1, LocalData2: c.Local2})
+		}
+		out = append(out, attr)
+	}
+	if a.Bandwidth > 0 {
+		out = append(out, linkBandwidth(asn, a.Bandwidth))
+	}
+	return out
+}
+
+// linkBandwidth is the extended community of draft-ietf-idr-link-bandwidth, whose AS has two octets.
+func linkBandwidth(asn uint32, bandwidth uint64) proto.Message {
+	if asn > 0xffff {
+		asn = asTrans
+	}
+	community, err := anypb.New(&api.LinkBandwidthExtended{Asn: asn, Bandwidth: float32(bandwidth)})
+	if err != nil {
+		panic(err) // of a message without strings there is none
+	}
+	return &api.ExtendedCommunitiesAttribute{Communities: []*anypb.Any{community}}
+}
+
+// asTrans stands for an AS that does not fit two octets (RFC 6793).
+const asTrans = 23456

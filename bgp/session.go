@@ -5,109 +5,199 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 	"github.com/osrg/gobgp/v3/pkg/server"
+
+	"github.com/penstock-lb/penstock/bgp/wire"
 )
 
 // deferral is how long a restarted session waits for the router's End-of-RIB before it sends our
 // routes; GoBGP's default of 360 s would keep new routes back that long.
 const deferral = 10 * time.Second
 
-// session is one peer with a GoBGP server of its own. Its methods are not called concurrently, except
-// those in view.go.
+// session is one peer with a GoBGP server of its own, and the relay between that and the router.
 type session struct {
-	peer    Peer
+	name    string
+	asn     uint32
 	server  *server.BgpServer
 	history *history
+	relay   *relay
 
-	mu   sync.Mutex
-	sent map[netip.Prefix]struct{} // what the server has
+	work sync.Mutex // held by those who write to the server
+
+	mu   sync.Mutex // held shortly, inside work if both are
+	peer Peer
+	want map[netip.Prefix]Path
+	hops *hops                     // of the newest connection; nil before the first
+	sent map[netip.Prefix]sentPath // what the server has
 }
+
+// sentPath is a path as the server has it.
+type sentPath struct {
+	attributes Attributes
+	hop        netip.Addr
+	since      time.Time
+}
+
+func (p sentPath) same(q sentPath) bool { return p.hop == q.hop && p.attributes.Equal(q.attributes) }
 
 // newSession starts a server without a peer yet. GoBGP keeps two route selection options in globals
 // that every start writes; ours are always the same.
-func newSession(ctx context.Context, cfg Config, peer Peer, log *slog.Logger, changed func()) (*session, error) {
-	h := newHistory(time.Now(), changed)
-	log = log.With("peer", peer.Name, "address", peer.Address)
-	srv := server.NewBgpServer(server.LoggerOption(&logger{log: log, history: h, password: peer.Password != ""}))
-	go srv.Serve()
-	err := srv.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
+func newSession(ctx context.Context, cfg Config, peer Peer, log *slog.Logger, hooks hooks, notify func()) (*session, error) {
+	log = log.With("peer", peer.Name)
+	s := &session{name: peer.Name, asn: peer.ownASN(cfg.ASN), peer: peer, sent: map[netip.Prefix]sentPath{}, history: newHistory(log, time.Now(), notify)}
+	s.server = server.NewBgpServer(server.LoggerOption(&logger{log: log}))
+	go s.server.Serve()
+	err := s.server.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn: cfg.ASN, RouterId: cfg.RouterID.String(), ListenPort: -1,
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("start BGP: %w", err)
 	}
-	if err := ownRoutesOnly(ctx, srv); err != nil {
+	if err := ownRoutesOnly(ctx, s.server); err != nil {
 		return nil, err
 	}
-	return &session{peer: peer, server: srv, history: h, sent: map[netip.Prefix]struct{}{}}, nil
+	hooks.ready, hooks.reset = s.ready, s.reset
+	if s.relay, err = newRelay(cfg, peer, log, s.history, hooks); err != nil {
+		return nil, errors.Join(err, s.server.StopBgp(ctx, &api.StopBgpRequest{}))
+	}
+	return s, nil
 }
 
-// open adds the peer, after which GoBGP connects. The paths must be in already, see doc.go.
+// open adds the peer, after which GoBGP connects to the relay.
 func (s *session) open(ctx context.Context, gr GracefulRestart, restarting bool) error {
-	if err := s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: apiPeer(s.peer, gr, restarting)}); err != nil {
+	peer := apiPeer(s.config(), s.relay.innerPort(), gr, restarting)
+	if err := s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: peer}); err != nil {
 		return fmt.Errorf("add peer: %w", err)
 	}
 	return nil
 }
 
-// sync makes the server's paths the wanted ones; withdrawals go first. One that fails does not stop
-// the others.
-func (s *session) sync(ctx context.Context, want map[netip.Prefix]struct{}) error {
-	var errs []error
-	sent := s.announced()
-	for prefix := range sent {
-		if _, ok := want[prefix]; !ok {
-			errs = append(errs, s.each(ctx, prefix, s.withdraw))
+// ready has a connection's paths in the server before the router lets GoBGP send them, since the
+// End-of-RIB follows at once, see doc.go.
+func (s *session) ready(local netip.Addr) {
+	hops := s.config().hops(local)
+	s.mu.Lock()
+	s.hops = &hops
+	s.mu.Unlock()
+	for f, why := range hops.lacks {
+		s.relay.log.Warn("no routes of a family are announced", "family", f, "reason", why)
+	}
+	if err := s.apply(context.Background()); err != nil {
+		s.relay.log.Warn("some paths are not announced", "err", err)
+	}
+}
+
+// reset has an established GoBGP end its side at once, since it idles for 5 s after an end that it was not
+// told of, and for as long as it is configured after a reset.
+func (s *session) reset() {
+	established := false
+	request := &api.ListPeerRequest{}
+	_ = s.server.ListPeer(context.Background(), request, func(p *api.Peer) { // from memory; a nil request is its only error
+		established = p.GetState().GetSessionState() == api.PeerState_ESTABLISHED
+	})
+	if established {
+		_ = s.server.ResetPeer(context.Background(), &api.ResetPeerRequest{Address: innerAddr(s.config().family()).String()})
+	}
+}
+
+// config is the peer as it is configured now.
+func (s *session) config() Peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peer
+}
+
+// update takes over what of the peer can change under a session.
+func (s *session) update(ctx context.Context, peer Peer) error {
+	s.mu.Lock()
+	s.peer = peer
+	if local := s.history.localEnd(); local.IsValid() {
+		hops := peer.hops(local)
+		s.hops = &hops
+	}
+	s.mu.Unlock()
+	return errors.Join(s.relay.configure(peer), s.apply(ctx))
+}
+
+// sync makes want what this session's router is to have; see apply.
+func (s *session) sync(ctx context.Context, want map[netip.Prefix]Path) error {
+	s.mu.Lock()
+	s.want = want
+	s.mu.Unlock()
+	return s.apply(ctx)
+}
+
+// apply makes the server's paths the wanted ones; withdrawals go first. One that fails does not stop
+// the others. Before the first connection nothing is known of next hops, and nothing announced.
+func (s *session) apply(ctx context.Context) error {
+	s.work.Lock()
+	defer s.work.Unlock()
+	s.mu.Lock()
+	peer, want, hops, sent := s.peer, s.want, s.hops, maps.Clone(s.sent)
+	s.mu.Unlock()
+	next, now := map[netip.Prefix]sentPath{}, time.Now()
+	for prefix, path := range want {
+		attributes, offered := path.For(peer.Name)
+		if offered && hops != nil && hops.addrs[familyOf(prefix.Addr())].IsValid() {
+			next[prefix] = sentPath{attributes, hops.addrs[familyOf(prefix.Addr())], now}
 		}
 	}
-	for prefix := range want {
-		if _, ok := sent[prefix]; !ok && s.peer.carries(prefix) {
-			errs = append(errs, s.each(ctx, prefix, s.announce))
+	var errs []error
+	for prefix, path := range sent {
+		if _, ok := next[prefix]; !ok {
+			errs = append(errs, s.each(ctx, prefix, path, s.withdraw))
+		}
+	}
+	for prefix, path := range next {
+		if have, ok := sent[prefix]; !ok || !have.same(path) {
+			errs = append(errs, s.each(ctx, prefix, path, s.announce))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (s *session) each(ctx context.Context, prefix netip.Prefix, do func(context.Context, netip.Prefix) error) error {
+func (s *session) each(ctx context.Context, prefix netip.Prefix, path sentPath, do func(context.Context, netip.Prefix, sentPath) error) error {
 	err := ctx.Err()
 	if err == nil {
-		err = do(ctx, prefix)
+		err = do(ctx, prefix, path)
 	}
 	if err != nil {
-		return &PathError{Prefix: prefix, Peer: s.peer.Name, Err: err}
+		return &PathError{Prefix: prefix, Peer: s.name, Err: err}
 	}
 	return nil
 }
 
-func (s *session) announce(ctx context.Context, prefix netip.Prefix) error {
-	path, err := apiPath(prefix, s.peer.nextHop(familyOf(prefix.Addr())))
+// announce puts a path in, in the place of an older one of the prefix.
+func (s *session) announce(ctx context.Context, prefix netip.Prefix, path sentPath) error {
+	p, err := apiPath(prefix, path, s.asn)
 	if err != nil {
 		return err
 	}
-	if _, err := s.server.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_GLOBAL, Path: path}); err != nil {
+	if _, err := s.server.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_GLOBAL, Path: p}); err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sent[prefix] = struct{}{}
+	s.sent[prefix] = path
 	return nil
 }
 
 // withdraw names the path by its value: a request without one would withdraw everything.
-func (s *session) withdraw(ctx context.Context, prefix netip.Prefix) error {
-	path, err := apiPath(prefix, s.peer.nextHop(familyOf(prefix.Addr())))
+func (s *session) withdraw(ctx context.Context, prefix netip.Prefix, path sentPath) error {
+	p, err := apiPath(prefix, path, s.asn)
 	if err != nil {
 		return err
 	}
-	if path == nil || path.Nlri == nil {
+	if p == nil || p.Nlri == nil {
 		return errors.New("withdraw: refused, because a request without a path withdraws everything")
 	}
-	if err := s.server.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_GLOBAL, Path: path}); err != nil {
+	if err := s.server.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_GLOBAL, Path: p}); err != nil {
 		return fmt.Errorf("withdraw: %w", err)
 	}
 	s.mu.Lock()
@@ -116,49 +206,52 @@ func (s *session) withdraw(ctx context.Context, prefix netip.Prefix) error {
 	return nil
 }
 
-// close withdraws everything and ends the session with a Cease, which overrules graceful restart. It
-// returns when the Cease is with the kernel.
-func (s *session) close(ctx context.Context) error {
-	err := s.sync(ctx, nil)
+// close ends the session with a Cease, which overrules graceful restart. It returns when the Cease is
+// with the kernel.
+func (s *session) close(ctx context.Context, reason string, n wire.Notification) error {
 	stopped := make(chan error, 1)
-	go func() { stopped <- s.server.StopBgp(context.WithoutCancel(ctx), &api.StopBgpRequest{}) }()
+	go func() {
+		s.relay.shut(reason, n)
+		stopped <- s.server.StopBgp(context.WithoutCancel(ctx), &api.StopBgpRequest{})
+	}()
 	select {
-	case stopErr := <-stopped:
-		return errors.Join(err, stopErr)
+	case err := <-stopped:
+		return err
 	case <-ctx.Done():
-		return errors.Join(err, fmt.Errorf("stop BGP: %w", ctx.Err()))
+		return fmt.Errorf("stop BGP: %w", ctx.Err())
 	}
 }
 
-func apiPeer(p Peer, gr GracefulRestart, restarting bool) *api.Peer {
+// apiPeer is the relay as GoBGP sees it, with what the router is to be told.
+func apiPeer(p Peer, port int, gr GracefulRestart, restarting bool) *api.Peer {
+	inner := innerAddr(p.family()).String()
 	peer := &api.Peer{
-		Conf: &api.PeerConf{NeighborAddress: p.Address.String(), PeerAsn: p.ASN, AuthPassword: p.Password},
+		Conf: &api.PeerConf{NeighborAddress: inner, PeerAsn: p.ASN, LocalAsn: p.LocalASN},
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			HoldTime: seconds(p.HoldTime), KeepaliveInterval: seconds(p.KeepaliveTime), ConnectRetry: seconds(p.ConnectRetry),
+			HoldTime: seconds(p.HoldTime), KeepaliveInterval: seconds(p.KeepaliveTime), ConnectRetry: 1,
+			IdleHoldTimeAfterReset: 1,
 		}},
-		Transport:    &api.Transport{},
-		EbgpMultihop: &api.EbgpMultihop{Enabled: p.MultihopTTL != 0, MultihopTtl: uint32(p.MultihopTTL)},
-		TtlSecurity:  &api.TtlSecurity{Enabled: p.TTLSecurity, TtlMin: directTTL},
-	}
-	if p.LocalAddress.IsValid() {
-		peer.Transport.LocalAddress = p.LocalAddress.String()
+		Transport: &api.Transport{LocalAddress: inner, RemotePort: uint32(port)},
 	}
 	if gr.Enabled {
 		peer.GracefulRestart = &api.GracefulRestart{
 			Enabled: true, RestartTime: uint32(seconds(gr.RestartTime)), DeferralTime: uint32(seconds(deferral)),
-			LocalRestarting: restarting,
+			LocalRestarting: restarting, LonglivedEnabled: gr.LongLived != 0,
 		}
 	}
 	for _, f := range p.Families {
-		peer.AfiSafis = append(peer.AfiSafis, &api.AfiSafi{
+		family := &api.AfiSafi{
 			Config:            &api.AfiSafiConfig{Family: f.api(), Enabled: true},
 			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: gr.Enabled}},
-		})
+		}
+		if gr.LongLived != 0 {
+			family.LongLivedGracefulRestart = &api.LongLivedGracefulRestart{Config: &api.LongLivedGracefulRestartConfig{
+				Enabled: true, RestartTime: uint32(seconds(gr.LongLived)),
+			}}
+		}
+		peer.AfiSafis = append(peer.AfiSafis, family)
 	}
 	return peer
 }
-
-// directTTL is the TTL of a packet that no router has forwarded, RFC 5082 section 3.
-const directTTL = 255
 
 func seconds(d time.Duration) uint64 { return uint64(d / time.Second) }

@@ -8,10 +8,13 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/penstock-lb/penstock/bgp/bfd"
+	"github.com/penstock-lb/penstock/bgp/ndisc"
+	"github.com/penstock-lb/penstock/bgp/wire"
 )
 
 // Speaker announces prefixes to routers. Its methods may be called concurrently.
@@ -26,8 +29,20 @@ type Speaker struct {
 
 	mu       sync.Mutex // held shortly, inside ops if both are
 	peers    []Peer
-	paths    map[netip.Prefix]time.Time
-	sessions map[netip.Addr]*session
+	paths    map[netip.Prefix]announcement
+	sessions map[string]*session // by the peer's name
+
+	listeners *listeners
+	discovery *ndisc.Discoverer // of unnumbered peers
+	bfd       *bfd.Server
+	watcher   watcher       // mu
+	watched   chan struct{} // sessions came up or went down, for BFD
+}
+
+// announcement is a wanted path.
+type announcement struct {
+	Path
+	since time.Time
 }
 
 // ErrStopped is returned by Sync and SetPeers after Stop or after the end of Run.
@@ -57,20 +72,14 @@ func New(cfg Config, log *slog.Logger) (*Speaker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Speaker{
+	s := &Speaker{
 		cfg: cfg, log: log, changed: make(chan struct{}, 1),
-		peers: cfg.Peers, paths: map[netip.Prefix]time.Time{}, sessions: map[netip.Addr]*session{},
-	}, nil
-}
-
-// Run waits for the end of ctx. Sync and SetPeers are refused afterwards, and what has not been
-// stopped by then is left as StopRestart leaves it; Stop may still come.
-func (s *Speaker) Run(ctx context.Context) error {
-	<-ctx.Done()
-	s.ops.Lock()
-	defer s.ops.Unlock()
-	s.closed = true
-	return nil
+		peers: cfg.Peers, paths: map[netip.Prefix]announcement{}, sessions: map[string]*session{},
+		listeners: newListeners(log), discovery: ndisc.New(log), watched: make(chan struct{}, 1),
+		watcher: watcher{detections: map[string]uint64{}, reasons: map[string]string{}},
+	}
+	s.bfd = bfd.New(log, s.pathChanged)
+	return s, nil
 }
 
 // Changed receives a value after the peers' states or the routes changed; several changes may give
@@ -94,13 +103,16 @@ func (s *Speaker) Sync(ctx context.Context, want []Path) error {
 		return ErrStopped
 	}
 	var errs []error
-	valid := make(map[netip.Prefix]struct{}, len(want))
+	valid := make(map[netip.Prefix]Path, len(want))
 	for _, path := range want {
 		if err := path.check(); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		valid[path.Prefix] = struct{}{}
+		valid[path.Prefix] = path
+	}
+	if err := ctx.Err(); err != nil {
+		return errors.Join(append(errs, s.untouched(valid, err))...)
 	}
 	s.setPaths(valid, time.Now())
 	restarting := s.cfg.Restarting && !s.synced
@@ -108,18 +120,38 @@ func (s *Speaker) Sync(ctx context.Context, want []Path) error {
 	return errors.Join(append(errs, s.reconcile(ctx, restarting))...)
 }
 
-func (s *Speaker) setPaths(want map[netip.Prefix]struct{}, now time.Time) {
+// untouched is the error of every path that a Sync did not come to, those to be withdrawn too.
+func (s *Speaker) untouched(want map[netip.Prefix]Path, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for prefix := range want {
+		errs = append(errs, &PathError{Prefix: prefix, Err: err})
+	}
+	for prefix := range s.paths {
+		if _, ok := want[prefix]; !ok {
+			errs = append(errs, &PathError{Prefix: prefix, Err: err})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Speaker) setPaths(want map[netip.Prefix]Path, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := len(s.paths)
-	maps.DeleteFunc(s.paths, func(p netip.Prefix, _ time.Time) bool {
+	maps.DeleteFunc(s.paths, func(p netip.Prefix, _ announcement) bool {
 		_, ok := want[p]
 		return !ok
 	})
 	changed := len(s.paths) != before
-	for prefix := range want {
-		if _, ok := s.paths[prefix]; !ok {
-			s.paths[prefix], changed = now, true
+	for prefix, path := range want {
+		have, ok := s.paths[prefix]
+		if !ok {
+			have.since = now
+		}
+		if !ok || !have.Equal(path) {
+			s.paths[prefix], changed = announcement{path, have.since}, true
 		}
 	}
 	if changed {
@@ -150,40 +182,58 @@ func (s *Speaker) SetPeers(ctx context.Context, peers []Peer) error {
 	return errors.Join(errs...)
 }
 
-// closeUnwanted ends the sessions whose peer is gone or was edited.
+// ending is why a session is closed: as its history says it, and as the router hears it.
+type ending struct {
+	reason string
+	cease  wire.Notification
+}
+
+// closeUnwanted ends the sessions whose peer is gone, or was edited in a way that takes a new one.
 func (s *Speaker) closeUnwanted(ctx context.Context) error {
 	s.mu.Lock()
-	wanted := map[netip.Addr]Peer{}
+	wanted := map[string]Peer{}
 	for _, p := range s.peers {
-		wanted[p.Address] = p
+		wanted[p.Name] = p
 	}
-	unwanted := map[*session]string{}
-	for addr, session := range s.sessions {
-		p, ok := wanted[addr]
-		switch {
-		case !ok:
-			unwanted[session] = "peer removed from the configuration"
-		case !reflect.DeepEqual(session.peer, p):
-			unwanted[session] = "peer's configuration changed"
-		default:
+	unwanted := map[*session]ending{}
+	updated := map[*session]Peer{}
+	for name, session := range s.sessions {
+		p, ok := wanted[name]
+		if !ok {
+			unwanted[session] = ending{"peer removed from the configuration", wire.Cease(wire.CeaseDeconfigured, "")}
+		} else if fields := session.config().Resets(p); len(fields) > 0 {
+			reason := "peer's configuration changed: " + strings.Join(fields, ", ")
+			unwanted[session] = ending{reason, wire.Cease(wire.CeaseConfigChange, "")}
+		} else if !reflect.DeepEqual(session.config(), p) {
+			updated[session] = p
+			continue
+		} else {
 			continue
 		}
-		delete(s.sessions, addr)
+		delete(s.sessions, name)
 	}
 	s.mu.Unlock()
-	return s.closeAll(ctx, unwanted)
+	errs := []error{s.closeAll(ctx, unwanted)}
+	for session, p := range updated {
+		if err := session.update(ctx, p); err != nil {
+			errs = append(errs, fmt.Errorf("BGP peer %s: %w", p.Name, err))
+		}
+		s.log.Info("BGP peer changed, its session goes on", "peer", p.Name)
+	}
+	s.watch()
+	return errors.Join(errs...)
 }
 
 // closeAll ends sessions at the same time, each for its reason.
-func (s *Speaker) closeAll(ctx context.Context, sessions map[*session]string) error {
+func (s *Speaker) closeAll(ctx context.Context, sessions map[*session]ending) error {
 	errs := make(chan error, len(sessions))
-	for session, reason := range sessions {
+	for session, why := range sessions {
 		go func() {
-			err := session.close(ctx)
+			err := session.close(ctx, why.reason, why.cease)
 			if err != nil {
-				err = fmt.Errorf("close session to BGP peer %s: %w", session.peer.Name, err)
+				err = fmt.Errorf("close session to BGP peer %s: %w", session.name, err)
 			}
-			s.log.Info("BGP session closed", "peer", session.peer.Name, "address", session.peer.Address, "reason", reason)
+			s.log.Info("BGP session closed", "peer", session.name, "reason", why.reason)
 			errs <- err
 		}()
 	}
@@ -198,16 +248,16 @@ func (s *Speaker) closeAll(ctx context.Context, sessions map[*session]string) er
 func (s *Speaker) reconcile(ctx context.Context, restarting bool) error {
 	s.mu.Lock()
 	peers := s.peers
-	want := make(map[netip.Prefix]struct{}, len(s.paths))
-	for prefix := range s.paths {
-		want[prefix] = struct{}{}
+	want := make(map[netip.Prefix]Path, len(s.paths))
+	for prefix, path := range s.paths {
+		want[prefix] = path.Path
 	}
 	open := maps.Clone(s.sessions)
 	s.mu.Unlock()
 
 	var errs []error
 	for _, peer := range peers {
-		if session, ok := open[peer.Address]; ok {
+		if session, ok := open[peer.Name]; ok {
 			errs = append(errs, session.sync(ctx, want))
 			continue
 		}
@@ -215,23 +265,45 @@ func (s *Speaker) reconcile(ctx context.Context, restarting bool) error {
 			errs = append(errs, fmt.Errorf("open session to BGP peer %s: %w", peer.Name, err))
 		}
 	}
-	return errors.Join(errs...)
+	s.discover(ctx, peers)
+	return errors.Join(append(errs, s.listen(peers))...)
 }
 
-func (s *Speaker) openSession(ctx context.Context, peer Peer, want map[netip.Prefix]struct{}, restarting bool) error {
-	session, err := newSession(ctx, s.cfg, peer, s.log, s.notify)
+// listen waits for the passive peers that have a session.
+func (s *Speaker) listen(peers []Peer) error {
+	s.mu.Lock()
+	relays := map[netip.Addr]*relay{}
+	for _, session := range s.sessions {
+		if p := session.config(); p.Passive {
+			relays[p.Address] = session.relay
+		}
+	}
+	s.mu.Unlock()
+	return s.listeners.sync(peers, relays, s.cfg.ListenPort)
+}
+
+func (s *Speaker) openSession(ctx context.Context, peer Peer, want map[netip.Prefix]Path, restarting bool) error {
+	session, err := newSession(ctx, s.cfg, peer, s.log, hooks{changed: s.watch, router: s.router}, s.notify)
 	if err != nil {
 		return err
 	}
 	pathErr := session.sync(ctx, want)
 	if err := session.open(ctx, s.cfg.GracefulRestart, restarting); err != nil {
-		return errors.Join(pathErr, err, session.close(ctx))
+		return errors.Join(pathErr, err, session.close(ctx, "it could not be opened", wire.Cease(wire.CeaseShutdown, "")))
 	}
 	s.mu.Lock()
-	s.sessions[peer.Address] = session
+	s.sessions[peer.Name] = session
 	s.mu.Unlock()
 	s.notify()
 	return pathErr
+}
+
+// watch has Run look at which sessions there are for BFD.
+func (s *Speaker) watch() {
+	select {
+	case s.watched <- struct{}{}:
+	default:
+	}
 }
 
 // Stop ends announcing; see the modes. With StopDrain it returns when the routers have been told, or
@@ -246,55 +318,21 @@ func (s *Speaker) Stop(ctx context.Context, mode StopMode, why string) error {
 		return nil
 	}
 	s.mu.Lock()
-	sessions := map[*session]string{}
+	sessions := map[*session]ending{}
 	for _, session := range s.sessions {
-		sessions[session] = "drained"
+		sessions[session] = ending{"drained", wire.Cease(wire.CeaseShutdown, why)}
 	}
 	clear(s.sessions)
 	clear(s.paths)
 	s.mu.Unlock()
 	defer s.notify()
-	return s.closeAll(ctx, sessions)
-}
-
-// Peers returns all configured peers in the order of their names.
-func (s *Speaker) Peers() []PeerState {
-	now := time.Now()
-	s.mu.Lock()
-	peers, sessions := s.peers, maps.Clone(s.sessions)
-	s.mu.Unlock()
-	states := make([]PeerState, 0, len(peers))
-	for _, p := range peers {
-		if session, ok := sessions[p.Address]; ok {
-			states = append(states, session.state(now))
-			continue
-		}
-		state := newState(p)
-		state.DownReason = "waits for the first set of paths"
-		states = append(states, state)
+	s.listeners.close()
+	err := s.closeAll(ctx, sessions)
+	// Later than the Cease: routers take the end of BFD for a failure while there is a session.
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	if bfdErr := s.bfd.Stop(ctx, bfd.StopAdminDown); !errors.Is(bfdErr, context.DeadlineExceeded) {
+		err = errors.Join(err, bfdErr)
 	}
-	slices.SortFunc(states, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
-	return states
-}
-
-// Routes returns all wanted paths, in order, with the peers that have them.
-func (s *Speaker) Routes() []Route {
-	s.mu.Lock()
-	sessions := slices.SortedFunc(maps.Values(s.sessions), func(a, b *session) int { return strings.Compare(a.peer.Name, b.peer.Name) })
-	paths := maps.Clone(s.paths)
-	s.mu.Unlock()
-	routes := make([]Route, 0, len(paths))
-	for prefix, since := range paths {
-		routes = append(routes, Route{Prefix: prefix, Since: since, Peers: []RoutePeer{}})
-	}
-	slices.SortFunc(routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })
-	for _, session := range sessions {
-		hops := session.nextHops()
-		for i := range routes {
-			if hop, ok := hops[routes[i].Prefix]; ok {
-				routes[i].Peers = append(routes[i].Peers, RoutePeer{Peer: session.peer.Name, NextHop: hop})
-			}
-		}
-	}
-	return routes
+	return err
 }

@@ -60,6 +60,9 @@ const (
 	CauseConfig       Cause = "config"       // we ended it: the peer was edited or removed, or we drained
 )
 
+// BFDOff is the state of BFD while there is no session that it could watch.
+const BFDOff = "off"
+
 // BFDState is how BFD does with a peer (RFC 5880).
 type BFDState struct {
 	// State is adminDown, down, init or up; off while there is no BGP session that it watches.
@@ -78,10 +81,13 @@ type BFDState struct {
 // FamilyState counts the routes of a session in one family. Both are 0 unless established.
 type FamilyState struct {
 	Family Family `json:"family"`
-	// Received are the router's routes. They are not used.
+	// Received are the router's routes, at least: from 65536 on, or MaxPrefixes, no more are counted.
+	// They are not used.
 	Received uint64 `json:"received"`
 	// Announced are ours.
 	Announced uint64 `json:"announced"`
+	// Reason is why none can be announced, for want of a next hop.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Route is a path that is announced, or would be if a session were up.

@@ -1,57 +1,33 @@
 package bgp
 
 import (
-	"context"
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
-
-	api "github.com/osrg/gobgp/v3/api"
 )
 
-var sessionStates = map[api.PeerState_SessionState]SessionState{
-	api.PeerState_IDLE:        Idle,
-	api.PeerState_CONNECT:     Connect,
-	api.PeerState_ACTIVE:      Active,
-	api.PeerState_OPENSENT:    OpenSent,
-	api.PeerState_OPENCONFIRM: OpenConfirm,
-	api.PeerState_ESTABLISHED: Established,
-}
-
 func newState(p Peer) PeerState {
-	state := PeerState{Name: p.Name, Address: p.Address, ASN: p.ASN, State: Idle}
+	state := PeerState{Name: p.Name, Address: p.Address, Interface: p.Interface, ASN: p.ASN, State: Idle}
 	for _, f := range p.Families {
 		state.Families = append(state.Families, FamilyState{Family: f})
+	}
+	if p.BFD.Enabled {
+		state.BFD = &BFDState{State: BFDOff}
 	}
 	return state
 }
 
-// state asks the server how the session does.
+// state says how the session does.
 func (s *session) state(now time.Time) PeerState {
-	state, _ := s.stateAndAddress(now)
-	return state
-}
-
-// stateAndAddress adds our end of the session, invalid unless it is established.
-func (s *session) stateAndAddress(now time.Time) (PeerState, netip.Addr) {
-	state := newState(s.peer)
-	var local netip.Addr
-	// GoBGP answers from memory, and its only error is that of a nil request. A session that is being
-	// closed has no peer any more.
-	_ = s.server.ListPeer(context.Background(), &api.ListPeerRequest{}, func(p *api.Peer) {
-		state.State = sessionStates[p.GetState().GetSessionState()]
-		for i := range state.Families {
-			state.Families[i].Received = received(p, state.Families[i].Family)
-		}
-		if addr, err := netip.ParseAddr(p.GetTransport().GetLocalAddress()); err == nil {
-			local = addr
-		}
-	})
+	s.mu.Lock()
+	peer, hops := s.peer, s.hops
+	s.mu.Unlock()
+	state := newState(peer)
 	s.history.fill(&state, now)
 	if state.State != Established {
-		down := newState(s.peer)
-		state.Uptime, state.Families = 0, down.Families
-		return state, netip.Addr{}
+		return state
 	}
 	for prefix := range s.announced() {
 		for i := range state.Families {
@@ -60,39 +36,81 @@ func (s *session) stateAndAddress(now time.Time) (PeerState, netip.Addr) {
 			}
 		}
 	}
-	return state, local
+	for i := range state.Families {
+		f := &state.Families[i]
+		f.Received = s.relay.received(f.Family)
+		if hops != nil {
+			f.Reason = hops.lacks[f.Family]
+		}
+	}
+	return state
 }
 
 // announced is a copy of what the server has.
-func (s *session) announced() map[netip.Prefix]struct{} {
+func (s *session) announced() map[netip.Prefix]sentPath {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.sent)
 }
 
-// nextHops returns what the router was given, nil unless the session is established.
-func (s *session) nextHops() map[netip.Prefix]netip.Addr {
-	_, local := s.stateAndAddress(time.Now())
-	if !local.IsValid() {
+// routes returns what the router was given, nil unless the session is established.
+func (s *session) routes() map[netip.Prefix]RoutePeer {
+	since, up := s.history.established()
+	if !up {
 		return nil
 	}
-	hops := map[netip.Prefix]netip.Addr{}
-	for prefix := range s.announced() {
-		hop := s.peer.nextHop(familyOf(prefix.Addr()))
-		if hop.IsUnspecified() {
-			hop = local
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[netip.Prefix]RoutePeer, len(s.sent))
+	for prefix, path := range s.sent {
+		r := RoutePeer{Peer: s.name, NextHop: path.hop, Since: path.since, Attributes: path.attributes}
+		if since.After(r.Since) {
+			r.Since = since
 		}
-		hops[prefix] = hop
+		out[prefix] = r
 	}
-	return hops
+	return out
 }
 
-func received(p *api.Peer, f Family) uint64 {
-	want := f.api()
-	for _, af := range p.AfiSafis {
-		if got := af.GetState().GetFamily(); got.GetAfi() == want.Afi && got.GetSafi() == want.Safi {
-			return af.State.Received
+// Peers returns all configured peers in the order of their names.
+func (s *Speaker) Peers() []PeerState {
+	now := time.Now()
+	s.mu.Lock()
+	peers, sessions := s.peers, maps.Clone(s.sessions)
+	s.mu.Unlock()
+	states := make([]PeerState, 0, len(peers))
+	for _, p := range peers {
+		if session, ok := sessions[p.Name]; ok {
+			states = append(states, session.state(now))
+			continue
+		}
+		state := newState(p)
+		state.DownReason = "waits for the first set of paths"
+		states = append(states, state)
+	}
+	s.fillBFD(states)
+	slices.SortFunc(states, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
+	return states
+}
+
+// Routes returns all wanted paths, in order, with the peers that have them.
+func (s *Speaker) Routes() []Route {
+	s.mu.Lock()
+	sessions := slices.SortedFunc(maps.Values(s.sessions), func(a, b *session) int { return strings.Compare(a.name, b.name) })
+	paths := maps.Clone(s.paths)
+	s.mu.Unlock()
+	routes := make([]Route, 0, len(paths))
+	for prefix, path := range paths {
+		routes = append(routes, Route{Prefix: prefix, Since: path.since, Peers: []RoutePeer{}})
+	}
+	slices.SortFunc(routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })
+	for _, session := range sessions {
+		given := session.routes()
+		for i := range routes {
+			if r, ok := given[routes[i].Prefix]; ok {
+				routes[i].Peers = append(routes[i].Peers, r)
+			}
 		}
 	}
-	return 0
+	return routes
 }

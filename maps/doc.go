@@ -69,6 +69,16 @@
 // prunes what nobody wants. Rows that mean the same stay untouched, as their chains
 // have the same content.
 //
+// # Probes
+//
+// Probe runs the loaded program on the first packet of a flow, before a VIP is announced, and
+// says whether it goes to a backend. It is a whole packet, with nothing in it that the program
+// would have to treat in its own way, so that the hot path knows nothing of probes. The price is
+// that counters count it, and that where flows are translated there is one for some
+// microseconds: a full flow table evicts the least recently used for it, as for any other. A
+// packet that the program refuses late, as one whose TTL ends here, would leave a flow as well;
+// one that it refuses early, as one from a VIP, would say nothing of the route.
+//
 // # Ingress nodes
 //
 // NodeTables keeps the tables of the other role: who may send packets through the

@@ -34,6 +34,7 @@ type Tables struct {
 	opts      Options
 	cpus      int
 	now       func() time.Time
+	run       func(frame []byte, ifindex uint32) (bpf.Action, []byte, error) // the program
 	slots     slots
 	published regionTable
 	chains    *chains
@@ -97,6 +98,7 @@ func Open(lb *bpf.LB, opts Options, log *slog.Logger) (*Tables, error) {
 		opts:      opts,
 		cpus:      cpus,
 		now:       time.Now,
+		run:       lb.Run,
 		services:  make(map[string]*service),
 		byID:      make(map[uint32]*service),
 		frontends: make(map[Frontend]uint32),

@@ -30,6 +30,9 @@ func (s *Status) notReady() []string {
 	if s.State == Draining || s.State == Stopped {
 		missing = append(missing, string(s.State))
 	}
+	if s.Drain != nil {
+		missing = append(missing, "drain: "+s.Drain.String())
+	}
 	if !s.Source.Synced {
 		missing = append(missing, "source not synced")
 	}

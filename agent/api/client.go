@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,6 +116,25 @@ func fetch[T any](ctx context.Context, c *Client, path string, services []string
 	if err != nil {
 		return v, err
 	}
+	return do[T](c, req)
+}
+
+// send posts a body as JSON, and decodes the answer as fetch does.
+func send[T any](ctx context.Context, c *Client, path string, body any) (T, error) {
+	var v T
+	text, err := json.Marshal(body)
+	if err != nil {
+		return v, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://penstock"+path, bytes.NewReader(text))
+	if err != nil {
+		return v, err
+	}
+	return do[T](c, req)
+}
+
+func do[T any](c *Client, req *http.Request) (T, error) {
+	var v T
 	resp, err := c.http.Do(req)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return v, fmt.Errorf("%w (nobody listens on %s)", ErrDown, c.socket)
@@ -130,7 +150,7 @@ func fetch[T any](ctx context.Context, c *Client, path string, services []string
 		return v, refusal(resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
-		return v, fmt.Errorf("decode the agent's %s: %w", path, err)
+		return v, fmt.Errorf("decode the agent's %s: %w", req.URL.Path, err)
 	}
 	return v, nil
 }

@@ -5,9 +5,9 @@
 //
 // [Explain] follows one Kubernetes Service from its object to the routers. What an agent of
 // one role or source lacks it need not implement: the server looks for the interfaces
-// [Explainer], [Allocator] and [Picker].
+// [Explainer], [Allocator], [Picker] and [Drainer].
 //
-// The API only reads. It answers from what the agent last published and from
+// The API reads, but for POST /v1/drain and /v1/undrain on the unix socket. It answers from what the agent last published and from
 // counters read at the moment of the request, so a slow reader never holds up
-// the agent's loop.
+// the agent's loop; what changes something waits for the loop to have taken it over.
 package api

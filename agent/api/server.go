@@ -44,7 +44,7 @@ func Listen(opts Options, agent Agent, metrics http.Handler, log *slog.Logger) (
 		listen  func(string) (net.Listener, error)
 		handler http.Handler
 	}{
-		{opts.Socket, listenUnix, whole},
+		{opts.Socket, listenUnix, newControlMux(agent, metrics)},
 		{opts.Loopback, listenLoopback, whole},
 		{opts.Metrics, listenTCP, newHealthMux(agent, metrics)},
 	}

@@ -16,7 +16,7 @@ type State string
 const (
 	Starting State = "starting" // nothing has been synced yet
 	Running  State = "running"
-	Draining State = "draining" // paths are withdrawn, traffic still arrives
+	Draining State = "draining" // it is about to end: Drain says how far it is
 	Stopped  State = "stopped"
 )
 
@@ -36,6 +36,7 @@ type Status struct {
 	Services []ServiceStatus         `json:"services"`
 	Reasons  []desired.ServiceReason `json:"reasons"` // why parts of Services are not in force
 	Sync     SyncStatus              `json:"sync"`
+	Drain    *DrainStatus            `json:"drain,omitempty"` // nil: the node does not drain
 
 	Nodes    []NodeStatus      `json:"nodes,omitempty"`   // what agents publish on their Node objects
 	Tunnels  *TunnelStatus     `json:"tunnels,omitempty"` // of an LB node

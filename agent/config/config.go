@@ -146,6 +146,9 @@ type BGP struct {
 	RouterID        netip.Addr // invalid: the node's first IPv4 address
 	ListenPort      uint16     // where passive peers connect to
 	GracefulRestart GracefulRestart
+	Drain           Drain
+	Damping         Damping
+	Warmup          time.Duration // 0: none
 	Peers           []Peer
 }
 

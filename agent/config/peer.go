@@ -93,9 +93,12 @@ func (p *Peer) address() netip.Addr {
 func (p *Peer) BGP() bgp.Peer {
 	out := bgp.Peer{
 		Name: p.Name, Address: p.address(), Interface: p.Interface, ASN: p.ASN, LocalASN: p.LocalASN,
-		LocalAddress: p.LocalAddress, LocalInterface: p.LocalInterface, Passive: p.Passive, Port: p.Port,
+		LocalAddress: p.LocalAddress, LocalInterface: p.LocalInterface, Passive: p.Passive,
 		Password: p.Password.Reveal(), HoldTime: p.HoldTime, KeepaliveTime: p.KeepaliveTime,
 		ConnectRetry: p.ConnectRetry, MultihopTTL: p.MultihopTTL, TTLSecurity: p.TTLSecurity, NextHop4: p.NextHop4, NextHop6: p.NextHop6,
+	}
+	if !p.Passive {
+		out.Port = p.Port
 	}
 	for _, f := range p.Families {
 		out.Families = append(out.Families, bgp.Family(f))

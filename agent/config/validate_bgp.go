@@ -9,6 +9,7 @@ import (
 const maxLongLived = (1<<24 - 1) * time.Second
 
 func (b *BGP) faults() (found faults) {
+	found = append(found, b.lifecycle()...)
 	if b.ASN != 0 || len(b.Peers) > 0 {
 		checkASN(&found, "bgp.asn", b.ASN)
 	}

@@ -43,8 +43,6 @@ func (p *Peer) check() error {
 		q.Address = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 	case p.Gateway == string(bgp.IPv6):
 		q.Address = netip.MustParseAddr("2001:db8::1")
-	case p.Unnumbered() || p.Address.IsLinkLocalUnicast():
-		return nil
 	}
 	return q.Check()
 }
@@ -72,8 +70,7 @@ func (p *Peer) placeFaults(key func(string) string) (found faults) {
 	case !a.IsValid():
 	case a.IsUnspecified() || a.IsMulticast():
 		found.add(key("address"), a.String(), "write the unicast address of a router")
-	case a.Is4() && a.IsLinkLocalUnicast():
-		found.add(key("address"), a.String(), "a session over IPv4 link-local addresses is not supported; give the router an address of the network and write that")
+	case a.Is4(): // has no zone, also where it is link-local
 	case !a.IsLinkLocalUnicast() && a.Zone() != "":
 		found.add(key("address"), a.String(), "only a link-local address has a zone; write %s, and interface: %s to bind the session to the device", a.WithZone(""), a.Zone())
 	case a.IsLinkLocalUnicast() && a.Zone() == "" && p.Interface == "":
@@ -112,12 +109,17 @@ func (p *Peer) sessionFaults(key func(string) string) (found faults) {
 	switch {
 	case p.LocalInterface != "" && p.LocalAddress.IsValid():
 		found.add(key("localInterface"), p.LocalInterface, "localAddress says %s; remove one", p.LocalAddress)
+	case p.LocalInterface != "" && p.Passive:
+		found.add(key("localInterface"), p.LocalInterface, "passive is true: the router says by which address it connects; write that as localAddress, or remove it")
 	case p.LocalInterface != "" && onLink:
 		found.add(key("localInterface"), p.LocalInterface, "the session is between link-local addresses; remove it")
 	case p.Unnumbered() && p.LocalAddress.IsValid():
 		found.add(key("localAddress"), p.LocalAddress.String(), "the peer is unnumbered: the session is between link-local addresses of %s; remove it", p.Interface)
 	}
 	within(&found, key("port"), p.Port, 1, 65535)
+	if p.Passive && p.Unnumbered() {
+		found.add(key("passive"), "true", "the peer is unnumbered, and which router connects is told by its address; write its address, or remove it")
+	}
 	if p.Passive && p.Port != bgpPort {
 		found.add(key("port"), fmt.Sprint(p.Port), "passive is true: the router connects, from a port of its own; remove one, or set bgp.listenPort")
 	}

@@ -21,14 +21,15 @@ type facts struct {
 
 func newFacts(nodes []*corev1.Node, site Site, now time.Time) facts {
 	f := newFabric(nodes, site)
-	away := refusal{NodeExcluded, "this node has the label " + corev1.LabelNodeExcludeBalancers}
+	away, drain := refusal{NodeExcluded, "this node has the label " + corev1.LabelNodeExcludeBalancers}, ""
 	if !excluded(nodes, site.Node) {
 		var problems []Problem
-		away, problems = f.drained(nodes, now)
+		away = refusal{}
+		drain, problems = f.drained(nodes, now)
 		f.problems = append(f.problems, problems...)
 		slices.SortStableFunc(f.problems, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
 	}
-	said := State{Members: f.list(), Nodes: f.ingress(), Sources: f.sources()}
+	said := State{Members: f.list(), Nodes: f.ingress(), Sources: f.sources(), Drain: drain}
 	said.Problems = f.without("lb", "ingress nodes take no tunnel packets from it", f.own != nil && f.own.lb, len(said.Nodes) > 0)
 	return facts{said: said, ways: newWays(f, site), hosts: f.addresses(nodeAddresses(nodes)), away: away, area: areaOf(nodes, f)}
 }

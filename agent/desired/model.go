@@ -97,7 +97,7 @@ func (m *Model) survey(d Delta, site Site, ask, get map[string]bool, change *Cha
 		m.nodes = d.Nodes
 	}
 	// Who would take over may have died since, of which no object tells.
-	nodes = nodes || m.facts.away.reason == NodeDrained
+	nodes = nodes || m.facts.said.Drain != ""
 	other := !sameSite(m.site, site)
 	if !nodes && !other && m.site.sees(site) {
 		return

@@ -58,24 +58,34 @@ func unfitLB(n *corev1.Node, m *member, now time.Time) string {
 // clocks may differ by.
 const AliveFor = 100 * time.Second
 
-// drained says why this node announces nothing. A node drains only while another LB node
-// can take over: whoever cordons all of them means to do something to the machines, and
+// drained says why this node is to announce nothing. A node drains only while another LB
+// node can take over: whoever cordons all of them means to do something to the machines, and
 // not to end all traffic. Then, a problem says so.
-func (f *fabric) drained(nodes []*corev1.Node, now time.Time) (refusal, []Problem) {
+func (f *fabric) drained(nodes []*corev1.Node, now time.Time) (why string, problems []Problem) {
 	i := slices.IndexFunc(nodes, func(n *corev1.Node) bool { return n.Name == f.self })
 	if i < 0 {
-		return refusal{}, nil
+		return "", nil
 	}
 	field, why := drains(nodes[i])
 	if why == "" {
-		return refusal{}, nil
+		return "", nil
 	}
+	fit, unfit := f.successor(nodes, now)
+	if fit != "" {
+		return fmt.Sprintf("node %s drains, as %s (%s); other LB nodes have its traffic until that is taken back", f.self, why, field), nil
+	}
+	return "", []Problem{{Kind: "Node", Name: f.self, Field: field,
+		Message: fmt.Sprintf("%s, but does not drain as no other LB node could take over (%s); end its agent if it is to stop nevertheless", why, none(unfit))}}
+}
+
+// successor names an LB node that can take over from this one or, if there is none, says of
+// each other why it cannot.
+func (f *fabric) successor(nodes []*corev1.Node, now time.Time) (fit string, unfit []string) {
 	// What this node says of itself comes back with what others say. While it does not, as the
 	// API server is away, nothing is known of others' silence.
 	if f.own != nil && !f.own.lbAlive.IsZero() && f.own.lbAlive.Before(now) {
 		now = f.own.lbAlive
 	}
-	var unfit []string
 	for _, n := range nodes {
 		m := f.members[n.Name]
 		if n.Name == f.self || m == nil || !m.lb {
@@ -83,15 +93,27 @@ func (f *fabric) drained(nodes []*corev1.Node, now time.Time) (refusal, []Proble
 		}
 		no := unfitLB(n, m, now)
 		if no == "" {
-			return refusal{NodeDrained, fmt.Sprintf("node %s drains, as %s (%s); other LB nodes have its traffic until that is taken back", f.self, why, field)}, nil
+			return n.Name, nil
 		}
 		unfit = append(unfit, fmt.Sprintf("%s: %s", n.Name, no))
 	}
 	slices.Sort(unfit)
-	others := "there is none"
-	if len(unfit) > 0 {
-		others = strings.Join(unfit, "; ")
+	return "", unfit
+}
+
+func none(unfit []string) string {
+	if len(unfit) == 0 {
+		return "there is none"
 	}
-	return refusal{}, []Problem{{Kind: "Node", Name: f.self, Field: field,
-		Message: fmt.Sprintf("%s, but does not drain as no other LB node could take over (%s); end its agent if it is to stop nevertheless", why, others)}}
+	return strings.Join(unfit, "; ")
+}
+
+// Successor names an LB node that can take over from this one or, if there is none, says why
+// not.
+func (m *Model) Successor(now time.Time) (fit, whyNot string) {
+	fit, unfit := newFabric(m.nodes, m.site).successor(m.nodes, now)
+	if fit != "" {
+		return fit, ""
+	}
+	return "", none(unfit)
 }

@@ -252,7 +252,7 @@ func TestStateIsConsistent(t *testing.T) {
 					t.Errorf("frontend %s is of %s and of %s", fe, other, svc.Name)
 				}
 				owner[fe] = svc.Name
-				if in := slices.Contains(vips[fe.VIP].Services, svc.Name); in != (usable[svc.Name] && vips[fe.VIP].Reason != desired.NodeDrained) {
+				if in := slices.Contains(vips[fe.VIP].Services, svc.Name); in != usable[svc.Name] {
 					t.Errorf("VIP %s names service %s: %v, usable: %v", fe.VIP, svc.Name, in, usable[svc.Name])
 				}
 			}

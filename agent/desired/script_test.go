@@ -66,6 +66,9 @@ func show(s desired.State) string {
 		}
 	}
 	b.WriteString(showTunnels(s))
+	if s.Drain != "" {
+		fmt.Fprintf(&b, "drains: %s\n", s.Drain)
+	}
 	for _, v := range s.VIPs {
 		fmt.Fprintf(&b, "vip %s %s", v.Path.Prefix, v.Reason)
 		if v.Detail != "" {

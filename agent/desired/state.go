@@ -23,6 +23,9 @@ type State struct {
 	// Dead are the addresses of ingress nodes that have endpoints of Services, but do
 	// not answer: no displaced flow is to be looked for there.
 	Dead map[netip.Addr]bool
+	// Drain says why this node is to take no traffic, for its VIPs' NodeDrained; empty: it may.
+	// VIPs are judged without it: what a drain does comes in stages, which are the agent's.
+	Drain string
 	// Sources are the addresses of this node's tunnel packets, at most one of which
 	// counts for each family: the first.
 	Sources []netip.Addr

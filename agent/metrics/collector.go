@@ -52,6 +52,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	e.datapath(status)
 	e.bgp(status)
 	e.vips(status)
+	e.drain(status)
 	e.tunnels(status.Tunnels)
 	e.ingress(status)
 	e.cluster(status)

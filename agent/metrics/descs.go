@@ -70,6 +70,8 @@ var (
 	bfdDetections = desc("bfd_detections_total", "How often BFD found the path to a peer dead.", "peer")
 
 	vipAnnounced    = desc("vip_announced", "Whether a VIP is announced, and why it is not.", "vip", "reason")
+	draining        = desc("draining", "Whether a command, the Node or the agent's shutdown has the node drain.", "by")
+	drainStage      = desc("drain_stage", "1 for the stage of the drain: announced without one, gracefulShutdown, withdrawn.", "stage")
 	services        = desc("services", "Wanted services, each one port in one address family.")
 	serviceProblems = desc("service_problems", "Parts of Services that are not in force, and services that the tables refused; not Services of other implementations, nor those that wait for an address.")
 	sourceProblems  = desc("source_problems", "Objects of the source that could not be used.")

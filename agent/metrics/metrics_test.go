@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/drain"
 	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
@@ -48,6 +49,7 @@ func full() fakeAgent {
 	silent.Name, silent.Addr = "ing-2", netip.MustParseAddr("fd00::2")
 	return fakeAgent{
 		status: api.Status{
+			Drain:   &api.DrainStatus{Stage: drain.GracefulShutdown, Asks: []drain.Ask{{By: drain.Command}}},
 			Tunnels: &api.TunnelStatus{Nodes: []api.IngressNode{alive, silent}},
 			Version: "v1.2.3", Node: "lb-1", Role: "lb", Since: at, State: api.Running,
 			Config: api.ConfigStatus{Loaded: at, Restart: []string{"nat.ports"}},
@@ -126,6 +128,10 @@ penstock_tunnel_rtt_seconds{address="10.3.1.2",node="ing-1"} 0.25
 penstock_tunnel_deaths_total{address="10.3.1.2",node="ing-1"} 1
 penstock_tunnel_answers_total{address="10.3.1.2",node="ing-1"} 8
 penstock_tunnel_fail_open 0
+penstock_drain_stage{stage="announced"} 0
+penstock_drain_stage{stage="gracefulShutdown"} 1
+penstock_draining{by="command"} 1
+penstock_draining{by="node"} 0
 penstock_config_reload_success 1
 penstock_config_reload_timestamp_seconds 1.7e+09
 penstock_config_restart_keys 1

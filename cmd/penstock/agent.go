@@ -32,8 +32,8 @@ variable.
 --interface, --socket and --bpffs are short for --datapath-interfaces, --api-socket
 and --datapath-bpffs.
 
-SIGTERM drains: routes are withdrawn, and the agent waits until traffic has ceased.
-With 'shutdown: restart' it leaves the routes to BGP graceful restart. Either way
+SIGTERM drains as 'penstock drain' does: VIPs become the last choice, and their routes go
+once traffic has ceased. With 'shutdown: restart' the agent leaves the routes to BGP graceful restart. Either way
 the program stays attached and goes on forwarding; 'penstock cleanup' removes it.
 An ingress node's agent ends at once: Kubernetes drains pods, and flows go on.
 

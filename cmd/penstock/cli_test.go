@@ -431,6 +431,7 @@ func TestGolden(t *testing.T) {
 		{"cleanup", testNode(), false, "cleanup", exitOK},
 		{"help", testNode(), false, "help", exitOK},
 		{"help-bgp", testNode(), false, "bgp", exitOK},
+		{"help-drain", testNode(), false, "drain --help", exitOK},
 		{"usage-unknown-command", testNode(), false, "statsu", exitUsage},
 		{"usage-unknown-subcommand", testNode(), false, "bgp sessions", exitUsage},
 		{"usage-mistyped-subcommand", testNode(), false, "bgp route", exitUsage},

@@ -12,7 +12,6 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
-	"github.com/penstock-lb/penstock/agent/peers"
 )
 
 // difference is a key that a file has otherwise than the running agent.
@@ -105,7 +104,7 @@ func effectOf(ch config.Change, before, after *config.Config) string {
 		return endsSession
 	case key == "nodes" || key == "nodeSelector":
 		return movesPeer
-	case key == "gateway" || slices.Contains(peers.Resets(old.BGP(), now.BGP()), key):
+	case key == "gateway" || slices.Contains(old.BGP().Resets(now.BGP()), key):
 		return resetsSession
 	}
 	return keepsSession

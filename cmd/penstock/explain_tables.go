@@ -22,7 +22,10 @@ func (c *cli) explainVIPs(w io.Writer, e api.Explanation) error {
 	for _, v := range e.VIPs {
 		reason, detail, since := string(v.Reason), v.Detail, ""
 		if v.Announced {
-			reason, since = "", age(c.now(), v.Since)
+			since = age(c.now(), v.Since)
+			if v.Reason == desired.Announceable {
+				reason = ""
+			}
 		} else if told(e, v.Reason) {
 			detail = "" // it is in the table above
 		}

@@ -22,12 +22,14 @@ const (
 	exitError    = 1
 	exitUsage    = 2
 	exitDegraded = 3 // of status
+	exitExpired  = 4 // of drain
 )
 
 // env is what the commands touch of the world beside files and sockets.
 type env struct {
 	stdout, stderr io.Writer
 	now            func() time.Time
+	progress       time.Duration // between two lines of it; 0: a second
 	openView       func(pins string) (view, error)
 	pinned         func(pins string) []api.InterfaceStatus // devices with a pinned link
 	cleanup        func(pins string) (devices []string, err error)
@@ -69,6 +71,8 @@ func run(ctx context.Context, args []string, e env) int {
 		return exitOK
 	case errors.Is(err, errDegraded):
 		return exitDegraded
+	case errors.Is(err, errExpired):
+		return exitExpired
 	case !c.started:
 		fmt.Fprintf(e.stderr, "penstock: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage
@@ -113,7 +117,7 @@ read its tables in the kernel, which go on forwarding without it.`,
 		root.AddCommand(commands...)
 	}
 	add("read", c.statusCmd(), c.servicesCmd(), c.backendsCmd(), c.nodesCmd(), c.poolsCmd(), c.verdictsCmd(), c.bgpCmd(), c.reasonsCmd())
-	add("run", c.agentCmd(), c.configCmd(), c.sourcesCmd(), c.cleanupCmd(), c.versionCmd())
+	add("run", c.agentCmd(), c.drainCmd(), c.undrainCmd(), c.configCmd(), c.sourcesCmd(), c.cleanupCmd(), c.versionCmd())
 	return root
 }
 

@@ -147,6 +147,9 @@ func (c *cli) summary(w io.Writer, s api.Status) {
 		ready += fmt.Sprintf(", and degraded: %d, see the end", len(s.Degraded))
 	}
 	line("Ready", "%s", ready)
+	if s.Drain != nil {
+		line("Drain", "%s", drainState(*s.Drain, now))
+	}
 	line("Config", "%s", configState(s.Config, now))
 	line("Source", "%s, %s", s.Source.Name, sourceState(s.Source, now))
 	if s.Source.API != nil {
@@ -291,7 +294,9 @@ func (c *cli) printVIPs(w io.Writer, s api.Status) error {
 				left++
 				continue
 			}
-			reason = ""
+			if v.Reason == desired.Announceable {
+				reason = ""
+			}
 		} else if explained(s, names, reason) {
 			detail = "" // it is in the next table
 		}

@@ -166,7 +166,7 @@ func stepDrain(l *site) {
 	if now := l.forwarded(lb); now != idle {
 		l.Fatalf("%d packets still went through %s", now-idle, lb.Name)
 	}
-	l.say.ok("Withdrawn from the router in %s, ended after %s; 300 of 300 connections go through %s",
+	l.say.ok("The router's last choice, so out of its paths, after %s, ended after %s; 300 of 300 connections go through %s",
 		seconds(took), seconds(time.Since(start)), other.Name)
 	lb.StartAgent(l)
 	took = l.awaitPaths(2)

@@ -33,6 +33,11 @@ func TestCapabilities(t *testing.T) {
 	l.Apply(t, lab.Web(l.Nodes...))
 	b.StartAgent(t)
 	l.WaitRoutes(t, 1)
+	defer func() { // where the program cannot be asked, nothing but the log says so
+		if out := b.Agent.Output(); strings.Contains(out, "step=probe") {
+			t.Errorf("the program could not be probed:\n%s", out)
+		}
+	}()
 	for range 2 {
 		for _, vip := range vips {
 			servers(t, l, vip, 3)

@@ -15,10 +15,10 @@ import (
 	"github.com/penstock-lb/penstock/test/lab"
 )
 
-// tunnelSite is a lab of one LB node and two ingress nodes with a pod each.
+// tunnelSite is a lab of one LB node, unless it is to have more, and two ingress nodes with a pod each.
 func tunnelSite(t *testing.T, opts lab.Options) (*lab.Lab, *lab.Cluster) {
 	t.Helper()
-	opts.LBs, opts.Ingress = 1, 2
+	opts.LBs, opts.Ingress = max(1, opts.LBs), 2
 	l := lab.New(t, opts)
 	c := &lab.Cluster{
 		Name: "web", VIPs: []netip.Addr{lab.VIP4, lab.VIP6},

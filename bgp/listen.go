@@ -1,0 +1,200 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// listeners are where passive peers connect to. They are open only while there is such a peer.
+type listeners struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	open map[netip.AddrPort]*listener
+
+	// relays are by the router's address, zone included. Listeners read them without mu, under which
+	// their end is waited for.
+	relays atomic.Pointer[map[netip.Addr]*relay]
+}
+
+type listener struct {
+	*net.TCPListener
+	keys   map[netip.Addr]string
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func newListeners(log *slog.Logger) *listeners {
+	return &listeners{log: log, open: map[netip.AddrPort]*listener{}}
+}
+
+// sync listens for exactly these passive peers.
+func (ls *listeners) sync(peers []Peer, relays map[netip.Addr]*relay, port uint16) error {
+	if port == 0 {
+		port = defaultPort
+	}
+	want := listenAt(peers, port)
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.relays.Store(&relays)
+	for at, l := range ls.open {
+		if want[at] == nil {
+			l.stop()
+			delete(ls.open, at)
+		}
+	}
+	var errs []error
+	for at, keys := range want {
+		l, ok := ls.open[at]
+		if !ok {
+			var err error
+			if l, err = listen(at); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			ls.open[at] = l
+			go ls.accept(l)
+		}
+		errs = append(errs, l.rekey(keys))
+	}
+	return errors.Join(errs...)
+}
+
+// listenAt gives the addresses to listen at, each with the passwords of its peers. One peer of a family
+// without an address of ours makes that the unspecified one, which excludes others.
+func listenAt(peers []Peer, port uint16) map[netip.AddrPort]map[netip.Addr]string {
+	any4, any6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
+	all := map[netip.Addr]bool{}
+	for _, p := range peers {
+		if p.Passive && !p.LocalAddress.IsValid() {
+			all[map[bool]netip.Addr{true: any4, false: any6}[p.Address.Is4()]] = true
+		}
+	}
+	out := map[netip.AddrPort]map[netip.Addr]string{}
+	for _, p := range peers {
+		if !p.Passive {
+			continue
+		}
+		addr := any6
+		if p.Address.Is4() {
+			addr = any4
+		}
+		if !all[addr] {
+			addr = p.LocalAddress
+		}
+		at := netip.AddrPortFrom(addr, port)
+		if out[at] == nil {
+			out[at] = map[netip.Addr]string{}
+		}
+		out[at][withoutZone(p.Address)] = p.Password
+	}
+	return out
+}
+
+func listen(at netip.AddrPort) (*listener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // it knows no MD5 signatures
+	network := "tcp6"             // of IPv6 alone
+	if at.Addr().Is4() {
+		network = "tcp4"
+	}
+	config.Control = func(_, _ string, c syscall.RawConn) error {
+		return onSocket(c, func(fd int) error {
+			// Routers with TTL security look at the answer to their SYN already.
+			if at.Addr().Is4() {
+				return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, directTTL)
+			}
+			return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, directTTL)
+		})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	l, err := config.Listen(ctx, network, at.String())
+	if err != nil {
+		cancel()
+		hint := ""
+		switch {
+		case errors.Is(err, unix.EADDRINUSE):
+			hint = ": another BGP daemon has the port; give passive peers a localAddress of their own, stop the daemon, or let the routers be passive"
+		case errors.Is(err, unix.EACCES):
+			hint = ": ports below 1024 need the capability NET_BIND_SERVICE"
+		}
+		return nil, fmt.Errorf("listen for passive BGP peers at %s: %w%s", at, err, hint)
+	}
+	return &listener{TCPListener: l.(*net.TCPListener), keys: map[netip.Addr]string{}, cancel: cancel, done: make(chan struct{})}, nil
+}
+
+// rekey makes keys the passwords of those who may connect.
+func (l *listener) rekey(keys map[netip.Addr]string) error {
+	c, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return onSocket(c, func(fd int) error {
+		var errs []error
+		for addr := range l.keys {
+			if _, ok := keys[addr]; !ok {
+				errs = append(errs, setKey(fd, addr, ""))
+			}
+		}
+		for addr, password := range keys {
+			if l.keys[addr] != password {
+				errs = append(errs, setKey(fd, addr, password))
+			}
+		}
+		l.keys = keys
+		return errors.Join(errs...)
+	})
+}
+
+func (l *listener) stop() {
+	l.cancel()
+	l.Close()
+	<-l.done
+}
+
+// accept hands connections to the sessions of those who open them.
+func (ls *listeners) accept(l *listener) {
+	defer close(l.done)
+	for {
+		conn, err := l.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		if err := ls.hand(conn); err != nil {
+			ls.log.Debug("refused a BGP connection", "from", conn.RemoteAddr(), "reason", err)
+			conn.Close()
+		}
+	}
+}
+
+func (ls *listeners) hand(conn *net.TCPConn) error {
+	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	r := (*ls.relays.Load())[from]
+	if r == nil {
+		return errors.New("no passive peer has this address")
+	}
+	peer, _ := r.current()
+	c, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := onSocket(c, func(fd int) error { return peer.prepare(fd, from, r.ownASN) }); err != nil {
+		return err
+	}
+	r.offer(conn)
+	return nil
+}
+
+func (ls *listeners) close() { _ = ls.sync(nil, nil, 0) }

@@ -1,0 +1,62 @@
+package bgp_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/penstock-lb/penstock/bgp"
+	"github.com/penstock-lb/penstock/test/fixture"
+)
+
+// Passive peers of both families share the listeners, one with a password of its own that changes under
+// the living session.
+func TestPassivePeers(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2, 1)
+	var routers []*fixture.FRR
+	for i := range l.tors {
+		lines := []string{"timers connect 1"}
+		if i == 0 {
+			lines = append(lines, "password first")
+		}
+		routers = append(routers, fixture.StartFRR(t, l.tors[i], frrConf(v4(i+1, 1, 1),
+			neighbor{addr: v4(i+1, 1, 2), asn: lbASN, lines: lines}, neighbor{addr: v6(i+1, 1, 2), asn: lbASN, lines: lines})))
+	}
+	cfg := l.config(1)
+	secret := func(password string) []bgp.Peer {
+		for i := range cfg.Peers {
+			cfg.Peers[i].Passive, cfg.Peers[i].Password = true, ""
+			if i < 2 { // those of the first router
+				cfg.Peers[i].Password = password
+			}
+		}
+		return cfg.Peers
+	}
+	secret("first")
+	s := startSpeaker(t, l.lbs[0], cfg)
+	s.sync(vipA4, vipA6)
+	for _, tor := range l.tors {
+		waitFIB(t, tor, vipA4, "lb1")
+		waitFIB(t, tor, vipA6, "lb1")
+	}
+
+	// The router connects anew after its own restart, whatever became of the old connection.
+	routers[1].Kill(t)
+	routers[1].Restart(t)
+	s.waitEstablished("tor2-v4", "tor2-v6")
+	before := s.peer("tor1-v4")
+
+	s.call("SetPeers", secret("second"))
+	if lines(s.proc.Output(), "session goes on", "peer=tor1-v4") != 1 {
+		t.Errorf("the log does not say that the session goes on:\n%s", s.proc.Output())
+	}
+	routers[0].Configure(t, "router bgp 64512\n neighbor "+v4(1, 1, 2)+" password second\n neighbor "+v6(1, 1, 2)+" password second\n")
+	// FRR begins anew with another password; it finds ours.
+	fixture.Wait(t, 30*time.Second, "sessions with the new password", func() error {
+		return fibIs(l.tors[0], vipA4, "lb1")
+	})
+	s.waitEstablished("tor1-v4", "tor1-v6")
+	if got := s.peer("tor1-v4"); got.Flaps > before.Flaps+1 {
+		t.Errorf("the session flapped: %+v", got)
+	}
+}

@@ -1,0 +1,141 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/penstock-lb/penstock/bgp/bfd"
+	"github.com/penstock-lb/penstock/bgp/wire"
+)
+
+// farewell bounds how long a router is waited for that is told of the end of BFD; one that cannot be
+// reached, or has ended it by itself, does not answer.
+const farewell = 300 * time.Millisecond
+
+// watcher is what BFD saw of the peers. A path is watched while there is an established session over it,
+// each time anew: routers begin anew, too, and one that does while we go on looks like a failure.
+type watcher struct {
+	synced     map[string]time.Time // since when there is the session that is watched, by peer
+	detections map[string]uint64
+	reasons    map[string]string // why it was last down
+}
+
+// Run looks for unnumbered routers and watches the paths to all of them until the end of ctx. Sync and SetPeers are refused afterwards,
+// and what has not been stopped by then is left as StopRestart leaves it; Stop may still come.
+func (s *Speaker) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.bfd.Run(ctx) })
+	g.Go(func() error { return s.discovery.Run(ctx) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.watched:
+				s.watchPaths(ctx)
+			}
+		}
+	})
+	err := g.Wait()
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	s.closed = true
+	return errors.Join(err, s.bfd.Stop(context.WithoutCancel(ctx), bfd.StopSilent))
+}
+
+// watchPaths has BFD watch exactly the paths of the established sessions.
+func (s *Speaker) watchPaths(ctx context.Context) {
+	want, since := s.pathsToWatch()
+	s.mu.Lock()
+	old := s.watcher.synced
+	s.watcher.synced = since
+	s.mu.Unlock()
+	var same []bfd.Session
+	for _, session := range want {
+		if old[session.Name].Equal(since[session.Name]) {
+			same = append(same, session)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	err := s.bfd.Sync(ctx, same)
+	if len(same) < len(want) {
+		err = errors.Join(s.bfd.Sync(ctx, want), err)
+	}
+	if err != nil && !errors.Is(err, bfd.ErrStopped) && !errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("some paths are not watched by BFD", "err", err)
+	}
+	s.notify()
+}
+
+func (s *Speaker) pathsToWatch() (want []bfd.Session, since map[string]time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since = map[string]time.Time{}
+	for name, session := range s.sessions {
+		p := session.config()
+		up, established := session.history.established()
+		if !p.BFD.Enabled || !established {
+			continue
+		}
+		since[name] = up
+		local, remote := session.history.ends()
+		w := bfd.Session{
+			Name: name, Peer: remote, Local: local, Interface: p.Interface, Multihop: p.BFD.Multihop,
+			MinTx: p.BFD.Interval, MinRx: p.BFD.Interval, Multiplier: p.BFD.Multiplier,
+		}
+		if w.Multihop {
+			w.Interface = "" // the route chooses it
+			w.MinTTL = directTTL - max(p.MultihopTTL, 1)
+		}
+		want = append(want, w)
+	}
+	return want, since
+}
+
+// pathChanged ends the session over a path that failed: its router is to look elsewhere at once, and
+// is told by RFC 9384's Cease if it can still hear.
+func (s *Speaker) pathChanged(c bfd.Change) {
+	defer s.notify()
+	s.mu.Lock()
+	session := s.sessions[c.Name]
+	if c.To != bfd.Up {
+		s.watcher.reasons[c.Name] = c.Reason
+	}
+	if c.Failed {
+		s.watcher.detections[c.Name]++
+	}
+	s.mu.Unlock()
+	if session != nil && c.Failed {
+		// A router that takes nothing any more holds the others' changes up by nothing.
+		go session.relay.end(CauseBFD, "BFD: "+c.Reason, wire.Cease(wire.CeaseBFDDown, ""))
+	}
+}
+
+// fillBFD adds what BFD sees of the peers to their states.
+func (s *Speaker) fillBFD(states []PeerState) {
+	watched := map[string]bfd.SessionState{}
+	for _, w := range s.bfd.States() {
+		watched[w.Name] = w
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range states {
+		state := states[i].BFD
+		if state == nil {
+			continue
+		}
+		name := states[i].Name
+		state.Detections, state.Reason = s.watcher.detections[name], s.watcher.reasons[name]
+		if w, ok := watched[name]; ok {
+			state.State, state.RemoteState = w.State.String(), w.RemoteState.String()
+			state.Since, state.Detection = w.Since, w.DetectionTime
+			if w.DownReason != "" {
+				state.Reason = w.DownReason
+			}
+		}
+	}
+}
