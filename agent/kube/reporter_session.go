@@ -3,6 +3,8 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,13 +26,8 @@ type SessionEnd struct {
 }
 
 func (e SessionEnd) String() string {
-	text := fmt.Sprintf("the BGP session with %s (%s) ended", e.Peer, e.Router)
-	for _, more := range []string{e.Cause, e.Detail} {
-		if more != "" {
-			text += ": " + more
-		}
-	}
-	return text
+	parts := []string{fmt.Sprintf("the BGP session with %s (%s) ended", e.Peer, e.Router), e.Cause, e.Detail}
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), ": ")
 }
 
 // SessionEnded warns on this node's Node object. There is one Event for each peer, which counts; of two
