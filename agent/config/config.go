@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -146,6 +147,7 @@ type BGP struct {
 	RouterID        netip.Addr // invalid: the node's first IPv4 address
 	GracefulRestart GracefulRestart
 	Peers           []Peer
+	Advertisements  []advertise.Entry // in order; none: everything to every peer, without attributes
 }
 
 // GracefulRestart is that of RFC 4724.
