@@ -85,7 +85,7 @@ func (a *Agent) posting(name string, wanted []maps.Service) posting {
 
 func vipStatus(v verdict) api.VIPStatus {
 	return api.VIPStatus{
-		VIP: v.Addr, Prefix: v.Path.Prefix, Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
+		VIP: v.Addr, Prefix: v.Path.Prefix, Suppressed: v.Suppressed, Within: v.Within(), Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
 		Services: nonNil(v.Services),
 	}
 }

@@ -22,7 +22,7 @@ func (c *cli) explainVIPs(w io.Writer, e api.Explanation) error {
 	for _, v := range e.VIPs {
 		reason, detail, since := string(v.Reason), v.Detail, ""
 		if v.Announced {
-			reason, since = "", age(c.now(), v.Since)
+			reason, detail, since = "", v.How(), age(c.now(), v.Since)
 		} else if told(e, v.Reason) {
 			detail = "" // it is in the table above
 		}

@@ -291,7 +291,7 @@ func (c *cli) printVIPs(w io.Writer, s api.Status) error {
 				left++
 				continue
 			}
-			reason = ""
+			reason, detail = "", v.How()
 		} else if explained(s, names, reason) {
 			detail = "" // it is in the next table
 		}
