@@ -26,11 +26,14 @@ type Cluster interface {
 	Services(reports []kube.ServiceReport)
 	Gone(services []string)
 	Node(desired.Published)
+	SessionEnded(kube.SessionEnd)
 }
 
 var (
 	_ api.Explainer = (*Agent)(nil)
 	_ api.Allocator = (*Agent)(nil)
+
+	_ api.Configured = (*Agent)(nil)
 )
 
 // seeNodes keeps what Nodes say of their agents for readers.
@@ -123,6 +126,7 @@ func (a *Agent) established() map[string][]string {
 
 // tellPeers reports all Services anew if other peers take their routes than before.
 func (a *Agent) tellPeers() {
+	a.seeSessions(a.speaker.Peers())
 	if up := a.established(); a.deps.Cluster != nil && !reflect.DeepEqual(up, a.up) {
 		a.up = up
 		a.tellCluster(nil)

@@ -40,6 +40,9 @@ type world struct {
 	traffic  uint64 // packets forwarded
 	session  bgp.SessionState
 	families []bgp.FamilyState           // of the session
+	given    []bgp.Peer                  // by SetPeers; nil: the one of the start
+	since    time.Time                   // of the sessions
+	causes   map[bgp.Cause]uint32        // of sessions that ended
 	only6    bool                        // the session carries IPv6 alone
 	both     bool                        // the session carries both
 	hops     map[netip.Addr]maps.NextHop // those that are not by device 2
@@ -48,8 +51,9 @@ type world struct {
 	defaults []string               // devices of the default routes
 	own      map[netip.Addr]string
 
-	snapshot desired.Snapshot
-	synced   bool
+	snapshot  desired.Snapshot
+	synced    bool
+	unchanged bool // since it was last asked
 
 	// fail returns the error of a call, nil for success. A call is written as
 	// in calls.
@@ -360,13 +364,31 @@ func (f fakeSpeaker) refusePath(p netip.Prefix) error {
 }
 
 func (f fakeSpeaker) SetPeers(_ context.Context, peers []bgp.Peer) error {
-	return f.call("speaker.SetPeers(%d)", len(peers))
+	err := f.call("speaker.SetPeers(%d)", len(peers))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.given = append([]bgp.Peer{}, peers...)
+	}
+	return err
 }
 func (f fakeSpeaker) Changed() <-chan struct{} { return f.peersChanged }
 func (f fakeSpeaker) Peers() []bgp.PeerState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return []bgp.PeerState{{Name: "tor", State: f.session, Families: f.families}}
+	given := f.given
+	if given == nil {
+		given = []bgp.Peer{{Name: "tor"}}
+	}
+	states := []bgp.PeerState{}
+	for _, p := range given {
+		s := bgp.PeerState{Name: p.Name, Address: p.Address, State: f.session, Families: f.families, Since: f.since, Causes: stdmaps.Clone(f.causes)}
+		for _, n := range f.causes {
+			s.Flaps += n
+		}
+		states = append(states, s)
+	}
+	return states
 }
 func (f fakeSpeaker) Routes() []bgp.Route {
 	f.mu.Lock()
@@ -444,6 +466,9 @@ func (f fakeSource) Delta() (desired.Delta, bool) {
 	defer f.mu.Unlock()
 	if !f.synced {
 		return desired.Delta{Problems: f.snapshot.Problems}, false
+	}
+	if f.unchanged {
+		return desired.Delta{}, true
 	}
 	return desired.Whole(f.snapshot), true
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/peers"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -144,6 +145,7 @@ type BGPStatus struct {
 	RouterID netip.Addr      `json:"routerID"` // empty where there is none
 	Error    string          `json:"error,omitempty"`
 	Peers    []bgp.PeerState `json:"peers"`
+	Problems []peers.Problem `json:"problems,omitempty"` // of configured peers
 }
 
 // VIPStatus is one external address, and why it is not announced if it is not.

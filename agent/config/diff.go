@@ -54,7 +54,7 @@ func Diff(old, new *Config) Changes {
 	}
 	password := setting[Peer]{Key{Name: "password", Live: live}, func(p *Peer) value { return secretValue{&p.Password} }}
 	compareLists(&c, peersKey, old.BGP.Peers, new.BGP.Peers, append(slices.Clone(peerSettings), password),
-		func(p *Peer) (name, brief string) { return p.Name, fmt.Sprintf("%s AS %d", p.Address, p.ASN) })
+		func(p *Peer) (name, brief string) { return p.Name, p.brief() })
 	compareLists(&c, advertisementsKey, old.BGP.Advertisements, new.BGP.Advertisements, advertisementSettings,
 		func(e *advertise.Entry) (name, brief string) { return e.Name, "advertisement " + e.Name })
 	compareOrder(&c, old.BGP.Advertisements, new.BGP.Advertisements)

@@ -39,11 +39,14 @@ func told(e api.Explanation, r desired.Reason) bool {
 	return slices.ContainsFunc(e.Reasons, func(s desired.ServiceReason) bool { return s.Reason == r })
 }
 
-// peersOf names routers with the next hop that each was given.
+// peersOf names routers with the next hop and the attributes that each was given.
 func peersOf(peers []bgp.RoutePeer) []string {
 	out := make([]string, len(peers))
 	for i, p := range peers {
 		out[i] = p.Peer + " by " + p.NextHop.String()
+		if with := attributesOf(p.Attributes); with != "" {
+			out[i] += " (" + with + ")"
+		}
 	}
 	return out
 }

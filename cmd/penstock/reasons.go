@@ -160,7 +160,7 @@ var reasons = []reason{
 	{"ProbeFailed", "VIP", "the loaded program does not forward to it, as a packet of the agent's own showed; tried again every 5 s", "'penstock verdicts --all' says what the verdict in the detail means; drop_no_route: see the routes to the backends"},
 	{"AnnounceFailed", "VIP", "the BGP speaker refused the route", "see the detail, and the log"},
 	{"NotSynced", "VIP", "the tables were never written", "wait for the source, or see 'penstock status'"},
-	{"NoPeers", "VIP", "no router is configured", "add bgp.peers"},
+	{"NoPeers", "VIP", "this node has no router, as none is configured or all are for other nodes", "add bgp.peers, or see the detail for the selectors that do not match"},
 	{"NoPeer", "VIP", "no router has it from this node any more, for its sessions are down", "see 'penstock bgp peers'"},
 	{"NoSession", "VIP", "no router has it, for no session is up that carries its family and is told of it", "see 'penstock bgp peers'"},
 	{"Refused", "VIP", "the tables did not take its services", "see 'penstock status'; mostly a limit such as datapath.maxBackends"},
