@@ -90,6 +90,7 @@ type Agent struct {
 	reported map[string]kube.ServiceReport // what the cluster was told, by namespace/name
 	up       map[string][]string           // peers that take routes, as the cluster was told
 	lbNodes  ipam.Selector
+	capacity capacity // as of the last pass
 
 	commands chan command
 	watchdog control.Watchdog

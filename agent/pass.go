@@ -154,7 +154,7 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error, only map
 	}
 	for _, r := range want.Reasons {
 		book := a.ledger
-		if r.Foreign() || r.Reason == desired.AddressPending {
+		if r.Foreign() || r.Reason == desired.AddressPending || r.Reason == desired.NotAdvertised {
 			book = a.remarks
 		}
 		book.Note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))
@@ -222,7 +222,7 @@ func (a *Agent) unwanted(vip netip.Addr) {
 
 // publish makes a pass visible to readers.
 func (a *Agent) publish(want desired.State, err error, began, next time.Time) {
-	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want))
+	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want), a.capacityWarnings())
 	tunnels := a.tunnels(want)
 	usage, usageErr := a.reconciler.tables.Usage()
 	if usageErr != nil {

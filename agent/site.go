@@ -21,12 +21,14 @@ func (a *Agent) site() (desired.Site, error) {
 		own = a.own
 	}
 	a.own = own
+	a.remeasure()
 	seen := a.deps.Prober.Result()
 	return desired.Site{
 		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, Placement: a.placement(), Allocation: allocation(a.cfg), Own: own, Peers: peerAddresses(a.cfg, a.peering.set), VIPs: a.cfg.VIPs,
 		Forwarding: desired.Forwarding(a.cfg.Forwarding), LBNodes: a.lbNodes,
 		DefaultClass: a.cfg.DefaultClass || !allocates(a.cfg), Allocated: allocates(a.cfg), Pools: a.cfg.Pools,
-		Publishes: a.deps.Cluster != nil, Fresh: a.deps.Cluster != nil && time.Since(a.status.Since) < control.Introduction,
+		Advertised: a.cfg.Advertised(a.capacity.bytes),
+		Publishes:  a.deps.Cluster != nil, Fresh: a.deps.Cluster != nil && time.Since(a.status.Since) < control.Introduction,
 		Capacity:  desired.Capacity{Tables: int(a.booted.Datapath.MaxRows / a.booted.Datapath.Rows), Frontends: int(a.booted.Datapath.MaxFrontends)},
 		Answering: seen.Answering, Dead: seen.Dead, FailOpen: seen.Open, Sticky: a.history.Tunnels(),
 	}, nil

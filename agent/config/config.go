@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -150,6 +151,7 @@ type BGP struct {
 	Damping         Damping
 	Warmup          time.Duration // 0: none
 	Peers           []Peer
+	Advertisements  []advertise.Entry // in order; none: everything to every peer, without attributes
 }
 
 // GracefulRestart is that of RFC 4724, and of RFC 9494.

@@ -24,6 +24,7 @@ func Keys() []Key {
 		out = append(out, k)
 	}
 	out = append(out, entryKeys(peersKey, defaultPeer, peerSettings)...)
+	out = append(out, entryKeys(advertisementsKey, defaultAdvertisement, advertisementSettings)...)
 	return append(out, entryKeys(poolsKey, defaultPool, poolSettings)...)
 }
 

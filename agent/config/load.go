@@ -48,6 +48,7 @@ func parse(name string, data []byte, flags *pflag.FlagSet) (*Config, *loader, er
 			p.Name = p.defaultName()
 		}
 	}
+	cfg.BGP.Advertisements = entries(l, &found, advertisementsKey, defaultAdvertisement, advertisementSettings)
 	cfg.Pools = entries(l, &found, poolsKey, defaultPool, poolSettings)
 	found = append(found, cfg.resolve()...)
 	if len(all)+len(found) == 0 {

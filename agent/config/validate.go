@@ -23,6 +23,7 @@ func (c *Config) faults() (found faults) {
 	found = append(found, c.NAT.faults()...)
 	found = append(found, c.Backend.faults()...)
 	found = append(found, c.BGP.faults()...)
+	found = append(found, c.advertisementFaults()...)
 	return append(found, c.poolFaults()...)
 }
 

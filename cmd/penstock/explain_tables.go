@@ -24,7 +24,7 @@ func (c *cli) explainVIPs(w io.Writer, e api.Explanation) error {
 		if v.Announced {
 			since = age(c.now(), v.Since)
 			if v.Reason == desired.Announceable {
-				reason = ""
+				reason, detail = "", v.How()
 			}
 		} else if told(e, v.Reason) {
 			detail = "" // it is in the table above
