@@ -202,7 +202,7 @@ func (a *Agent) load() error {
 	}
 	a.datapath = datapath
 	a.history = a.deps.History(a.cfg)
-	a.reconciler = newReconciler(tables, speaker, a.deps.Resolver, a.isOwn)
+	a.reconciler = newReconciler(tables, spelling{speaker, a}, a.deps.Resolver, a.isOwn)
 	a.reconciler.last = a.life.judge
 	a.resume(len(survived) > 0)
 	a.attachments = &attachments{

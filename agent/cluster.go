@@ -103,7 +103,7 @@ func (a *Agent) serviceReport(name string, up map[string][]string) (kube.Service
 		}
 		report := kube.VIPReport{VIP: addr, Announced: v.announced, Reason: v.Reason, Detail: v.Detail}
 		if v.announced {
-			report.Peers = slices.DeleteFunc(slices.Clone(up[system.FamilyOf(addr)]), func(peer string) bool { return !v.ToldTo(peer) })
+			report.Peers = slices.DeleteFunc(slices.Clone(up[system.FamilyOf(addr)]), func(peer string) bool { return !v.ToldTo(a.peering.set.Entry(peer)) })
 		}
 		r.VIPs = append(r.VIPs, report)
 	}

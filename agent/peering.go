@@ -101,6 +101,17 @@ func (a *Agent) syncPeers(ctx context.Context) error {
 	return nil
 }
 
+// spelling is a speaker that is told of peers by the names of their entries.
+type spelling struct {
+	Speaker
+	agent *Agent
+}
+
+// Sync is the loop's, as are the peers.
+func (s spelling) Sync(ctx context.Context, want []bgp.Path) error {
+	return s.Speaker.Sync(ctx, s.agent.peering.set.Paths(want))
+}
+
 // foretell warns of sessions that are up and end for an edit.
 func (a *Agent) foretell(want []bgp.Peer) {
 	up := map[string]bool{}
