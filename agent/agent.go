@@ -35,6 +35,7 @@ type Deps struct {
 	Version    string
 	Source     Source
 	Resolver   Resolver
+	Gateways   Gateways // nil: none is followed
 	Prober     Prober
 	System     System
 	Configs    control.Configs
@@ -69,7 +70,8 @@ type Agent struct {
 	remarks      *ledger.Ledger // what is as it should be, such as Services of another class
 	backoff      ledger.Backoff
 	retry        *time.Timer
-	peersPending bool // the speaker has yet to take cfg's peers
+	peering      peering
+	peersPending bool // the speaker has yet to take the peers that this node has
 	ending       bool
 	life         *lifecycle
 	warming      bool                   // as of the last steer
@@ -88,6 +90,7 @@ type Agent struct {
 	reported map[string]kube.ServiceReport // what the cluster was told, by namespace/name
 	up       map[string][]string           // peers that take routes, as the cluster was told
 	lbNodes  ipam.Selector
+	capacity capacity // as of the last pass
 
 	commands chan command
 	watchdog control.Watchdog
@@ -96,6 +99,7 @@ type Agent struct {
 	tables Tables       // nil while not open
 
 	mu      sync.RWMutex // guards all below
+	inForce config.Dump
 	status  api.Status
 	shown   *board
 	speaker Speaker // nil before the start
@@ -110,7 +114,8 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 		remarks:   ledger.New(log, slog.LevelDebug),
 		announced: map[netip.Addr]verdict{},
 		model:     desired.NewModel(), named: map[string][]string{},
-		shown: newBoard(), reported: map[string]kube.ServiceReport{},
+		inForce: config.InForce(cfg, cfg),
+		shown:   newBoard(), reported: map[string]kube.ServiceReport{},
 		commands: make(chan command), life: newLifecycle(cfg),
 		status: api.Status{
 			Version: deps.Version, Node: cfg.Node, Role: string(cfg.Role), Since: now, State: api.Starting,
@@ -132,6 +137,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, work := errgroup.WithContext(work)
 	control.Component(work, g, "source", a.deps.Source.Run)
 	control.Component(work, g, "next hops", a.deps.Resolver.Run)
+	if a.deps.Gateways != nil {
+		control.Component(work, g, "gateways", a.deps.Gateways.Run)
+	}
 	control.Component(work, g, "probes", a.deps.Prober.Run)
 	control.Component(work, g, "configuration", a.deps.Configs.Run)
 	if a.deps.Cluster != nil {
@@ -164,6 +172,7 @@ func (a *Agent) work(stop, ctx context.Context, g *errgroup.Group) (err error) {
 // load brings the data path into the kernel, where no packet meets it yet.
 func (a *Agent) load() error {
 	a.configure()
+	a.beginPeering()
 	a.tellNode()
 	if err := system.CheckPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
 		return err
@@ -193,7 +202,7 @@ func (a *Agent) load() error {
 	}
 	a.datapath = datapath
 	a.history = a.deps.History(a.cfg)
-	a.reconciler = newReconciler(tables, speaker, a.deps.Resolver, a.isOwn)
+	a.reconciler = newReconciler(tables, spelling{speaker, a}, a.deps.Resolver, a.isOwn)
 	a.reconciler.last = a.life.judge
 	a.resume(len(survived) > 0)
 	a.attachments = &attachments{
@@ -246,6 +255,8 @@ func (a *Agent) loop(stop, ctx context.Context) {
 		case <-a.deps.Resolver.Changed():
 			whole = true
 		case <-a.deps.Prober.Changed():
+		case <-a.gatewaysChanged():
+			a.peering.doubt = true
 		case <-a.due.C:
 		case now := <-a.poll.C:
 			if !a.steer(now) {

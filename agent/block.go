@@ -18,6 +18,7 @@ import (
 // The zero value blocks nothing.
 type block struct {
 	all        desired.Reason            // why nothing at all may be announced, or ""
+	detail     string                    // of all
 	forwarding []api.ForwardingStatus    // the families whose forwarding is off
 	coverage   *coverage                 // the ways by which a program sees what comes back; nil: all
 	device     func(index uint32) string // its name, "" if it is gone
@@ -25,7 +26,7 @@ type block struct {
 
 // same tells whether two blocks keep the same from being announced.
 func (b block) same(o block) bool {
-	if (b.coverage == nil) != (o.coverage == nil) || b.all != o.all || !slices.Equal(b.forwarding, o.forwarding) {
+	if (b.coverage == nil) != (o.coverage == nil) || b.all != o.all || b.detail != o.detail || !slices.Equal(b.forwarding, o.forwarding) {
 		return false
 	}
 	return b.coverage == nil || stdmaps.Equal(b.coverage.whole, o.coverage.whole) && stdmaps.Equal(b.coverage.vlans, o.coverage.vlans)
@@ -34,7 +35,7 @@ func (b block) same(o block) bool {
 // why returns why a VIP may not be announced whatever the tables have, or "".
 func (b block) why(vip netip.Addr) (desired.Reason, string) {
 	if b.all != "" {
-		return b.all, ""
+		return b.all, b.detail
 	}
 	for _, f := range b.forwarding {
 		if f.Lost && f.Family == system.FamilyOf(vip) {

@@ -88,7 +88,7 @@ func vipStatus(v verdict) api.VIPStatus {
 		v.Reason = v.as
 	}
 	return api.VIPStatus{
-		VIP: v.Addr, Prefix: v.Path.Prefix, Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
+		VIP: v.Addr, Prefix: v.Path.Prefix, Suppressed: v.Suppressed, Within: v.Within(), Announced: v.announced, Reason: v.Reason, Detail: v.Detail,
 		Services: nonNil(v.Services),
 	}
 }

@@ -26,11 +26,14 @@ type Cluster interface {
 	Services(reports []kube.ServiceReport)
 	Gone(services []string)
 	Node(desired.Published)
+	SessionEnded(kube.SessionEnd)
 }
 
 var (
 	_ api.Explainer = (*Agent)(nil)
 	_ api.Allocator = (*Agent)(nil)
+
+	_ api.Configured = (*Agent)(nil)
 )
 
 // seeNodes keeps what Nodes say of their agents for readers.
@@ -100,7 +103,7 @@ func (a *Agent) serviceReport(name string, up map[string][]string) (kube.Service
 		}
 		report := kube.VIPReport{VIP: addr, Announced: v.announced, Reason: v.Reason, Detail: v.Detail}
 		if v.announced {
-			report.Peers = up[system.FamilyOf(addr)]
+			report.Peers = slices.DeleteFunc(slices.Clone(up[system.FamilyOf(addr)]), func(peer string) bool { return !v.ToldTo(a.peering.set.Entry(peer)) })
 		}
 		r.VIPs = append(r.VIPs, report)
 	}
@@ -123,6 +126,7 @@ func (a *Agent) established() map[string][]string {
 
 // tellPeers reports all Services anew if other peers take their routes than before.
 func (a *Agent) tellPeers() {
+	a.seeSessions(a.speaker.Peers())
 	if up := a.established(); a.deps.Cluster != nil && !reflect.DeepEqual(up, a.up) {
 		a.up = up
 		a.tellCluster(nil)

@@ -22,6 +22,7 @@ type fakeCluster struct {
 	told    map[string]kube.ServiceReport
 	reports int
 	node    desired.Published
+	ended   []string // sessions
 }
 
 func (f *fakeCluster) Run(ctx context.Context) error { <-ctx.Done(); return nil }
@@ -47,6 +48,12 @@ func (f *fakeCluster) Node(p desired.Published) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.node = p
+}
+
+func (f *fakeCluster) SessionEnded(end kube.SessionEnd) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = append(f.ended, end.String())
 }
 
 // of is what it knows of a Service, in a line, and how many reports came in all.

@@ -107,4 +107,5 @@ type System interface {
 	SetSysctl(name, value string) error
 	// Device looks an interface up by its index.
 	Device(index int) (system.Device, error)
+	Link(name string) (system.Link, error)
 }

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
@@ -67,6 +68,26 @@ func (l *lab) packet() {
 	l.mu.Lock()
 	l.traffic++
 	l.mu.Unlock()
+}
+
+// An aggregate is the last choice as long as its members are, in their stead too.
+func TestDrainOfAggregates(t *testing.T) {
+	run(t, "aggregate only", func(t *testing.T, l *lab) {
+		l.dual()
+		l.snapshot.Nodes = lbs(false)
+		l.cfg.BGP.Advertisements = []advertise.Entry{{Name: "all", AggregateLength4: 24, AggregateLength6: 64, AggregateOnly: true}}
+		l.start()
+		l.took()
+		if _, err := l.agent.Drain(t.Context(), api.DrainRequest{Reason: "new RAM"}); err != nil {
+			t.Error(err)
+		}
+		l.is("last choice", syncBoth, "speaker.Sync(192.0.2.0/24~ 2001:db8::/64~)")
+		if _, err := l.agent.Undrain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		l.is("back", syncBoth, "speaker.Sync(192.0.2.0/24 2001:db8::/64)")
+		l.stop()
+	})
 }
 
 func TestDrainByCommand(t *testing.T) {

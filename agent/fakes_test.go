@@ -40,15 +40,20 @@ type world struct {
 	traffic  uint64 // packets forwarded
 	session  bgp.SessionState
 	families []bgp.FamilyState           // of the session
+	given    []bgp.Peer                  // by SetPeers; nil: the one of the start
+	since    time.Time                   // of the sessions
+	causes   map[bgp.Cause]uint32        // of sessions that ended
 	only6    bool                        // the session carries IPv6 alone
 	both     bool                        // the session carries both
 	hops     map[netip.Addr]maps.NextHop // those that are not by device 2
 	devices  map[int]system.Device
-	defaults []string // devices of the default routes
+	links    map[string]system.Link // those that are not of 10 Gbit/s
+	defaults []string               // devices of the default routes
 	own      map[netip.Addr]string
 
-	snapshot desired.Snapshot
-	synced   bool
+	snapshot  desired.Snapshot
+	synced    bool
+	unchanged bool // since it was last asked
 
 	// fail returns the error of a call, nil for success. A call is written as
 	// in calls.
@@ -57,6 +62,8 @@ type world struct {
 	// address in Speaker.Sync.
 	refuse    func(what string) error
 	otherPeer error // what Speaker.Sync adds for a session that cannot be opened
+	// members are those of aggregates, all that there ever were.
+	members map[netip.Prefix]map[netip.Addr]bool
 	// broken collects violations of the order.
 	broken []string
 
@@ -79,7 +86,8 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		own: map[netip.Addr]string{}, kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
+		members: map[netip.Prefix]map[netip.Addr]bool{},
+		own:     map[netip.Addr]string{}, kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
 		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{}, session: bgp.Established,
 		fail: func(string) error { return nil }, refuse: func(string) error { return nil },
 		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1), nodesChanged: make(chan struct{}, 1), peersChanged: make(chan struct{}, 1),
@@ -108,14 +116,24 @@ func (w *world) announced() []string {
 	defer w.mu.Unlock()
 	var out []string
 	for p := range w.routers {
-		out = append(out, p.Addr().String())
+		out = append(out, short(p))
 	}
 	slices.Sort(out)
 	return out
 }
 
-func carried(services []maps.Service, addr netip.Addr) bool {
-	return slices.ContainsFunc(services, func(s maps.Service) bool { return carries(s, addr) })
+// short is a VIP's own prefix as its address.
+func short(p netip.Prefix) string {
+	return strings.TrimSuffix(p.String(), fmt.Sprintf("/%d", p.Addr().BitLen()))
+}
+
+// carried tells whether services take flows that come by a path: of an aggregate, to one of its members.
+func (w *world) carried(services []maps.Service, path netip.Prefix) bool {
+	return slices.ContainsFunc(services, func(s maps.Service) bool {
+		return slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool {
+			return path.Contains(f.VIP) && carries(s, f.VIP) && (path.IsSingleIP() || w.members[path][f.VIP])
+		})
+	})
 }
 
 // services returns the tables' content; w.mu is held.
@@ -172,8 +190,8 @@ func (f fakeTables) Sync(_ context.Context, want maps.Want) error {
 		next[s.Name] = s
 	}
 	for p := range f.routers {
-		if carried(f.services(), p.Addr()) && !carried(slices.Collect(stdmaps.Values(asked)), p.Addr()) {
-			f.broken = append(f.broken, fmt.Sprintf("tables of %s removed while routers still send", p.Addr()))
+		if f.carried(f.services(), p) && !f.carried(slices.Collect(stdmaps.Values(asked)), p) {
+			f.broken = append(f.broken, fmt.Sprintf("tables of %s removed while routers still send", short(p)))
 		}
 	}
 	f.kernel = next
@@ -211,7 +229,7 @@ func (f fakeTables) Probe(_ maps.Service, fe maps.Frontend, ifindex uint32) (map
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.probed++
-	if !carried(f.services(), fe.VIP) {
+	if !f.carried(f.services(), netip.PrefixFrom(fe.VIP, fe.VIP.BitLen())) {
 		f.broken = append(f.broken, fmt.Sprintf("%s probed before it is in the kernel", fe.VIP))
 	}
 	if !slices.Contains(slices.Collect(stdmaps.Values(f.ifindex)), int(ifindex)) {
@@ -302,7 +320,7 @@ func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 		if a, _ := p.For("tor"); slices.Contains(a.Communities, bgp.GracefulShutdown) {
 			last = "~" // as the last choice
 		}
-		addrs = append(addrs, p.Prefix.Addr().String()+last)
+		addrs = append(addrs, short(p.Prefix)+last)
 	}
 	if err := f.call("speaker.Sync(%s)", strings.Join(addrs, " ")); err != nil {
 		return fmt.Errorf("%w: %w", bgp.ErrStopped, err)
@@ -317,8 +335,8 @@ func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 				errs = append(errs, err)
 				continue
 			}
-			if !carried(f.services(), p.Prefix.Addr()) {
-				f.broken = append(f.broken, fmt.Sprintf("%s announced before it is in the kernel", p.Prefix.Addr()))
+			if !f.carried(f.services(), p.Prefix) {
+				f.broken = append(f.broken, fmt.Sprintf("%s announced before it is in the kernel", short(p.Prefix)))
 			}
 		}
 		next[p.Prefix] = true
@@ -339,20 +357,38 @@ func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 
 // refusePath returns the error of one path that is announced or withdrawn.
 func (f fakeSpeaker) refusePath(p netip.Prefix) error {
-	if err := f.refuse(p.Addr().String()); err != nil {
+	if err := f.refuse(short(p)); err != nil {
 		return &bgp.PathError{Prefix: p, Peer: "tor", Err: err}
 	}
 	return nil
 }
 
 func (f fakeSpeaker) SetPeers(_ context.Context, peers []bgp.Peer) error {
-	return f.call("speaker.SetPeers(%d)", len(peers))
+	err := f.call("speaker.SetPeers(%d)", len(peers))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.given = append([]bgp.Peer{}, peers...)
+	}
+	return err
 }
 func (f fakeSpeaker) Changed() <-chan struct{} { return f.peersChanged }
 func (f fakeSpeaker) Peers() []bgp.PeerState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return []bgp.PeerState{{Name: "tor", State: f.session, Families: f.families}}
+	given := f.given
+	if given == nil {
+		given = []bgp.Peer{{Name: "tor"}}
+	}
+	states := []bgp.PeerState{}
+	for _, p := range given {
+		s := bgp.PeerState{Name: p.Name, Address: p.Address, State: f.session, Families: f.families, Since: f.since, Causes: stdmaps.Clone(f.causes)}
+		for _, n := range f.causes {
+			s.Flaps += n
+		}
+		states = append(states, s)
+	}
+	return states
 }
 func (f fakeSpeaker) Routes() []bgp.Route {
 	f.mu.Lock()
@@ -431,6 +467,9 @@ func (f fakeSource) Delta() (desired.Delta, bool) {
 	if !f.synced {
 		return desired.Delta{Problems: f.snapshot.Problems}, false
 	}
+	if f.unchanged {
+		return desired.Delta{}, true
+	}
 	return desired.Whole(f.snapshot), true
 }
 func (f fakeSource) Changed() <-chan struct{} { return f.sourceChanged }
@@ -487,6 +526,15 @@ func (f fakeSystem) Device(index int) (system.Device, error) {
 		}
 	}
 	return system.Device{}, fs.ErrNotExist
+}
+
+func (f fakeSystem) Link(name string) (system.Link, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if link, ok := f.links[name]; ok {
+		return link, nil
+	}
+	return system.Link{Carrier: true, Speed: 10_000_000_000}, nil
 }
 
 func (f fakeSystem) Sysctl(name string) (string, error) {

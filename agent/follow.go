@@ -103,7 +103,7 @@ func (r *reconciler) follow(ctx context.Context, p part, before block, attach fu
 	}
 	vips := slices.SortedFunc(stdmaps.Values(p.vips), func(a, b desired.VIP) int { return a.Addr.Compare(b.Addr) })
 	out := outcome{vips: r.judge(vips, b), bypassed: b.bypassed(p.services, r.hops), block: b}
-	out.err = r.announcePart(ctx, out.vips)
+	out.err = r.announcePart(ctx, out.vips, p.gone)
 	return out, true
 }
 
@@ -118,12 +118,21 @@ func (r *reconciler) withdrawPart(ctx context.Context, p part) error {
 			delete(keep, prefix)
 		}
 	}
-	for _, addr := range p.gone {
-		drop(netip.PrefixFrom(addr, addr.BitLen()))
-	}
+	leaving := p.gone
 	for _, v := range p.vips {
-		if v.Reason != desired.Announceable || !r.carried(v.Addr) {
-			drop(v.Path.Prefix)
+		if v.Reason == desired.Announceable && r.carried(v.Addr) {
+			r.join(v)
+		} else {
+			leaving = append(slices.Clip(leaving), v.Addr)
+		}
+	}
+	lost := map[netip.Prefix]int{}
+	for _, addr := range leaving {
+		drop(netip.PrefixFrom(addr, addr.BitLen()))
+		for prefix := range r.aggregates.of[addr] {
+			if lost[prefix]++; lost[prefix] == len(r.aggregates.members[prefix]) {
+				drop(prefix)
+			}
 		}
 	}
 	if len(keep) == len(r.told) {
@@ -157,17 +166,28 @@ func (r *reconciler) syncPart(ctx context.Context, p part) error {
 
 // announcePart tells the routers of the VIPs that judge found announceable, beside what
 // they know.
-func (r *reconciler) announcePart(ctx context.Context, vips []verdict) error {
+func (r *reconciler) announcePart(ctx context.Context, vips []verdict, gone []netip.Addr) error {
+	before := r.by(vips)
 	set, unset := map[netip.Prefix]bgp.Path{}, map[netip.Prefix]bool{}
 	for i := range vips {
 		v := &vips[i]
 		path, told := r.told[v.Path.Prefix]
 		v.announced = v.Reason == desired.Announceable
-		switch {
-		case v.announced && (!told || !path.Equal(v.Path)):
+		switch own := v.announced && !v.Suppressed; {
+		case own && (!told || !path.Equal(v.Path)):
 			set[v.Path.Prefix] = v.Path
-		case !v.announced && told:
+		case !own && told:
 			unset[v.Path.Prefix] = true
+		}
+	}
+	touched := r.regroup(vips, gone)
+	for prefix := range touched {
+		path, told := r.told[prefix]
+		switch wanted, has := r.aggregates.path(prefix); {
+		case has && (!told || !path.Equal(wanted)):
+			set[prefix] = wanted
+		case !has && told:
+			unset[prefix] = true
 		}
 	}
 	if len(set)+len(unset) == 0 {
@@ -176,6 +196,11 @@ func (r *reconciler) announcePart(ctx context.Context, vips []verdict) error {
 	want := stdmaps.Clone(r.told)
 	stdmaps.Copy(want, set)
 	stdmaps.DeleteFunc(want, func(p netip.Prefix, _ bgp.Path) bool { return unset[p] })
-	failed, err := r.tell(ctx, want)
+	failed, err := r.swap(ctx, want, vips, before)
+	for prefix, former := range touched {
+		if _, told := r.told[prefix]; told {
+			r.aggregates.inherit(prefix, former)
+		}
+	}
 	return announced(vips, failed, err)
 }

@@ -16,8 +16,8 @@ func (r *reconciler) hold(want []maps.Service, stuck map[netip.Addr]bool) []maps
 		held := r.merge(want, stuck)
 		before := len(stuck)
 		for p := range r.told {
-			if !slices.ContainsFunc(held, func(s maps.Service) bool { return carries(s, p.Addr()) }) {
-				stuck[p.Addr()] = true
+			if !r.served(p, held) {
+				stdmaps.Copy(stuck, r.aggregates.behind(p))
 			}
 		}
 		if len(stuck) == before {
@@ -25,6 +25,16 @@ func (r *reconciler) hold(want []maps.Service, stuck map[netip.Addr]bool) []maps
 		}
 	}
 	return want
+}
+
+// served tells whether one of the addresses behind a path has a service that takes new flows.
+func (r *reconciler) served(path netip.Prefix, services []maps.Service) bool {
+	for addr := range r.aggregates.behind(path) {
+		if slices.ContainsFunc(services, func(s maps.Service) bool { return carries(s, addr) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // merge returns the written services of the stuck addresses, and of want those

@@ -23,7 +23,8 @@ import (
 
 // lab runs an agent in a world of its own, on synctest's clock.
 type lab struct {
-	cluster Cluster // nil: none
+	cluster  Cluster  // nil: none
+	gateways Gateways // nil: none
 	*world
 	t       *testing.T
 	cfg     *config.Config
@@ -88,7 +89,8 @@ func (l *lab) start() {
 	}))
 	l.agent = New(l.cfg, Deps{
 		Version: "test", Source: fakeSource{l.world}, Resolver: fakeResolver{l.world}, System: fakeSystem{l.world},
-		Prober: fakeProber{l.world}, History: func(*config.Config) History { return fakeHistory{l.world} },
+		Gateways: l.gateways,
+		Prober:   fakeProber{l.world}, History: func(*config.Config) History { return fakeHistory{l.world} },
 		Configs: l.configs, Level: new(slog.LevelVar), Cluster: l.cluster,
 		Load: func(*config.Config) (Datapath, Tables, error) {
 			if err := l.call("load"); err != nil {

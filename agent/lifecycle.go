@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/config"
@@ -93,10 +94,23 @@ func (l *lifecycle) dress(v verdict, now time.Time) verdict {
 	d := drainOptions(l.cfg)
 	switch {
 	case l.drain.Stage == drain.GracefulShutdown:
-		v.Path, v.as, v.Detail = d.Path(v.Path), Draining, l.stage()
+		v = lastChoice(v, d)
+		v.as, v.Detail = Draining, l.stage()
 	case l.warming(now):
-		v.Path, v.as = d.Path(v.Path), WarmingUp
+		v = lastChoice(v, d)
+		v.as = WarmingUp
 		v.Detail = "until " + l.warm.Add(l.cfg.BGP.Warmup).UTC().Format(time.RFC3339)
+	}
+	return v
+}
+
+// lastChoice is v by paths that routers take if there is no other, its aggregates too.
+func lastChoice(v verdict, d drain.Options) verdict {
+	v.Path = d.Path(v.Path)
+	v.Aggregates = slices.Clone(v.Aggregates)
+	for i := range v.Aggregates {
+		offer := &v.Aggregates[i].Offer
+		offer.Attributes = d.Attributes(offer.Attributes)
 	}
 	return v
 }

@@ -52,7 +52,8 @@ type reconciler struct {
 
 	// told has the paths that a router may have been told: after a failure
 	// more than it really was, never less.
-	told map[netip.Prefix]bgp.Path
+	told       map[netip.Prefix]bgp.Path
+	aggregates *aggregates // of told
 }
 
 func newReconciler(t Tables, s Speaker, r Resolver, own func(netip.Addr) bool) *reconciler {
@@ -62,7 +63,7 @@ func newReconciler(t Tables, s Speaker, r Resolver, own func(netip.Addr) bool) *
 		at:      map[netip.Addr]map[string]bool{},
 		failed:  map[string]error{},
 		stale:   map[string]bool{},
-		told:    map[netip.Prefix]bgp.Path{},
+		told:    map[netip.Prefix]bgp.Path{}, aggregates: newAggregates(),
 	}
 }
 
@@ -104,11 +105,17 @@ func (r *reconciler) apply(ctx context.Context, want desired.State, attach func(
 // taken back even if it is wanted: after a failure it need not have been told,
 // and must not be told now.
 func (r *reconciler) withdraw(ctx context.Context, vips []desired.VIP) (stuck map[netip.Addr]bool, err error) {
-	keep := map[netip.Prefix]bgp.Path{}
+	kept := map[netip.Addr]bool{}
 	for _, v := range vips {
-		path, told := r.told[v.Path.Prefix]
-		if told && v.Reason == desired.Announceable && r.carried(v.Addr) {
-			keep[v.Path.Prefix] = path
+		if v.Reason == desired.Announceable && r.carried(v.Addr) {
+			kept[v.Addr] = true
+			r.join(v)
+		}
+	}
+	keep := map[netip.Prefix]bgp.Path{}
+	for p, path := range r.told {
+		if r.aggregates.leads(p, kept) {
+			keep[p] = path
 		}
 	}
 	if len(keep) == len(r.told) {
@@ -120,7 +127,7 @@ func (r *reconciler) withdraw(ctx context.Context, vips []desired.VIP) (stuck ma
 	stuck = map[netip.Addr]bool{}
 	for p := range r.told {
 		if _, kept := keep[p]; !kept {
-			stuck[p.Addr()] = true
+			stdmaps.Copy(stuck, r.aggregates.behind(p))
 		}
 	}
 	return stuck, err
@@ -297,13 +304,12 @@ func (r *reconciler) whyNotInKernel(services []string) (desired.Reason, string) 
 // announce tells the routers of every VIP that judge found announceable, and of
 // no other.
 func (r *reconciler) announce(ctx context.Context, vips []verdict) error {
-	want := map[netip.Prefix]bgp.Path{}
-	for _, v := range vips {
-		if v.Reason == desired.Announceable {
-			want[v.Path.Prefix] = v.Path
-		}
+	want, next := wanted(vips)
+	failed, err := r.swap(ctx, want, vips, r.by(vips))
+	for p := range r.told {
+		next.inherit(p, r.aggregates.behind(p))
 	}
-	failed, err := r.tell(ctx, want)
+	r.aggregates = next
 	return announced(vips, failed, err)
 }
 
@@ -311,7 +317,7 @@ func (r *reconciler) announce(ctx context.Context, vips []verdict) error {
 func announced(vips []verdict, failed map[netip.Prefix]error, err error) error {
 	for i := range vips {
 		v := &vips[i]
-		switch pathErr := failed[v.Path.Prefix]; {
+		switch pathErr := refusal(*v, failed); {
 		case v.Reason != desired.Announceable:
 		case errors.Is(err, bgp.ErrStopped):
 			v.announced, v.Reason, v.Detail = false, AnnounceFailed, err.Error()

@@ -34,6 +34,9 @@ func (a *Agent) pass(ctx context.Context, whole bool) {
 		a.update(func(s *api.Status) { s.Source.Problems = nonNil(delta.Problems) })
 		return
 	}
+	if a.seePeers(delta) {
+		whole, site.Peers = true, peerAddresses(a.cfg, a.peering.set)
+	}
 	change := a.learn(ctx, delta, site, began)
 	a.seeNodes(delta)
 	a.life.begin(&change, began)
@@ -110,17 +113,6 @@ func (a *Agent) worded(bypassed []api.BypassStatus) []api.BypassStatus {
 	return bypassed
 }
 
-func (a *Agent) syncPeers(ctx context.Context) error {
-	if !a.peersPending {
-		return nil
-	}
-	if err := a.reconciler.speaker.SetPeers(ctx, peers(a.cfg)); err != nil {
-		return fmt.Errorf("change BGP peers: %w", err)
-	}
-	a.peersPending = false
-	return nil
-}
-
 // blocked says what may not be announced.
 func (a *Agent) blocked() block {
 	a.forwarding = system.ForwardingOff(a.deps.System, a.model.Families(), a.attachments.status(), "replies")
@@ -131,8 +123,8 @@ func (a *Agent) blocked() block {
 	switch {
 	case a.attachments.attached() == 0:
 		b.all = NoInterface
-	case len(a.cfg.BGP.Peers) == 0:
-		b.all = NoPeers
+	case len(a.peering.set.Peers) == 0:
+		b.all, b.detail = NoPeers, a.peering.set.Why(a.peering.node.Name)
 	}
 	return b
 }
@@ -162,7 +154,7 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error, only map
 	}
 	for _, r := range want.Reasons {
 		book := a.ledger
-		if r.Foreign() || r.Reason == desired.AddressPending {
+		if r.Foreign() || r.Reason == desired.AddressPending || r.Reason == desired.NotAdvertised {
 			book = a.remarks
 		}
 		book.Note("object", strings.TrimSpace(r.Service+" "+r.Subject), fmt.Sprintf("%s: %s", r.Reason, r.Detail))
@@ -177,6 +169,9 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error, only map
 	}
 	for _, p := range want.Problems {
 		a.ledger.Note("node", p.Name+" "+p.Field, p.String())
+	}
+	for _, p := range a.peering.set.Problems {
+		a.ledger.Note("peer", p.Peer, p.Text)
 	}
 	for _, w := range a.reconciler.tables.Warnings() {
 		a.ledger.Note("chains", w.Service, w.Err.Error())
@@ -227,7 +222,7 @@ func (a *Agent) unwanted(vip netip.Addr) {
 
 // publish makes a pass visible to readers.
 func (a *Agent) publish(want desired.State, err error, began, next time.Time) {
-	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want))
+	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want), a.capacityWarnings())
 	tunnels := a.tunnels(want)
 	usage, usageErr := a.reconciler.tables.Usage()
 	if usageErr != nil {
@@ -241,6 +236,7 @@ func (a *Agent) publish(want desired.State, err error, began, next time.Time) {
 		s.Source.Synced = true
 		s.Source.Problems = slices.Concat(nonNil(a.problems), want.Problems)
 		s.Tunnels, s.Warnings = tunnels, warnings
+		s.BGP.Problems = a.peering.set.Problems
 		s.Datapath.Interfaces = a.attachments.status()
 		s.Datapath.Forwarding, s.Datapath.Bypassed = a.forwarding, a.bypassed
 		s.Sync.Synced = a.reconciler.synced

@@ -1,9 +1,6 @@
 package agent
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/control"
@@ -16,10 +13,18 @@ func (a *Agent) reload() {
 	r := control.Reload(a.deps.Configs, a.booted, a.cfg, a.deps.Level, a.log)
 	a.cfg = r.Config
 	a.configure()
-	if slices.ContainsFunc(r.Live, func(key string) bool { return strings.HasPrefix(key, "bgp.peers") }) {
-		a.peersPending = true
-	}
-	a.update(func(s *api.Status) { r.Note(&s.Config) })
+	a.peering.doubt = true
+	a.update(func(s *api.Status) {
+		r.Note(&s.Config)
+		a.inForce = config.InForce(a.booted, a.cfg)
+	})
+}
+
+// InForce returns the configuration that the agent works with, without secrets.
+func (a *Agent) InForce() config.Dump {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.inForce
 }
 
 // configure hands on what others need of the configuration. It is valid.

@@ -34,6 +34,9 @@ func TestReload(t *testing.T) {
 		if d := cmp.Diff([]string{"node", "nat.maxFlows"}, l.agent.Status().Config.Restart); d != "" {
 			t.Errorf("restart keys: want -, got +\n%s", d)
 		}
+		if d := l.agent.InForce(); d.Values["node"] != "lb-1" || d.Values["log.level"] != "debug" || len(d.Peers) != 2 {
+			t.Errorf("in force: %+v", d)
+		}
 		if log := l.logged(); !strings.Contains(log, "nat.maxFlows") || !strings.Contains(log, "bgp.peers[tor-2]") {
 			t.Errorf("logged\n%s", log)
 		}

@@ -87,8 +87,10 @@ func bgpConfig(c *config.Config, routerID netip.Addr, restarting bool) bgp.Confi
 		RouterID: routerID,
 		GracefulRestart: bgp.GracefulRestart{
 			Enabled: c.BGP.GracefulRestart.Enabled, RestartTime: c.BGP.GracefulRestart.RestartTime,
+			LongLived: c.BGP.GracefulRestart.LongLivedTime,
 		},
-		Peers:      peers(c),
+		ListenPort: c.BGP.ListenPort,
+		Peers:      firstPeers(c).BGP(),
 		Restarting: restarting,
 	}
 }
@@ -101,12 +103,4 @@ func drainOptions(c *config.Config) drain.Options {
 func dampingOptions(c *config.Config) damping.Options {
 	d := c.BGP.Damping
 	return damping.Options{HalfLife: d.HalfLife, Max: d.Max, Suppress: float64(d.Suppress), Reuse: float64(d.Reuse)}
-}
-
-func peers(c *config.Config) []bgp.Peer {
-	out := make([]bgp.Peer, len(c.BGP.Peers))
-	for i := range c.BGP.Peers {
-		out[i] = c.BGP.Peers[i].BGP()
-	}
-	return out
 }

@@ -19,7 +19,7 @@ import (
 var others = map[string]string{
 	"datapath.unmatched": "drop", "datapath.mode": "generic", "datapath.rows": "32768", "datapath.maxRows": "8388608",
 	"nat.ports": "2000-3000", "bgp.routerID": "10.9.9.9", "datapath.seed": "secret", "bgp.asn": "64999",
-	"bgp.gracefulRestart.restartTime": "77s", "nat.timeouts.closed": "6s",
+	"bgp.gracefulRestart.restartTime": "77s", "nat.timeouts.closed": "6s", "bgp.gracefulRestart.longLivedTime": "2h",
 	"bgp.drain.prepend": "3", "bgp.damping.reuse": "800",
 }
 
@@ -90,7 +90,7 @@ func other(k config.Key) string {
 // included, in the agent and in the command.
 func TestEveryFieldIsUsed(t *testing.T) {
 	used := map[string]bool{}
-	for _, pattern := range []string{"*.go", "node/*.go", "cluster/*.go", "control/*.go", "../cmd/penstock/*.go", "config/speaker.go"} {
+	for _, pattern := range []string{"*.go", "node/*.go", "cluster/*.go", "control/*.go", "../cmd/penstock/*.go", "config/peer.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)

@@ -77,7 +77,7 @@ func TestPeerAddresses(t *testing.T) {
 		{Name: "tor1", Address: addr("192.0.2.254"), LocalAddress: addr("192.0.2.7"), NextHop4: addr("192.0.2.8"), NextHop6: addr("2001:db8::8")},
 		{Name: "tor2", Address: addr("2001:db8::fe")},
 	}
-	got := peerAddresses(cfg)
+	got := peerAddresses(cfg, firstPeers(cfg))
 	for a, want := range map[string]string{
 		"192.0.2.254":  "the address of BGP peer tor1",
 		"192.0.2.7":    "this node's end of the session with BGP peer tor1",

@@ -49,9 +49,11 @@ func untold(vips []api.VIPStatus, routes []bgp.Route) []api.VIPStatus {
 	}
 	vips = slices.Clone(vips)
 	for i := range vips {
-		if v := &vips[i]; v.Announced && !has[v.Prefix] {
+		v := &vips[i]
+		told := has[v.Prefix] || slices.ContainsFunc(v.Within, func(p netip.Prefix) bool { return has[p] })
+		if v.Announced && !told {
 			v.Announced, v.Reason = false, NoSession
-			v.Detail = "no session that carries " + system.FamilyOf(v.VIP) + " routes is up"
+			v.Detail = "no session is up that carries " + system.FamilyOf(v.VIP) + " routes and is told of it"
 		}
 	}
 	return vips

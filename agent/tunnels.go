@@ -76,6 +76,9 @@ func (a *Agent) remember(now time.Time) {
 	if !next.IsZero() {
 		a.due.Reset(max(next.Sub(now), leastWait))
 	}
+	if a.remeasure() { // other devices are attached than when the pass began
+		a.due.Reset(0)
+	}
 }
 
 // leastWait is between two passes for time's sake: endpoints that leave the retention one

@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/cluster"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/gateway"
 	"github.com/penstock-lb/penstock/agent/history"
 	"github.com/penstock-lb/penstock/agent/manifests"
 	"github.com/penstock-lb/penstock/agent/nexthop"
@@ -27,6 +28,7 @@ func Real(cfg *config.Config, version string, log *slog.Logger) (Deps, error) {
 	deps := Deps{
 		Version:  version,
 		Resolver: nexthop.New(part("nexthop")),
+		Gateways: gateway.New(part("gateway")),
 		Prober:   probe.New(probeOptions(cfg), part("probe")),
 		History: func(c *config.Config) History {
 			return history.Open(c.Source.History, history.Options{Retention: c.Chains.Retention, Rows: c.Datapath.Rows}, part("history"))

@@ -23,8 +23,9 @@ type Attributes struct {
 // MaxPrepend bounds Attributes.Prepend: routers drop paths of a length beyond their limit.
 const MaxPrepend = 32
 
-// maxCommunities keeps a path's attributes, with the rest of an UPDATE, well inside its 4096 bytes.
-const maxCommunities = 128
+// maxCommunities keeps a path's attributes, with the rest of an UPDATE, well inside its 4096 bytes. A drain
+// adds one more.
+const maxCommunities = 127
 
 // Equal reports whether routers are told the same.
 func (a Attributes) Equal(b Attributes) bool {
@@ -34,12 +35,15 @@ func (a Attributes) Equal(b Attributes) bool {
 
 func same(a, b *uint32) bool { return a == b || a != nil && b != nil && *a == *b }
 
-func (a Attributes) check() error {
+// Check returns what is wrong with the attributes, before a drain adds GracefulShutdown.
+func (a Attributes) Check() error { return a.check(maxCommunities) }
+
+func (a Attributes) check(most int) error {
 	if a.Prepend > MaxPrepend {
 		return fmt.Errorf("AS path prepended %d times: give at most %d", a.Prepend, MaxPrepend)
 	}
-	if n := len(a.Communities) + len(a.LargeCommunities); n > maxCommunities {
-		return fmt.Errorf("%d communities: give at most %d", n, maxCommunities)
+	if n := len(a.Communities) + len(a.LargeCommunities); n > most {
+		return fmt.Errorf("%d communities: give at most %d", n, most)
 	}
 	return nil
 }

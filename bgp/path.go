@@ -45,7 +45,7 @@ func (p Path) check() error {
 		return &PathError{Prefix: p.Prefix, Err: fmt.Errorf("bits beyond the length: give %s", p.Prefix.Masked())}
 	}
 	for _, o := range p.Offers {
-		if err := o.check(); err != nil {
+		if err := o.check(maxCommunities + 1); err != nil {
 			return &PathError{Prefix: p.Prefix, Err: err}
 		}
 	}

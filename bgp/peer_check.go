@@ -121,8 +121,7 @@ func (p Peer) checkBFD() error {
 		Name: cmp.Or(p.Name, "peer"), Peer: p.Address, Multihop: p.BFD.Multihop,
 		MinTx: p.BFD.Interval, MinRx: p.BFD.Interval, Multiplier: p.BFD.Multiplier,
 	}.Check()
-	var session *bfd.SessionError
-	if errors.As(err, &session) {
+	if session, ok := errors.AsType[*bfd.SessionError](err); ok {
 		return fmt.Errorf("BFD: %w", session.Err)
 	}
 	return err

@@ -133,8 +133,8 @@ func (s *session) sync(ctx context.Context, want map[netip.Prefix]Path) error {
 	return s.apply(ctx)
 }
 
-// apply makes the server's paths the wanted ones; withdrawals go first. One that fails does not stop
-// the others. Before the first connection nothing is known of next hops, and nothing announced.
+// apply makes the server's paths the wanted ones. Withdrawals go last, so that what takes the place of a
+// path is there before that goes. One that fails does not stop the others. Before the first connection nothing is known of next hops, and nothing announced.
 func (s *session) apply(ctx context.Context) error {
 	s.work.Lock()
 	defer s.work.Unlock()
@@ -149,14 +149,14 @@ func (s *session) apply(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	for prefix, path := range sent {
-		if _, ok := next[prefix]; !ok {
-			errs = append(errs, s.each(ctx, prefix, path, s.withdraw))
-		}
-	}
 	for prefix, path := range next {
 		if have, ok := sent[prefix]; !ok || !have.same(path) {
 			errs = append(errs, s.each(ctx, prefix, path, s.announce))
+		}
+	}
+	for prefix, path := range sent {
+		if _, ok := next[prefix]; !ok {
+			errs = append(errs, s.each(ctx, prefix, path, s.withdraw))
 		}
 	}
 	return errors.Join(errs...)

@@ -18,6 +18,8 @@ const (
 	defaultPort = 179
 	// directTTL is the TTL of a packet that no router has forwarded, RFC 5082 section 3.
 	directTTL = 255
+	// ordinaryTTL is what hosts and some BFD daemons send with.
+	ordinaryTTL = 64
 	// networkControl is the DSCP CS6 of routing protocols, as a TOS byte (RFC 4594 section 3.1).
 	networkControl = 0xc0
 )

@@ -89,11 +89,21 @@ func (s *Speaker) pathsToWatch() (want []bfd.Session, since map[string]time.Time
 		}
 		if w.Multihop {
 			w.Interface = "" // the route chooses it
-			w.MinTTL = directTTL - max(p.MultihopTTL, 1)
+			w.MinTTL = leastTTL(p)
 		}
 		want = append(want, w)
 	}
 	return want, since
+}
+
+// leastTTL is that of a multihop packet that has come from the router and from no farther: FRR sends them
+// with 255, BIRD with 64.
+func leastTTL(p Peer) uint8 {
+	from := uint8(ordinaryTTL)
+	if p.TTLSecurity {
+		from = directTTL
+	}
+	return max(from-min(from, max(p.MultihopTTL, 1)), 1)
 }
 
 // pathChanged ends the session over a path that failed: its router is to look elsewhere at once, and

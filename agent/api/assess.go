@@ -102,6 +102,9 @@ func (s *Status) degraded() []string {
 			add("BGP peer %s is %s", p.Name, p.State)
 		}
 	}
+	for _, p := range s.BGP.Problems {
+		add("BGP peer %s: %s", p.Peer, p.Text)
+	}
 	for _, family := range s.untold() {
 		add("no router has the %s routes: no session that carries them is up", family)
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -90,6 +91,16 @@ func (c *Client) Peers(ctx context.Context) ([]bgp.PeerState, error) {
 // Routes returns the announced paths.
 func (c *Client) Routes(ctx context.Context) ([]bgp.Route, error) {
 	return fetch[[]bgp.Route](ctx, c, "/v1/bgp/routes", nil)
+}
+
+// Announcements returns what became of each prefix.
+func (c *Client) Announcements(ctx context.Context) ([]Announcement, error) {
+	return fetch[[]Announcement](ctx, c, "/v1/bgp/announcements", nil)
+}
+
+// Config returns the configuration in force.
+func (c *Client) Config(ctx context.Context) (config.Dump, error) {
+	return fetch[config.Dump](ctx, c, "/v1/config", nil)
 }
 
 // fetch gets path and decodes the answer. The error wraps ErrDown where nobody

@@ -218,8 +218,16 @@ func explainVIPs(e Explanation, vips []VIPStatus, routes []bgp.Route) []Explaine
 func explainVIP(v VIPStatus, routes []bgp.Route) ExplainedVIP {
 	x := ExplainedVIP{VIPStatus: v, Peers: []bgp.RoutePeer{}}
 	for _, r := range routes {
-		if r.Prefix == v.Prefix || r.Prefix.IsSingleIP() && r.Prefix.Addr() == v.VIP {
-			x.Since, x.Peers = r.Since, nonNilList(r.Peers)
+		if !v.By(r.Prefix) {
+			continue
+		}
+		if x.Since.IsZero() || r.Since.Before(x.Since) {
+			x.Since = r.Since
+		}
+		for _, p := range r.Peers {
+			if !slices.ContainsFunc(x.Peers, func(have bgp.RoutePeer) bool { return have.Peer == p.Peer }) {
+				x.Peers = append(x.Peers, p)
+			}
 		}
 	}
 	return x

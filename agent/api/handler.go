@@ -26,8 +26,12 @@ func newMux(agent Agent, metrics http.Handler) *http.ServeMux {
 	mux := newHealthMux(agent, metrics)
 	get(mux, "/v1/status", func(*http.Request) (any, error) { return agent.Status(), nil })
 	get(mux, "/v1/verdicts", func(*http.Request) (any, error) { return nonNil(agent.Verdicts()) })
+	get(mux, "/v1/config", func(*http.Request) (any, error) { return inForce(agent) })
 	get(mux, "/v1/bgp/peers", func(*http.Request) (any, error) { return nonNil(agent.Peers(), nil) })
 	get(mux, "/v1/bgp/routes", func(*http.Request) (any, error) { return nonNil(agent.Routes(), nil) })
+	get(mux, "/v1/bgp/announcements", func(*http.Request) (any, error) {
+		return Announcements(agent.Status().VIPs, agent.Routes(), agent.Peers()), nil
+	})
 	get(mux, "/v1/services", func(r *http.Request) (any, error) { return nonNil(selected(agent, r)) })
 	get(mux, "/v1/services/{namespace}/{name}", func(r *http.Request) (any, error) { return explained(agent, r) })
 	get(mux, "/v1/names", func(*http.Request) (any, error) { return nonNil(Names(agent.Status()), nil) })

@@ -2,9 +2,12 @@ package api
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/peers"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -142,6 +145,7 @@ type BGPStatus struct {
 	RouterID netip.Addr      `json:"routerID"` // empty where there is none
 	Error    string          `json:"error,omitempty"`
 	Peers    []bgp.PeerState `json:"peers"`
+	Problems []peers.Problem `json:"problems,omitempty"` // of configured peers
 }
 
 // VIPStatus is one external address, and why it is not announced if it is not.
@@ -152,6 +156,31 @@ type VIPStatus struct {
 	Reason    desired.Reason `json:"reason"` // desired.Announceable, or why it is not announced
 	Detail    string         `json:"detail,omitempty"`
 	Services  []string       `json:"services"` // the services that make it worth announcing
+
+	// Within are aggregates that are announced for it; Suppressed says that they are in its stead.
+	Within     []netip.Prefix `json:"within,omitempty"`
+	Suppressed bool           `json:"suppressed,omitempty"`
+}
+
+// How says by what else than its own prefix a VIP is announced; empty: by that alone.
+func (v VIPStatus) How() string {
+	if len(v.Within) == 0 {
+		return ""
+	}
+	words := make([]string, len(v.Within))
+	for i, p := range v.Within {
+		words[i] = p.String()
+	}
+	text := "aggregate " + strings.Join(words, ", ")
+	if v.Suppressed {
+		return "by " + text
+	}
+	return "by its own prefix and " + text
+}
+
+// By tells whether a route brings packets to the VIP.
+func (v VIPStatus) By(route netip.Prefix) bool {
+	return slices.Contains(v.Within, route) || !v.Suppressed && (route == v.Prefix || route.IsSingleIP() && route.Addr() == v.VIP)
 }
 
 // ServiceStatus is one wanted service: one lookup table.

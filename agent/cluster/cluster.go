@@ -132,6 +132,9 @@ func (c *Cluster) Services(reports []kube.ServiceReport) { c.reporter.Services(r
 // Gone forgets Services.
 func (c *Cluster) Gone(services []string) { c.reporter.Gone(services) }
 
+// SessionEnded tells of a BGP session of this node that ended.
+func (c *Cluster) SessionEnded(end kube.SessionEnd) { c.reporter.SessionEnded(end) }
+
 // Node publishes what this node is.
 func (c *Cluster) Node(p desired.Published) { c.reporter.Node(p) }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -144,35 +145,20 @@ type Timeouts struct {
 type BGP struct {
 	ASN             uint32     // 0 where there are no peers
 	RouterID        netip.Addr // invalid: the node's first IPv4 address
+	ListenPort      uint16     // where passive peers connect to
 	GracefulRestart GracefulRestart
 	Drain           Drain
 	Damping         Damping
 	Warmup          time.Duration // 0: none
 	Peers           []Peer
+	Advertisements  []advertise.Entry // in order; none: everything to every peer, without attributes
 }
 
-// GracefulRestart is that of RFC 4724.
+// GracefulRestart is that of RFC 4724, and of RFC 9494.
 type GracefulRestart struct {
-	Enabled     bool
-	RestartTime time.Duration // whole seconds
-}
-
-// Peer is one router.
-type Peer struct {
-	Name          string // Address unless given
-	Address       netip.Addr
-	ASN           uint32
-	LocalAddress  netip.Addr // invalid: chosen by route
-	PasswordFile  string
-	Password      Secret // what PasswordFile holds
-	HoldTime      time.Duration
-	KeepaliveTime time.Duration
-	ConnectRetry  time.Duration
-	MultihopTTL   uint8 // 0: directly connected
-	TTLSecurity   bool
-	Families      []string   // ipv4, ipv6; empty: that of Address and those with a next hop
-	NextHop4      netip.Addr // invalid: this node
-	NextHop6      netip.Addr // invalid: this node
+	Enabled       bool
+	RestartTime   time.Duration // whole seconds
+	LongLivedTime time.Duration // whole seconds; 0: off
 }
 
 // ShutdownMode says what SIGTERM does.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -53,7 +54,10 @@ func Diff(old, new *Config) Changes {
 	}
 	password := setting[Peer]{Key{Name: "password", Live: live}, func(p *Peer) value { return secretValue{&p.Password} }}
 	compareLists(&c, peersKey, old.BGP.Peers, new.BGP.Peers, append(slices.Clone(peerSettings), password),
-		func(p *Peer) (name, brief string) { return p.Name, fmt.Sprintf("%s AS %d", p.Address, p.ASN) })
+		func(p *Peer) (name, brief string) { return p.Name, p.brief() })
+	compareLists(&c, advertisementsKey, old.BGP.Advertisements, new.BGP.Advertisements, advertisementSettings,
+		func(e *advertise.Entry) (name, brief string) { return e.Name, "advertisement " + e.Name })
+	compareOrder(&c, old.BGP.Advertisements, new.BGP.Advertisements)
 	compareLists(&c, poolsKey, old.Pools, new.Pools, poolSettings,
 		func(p *ipam.Pool) (name, brief string) { return p.Name, rangesValue{&p.Ranges}.String() })
 	return c

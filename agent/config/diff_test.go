@@ -19,6 +19,12 @@ pools:
   - {name: a, addresses: [192.0.2.0/24]}
   - {name: b, addresses: ["2001:db8::/64"], serviceSelector: "!internal, tier=web"}
 `
+	const adverts = `
+bgp:
+  advertisements:
+    - {name: a, localPref: 0}
+    - {name: b, communities: [64512:7, 64512:1, no-export]}
+`
 	tests := []struct {
 		name     string
 		old, new string
@@ -43,6 +49,28 @@ bgp:
 				{"bgp.peers[tor1]", "192.0.2.1 AS 64513", ""},
 				{"bgp.peers[tor2].holdTime", "9s", "30s"},
 				{"bgp.peers[2001:db8::1]", "", "2001:db8::1 AS 64513"},
+			}}},
+		{name: "advertisements in another order", old: adverts, new: `
+bgp:
+  advertisements:
+    - {name: c}
+    - {name: b, communities: [no-export, "64512:7", "64512:1"]}
+    - {name: a, localPref: 0}
+`,
+			want: Changes{Live: []Change{
+				{"bgp.advertisements[c]", "", "advertisement c"},
+				{"bgp.advertisements", "a,b", "b,a"},
+			}}},
+		{name: "advertisements", old: adverts, new: `
+bgp:
+  advertisements:
+    - {name: b, communities: [graceful-shutdown], linkBandwidth: 2500000k, med: 0}
+`,
+			want: Changes{Live: []Change{
+				{"bgp.advertisements[a]", "advertisement a", ""},
+				{"bgp.advertisements[b].communities", "64512:1,64512:7,no-export", "graceful-shutdown"},
+				{"bgp.advertisements[b].med", "", "0"},
+				{"bgp.advertisements[b].linkBandwidth", "", "2500M"},
 			}}},
 		{name: "pools in another order", old: pools, new: `
 pools:

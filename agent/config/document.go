@@ -97,6 +97,9 @@ func writeList(b *strings.Builder, above string) {
 	case "bgp":
 		b.WriteString("  # Routers. A change of one leaves the sessions of the others alone. [live]\n  # peers:\n")
 		writeEntry(b, "  ", defaultPeer(), peerSettings, map[string]string{"name": "tor1", "address": "192.0.2.1", "asn": "64512"})
+		b.WriteString("\n  # What which routers are told of which Services: the first entry decides that selects a\n" +
+			"  # VIP and is for the router. Without any, everything to all of them. [live]\n  # advertisements:\n")
+		writeEntry(b, "  ", defaultAdvertisement(), advertisementSettings, map[string]string{"name": "edge"})
 	case "vips":
 		b.WriteString("\n# Addresses that Services get, with source.kind: kubernetes. No two pools have one in\n" +
 			"# common. A change takes no Service's address away. The same on all LB nodes. [live]\n# pools:\n")
@@ -123,7 +126,7 @@ func indent(depth int) string { return strings.Repeat("  ", depth) }
 func yamlText(v value) string {
 	text := v.String()
 	switch v.(type) {
-	case listValue, prefixesValue, rangesValue:
+	case listValue, prefixesValue, rangesValue, communitiesValue, largeCommunitiesValue:
 		return "[" + strings.ReplaceAll(text, ",", ", ") + "]"
 	case boolValue, durationValue, uintValue[uint32], uintValue[uint16], uintValue[uint8], intValue:
 		return text

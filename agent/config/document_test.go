@@ -16,7 +16,7 @@ func TestTableHoldsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
-	if got, want := len(lines), 2+len(settings)+len(peerSettings)+len(poolSettings); got != want {
+	if got, want := len(lines), 2+len(settings)+len(peerSettings)+len(advertisementSettings)+len(poolSettings); got != want {
 		t.Errorf("%d lines, want %d", got, want)
 	}
 	for _, l := range lines {
@@ -82,6 +82,10 @@ func TestWarnings(t *testing.T) {
 	}
 	quiet := "vips: [192.0.2.0/24]\ndatapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
 	const allocated = "source: {kind: kubernetes}\npools: [{name: a, addresses: [10.0.0.1]}]\ndatapath: {seed: x}\nbgp: {asn: 64512, peers: [{address: 192.0.2.1, asn: 64513}]}"
+	unreached := strings.TrimSuffix(quiet, "}") + ", advertisements: [{name: a, peers: [192.0.2.1]}, {name: b, med: 1}, {name: c, pools: []}]}"
+	if got := mustParse(t, unreached).Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "bgp.advertisements[2] (c) never counts, as b before it") {
+		t.Errorf("warnings of an entry that is not reached: %q", got)
+	}
 	for _, text := range []string{quiet, allocated} {
 		if got := mustParse(t, text).Warnings(); len(got) != 0 {
 			t.Errorf("warnings: %q", got)

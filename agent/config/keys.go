@@ -24,6 +24,7 @@ func Keys() []Key {
 		out = append(out, k)
 	}
 	out = append(out, entryKeys(peersKey, defaultPeer, peerSettings)...)
+	out = append(out, entryKeys(advertisementsKey, defaultAdvertisement, advertisementSettings)...)
 	return append(out, entryKeys(poolsKey, defaultPool, poolSettings)...)
 }
 
@@ -84,6 +85,7 @@ func Default() *Config {
 		NAT:     NAT{Ports: PortRange{1024, 29999}, MaxFlows: 1 << 19, Timeouts: defaultTimeouts()},
 		Backend: Backend{MaxFlows: 1 << 18, MaxYoungFlows: 1 << 16, Timeouts: defaultTimeouts()},
 		BGP: BGP{
+			ListenPort:      bgpPort,
 			GracefulRestart: GracefulRestart{Enabled: true, RestartTime: 120 * time.Second},
 			Drain:           defaultDrain(),
 			Damping:         defaultDamping(),
@@ -104,10 +106,6 @@ func defaultTimeouts() Timeouts {
 		Closed:      5 * time.Second,
 		UDP:         3 * time.Minute,
 	}
-}
-
-func defaultPeer() Peer {
-	return Peer{HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, ConnectRetry: 2 * time.Second}
 }
 
 func defaultPool() ipam.Pool { return ipam.Pool{AutoAssign: true} }
@@ -246,10 +244,14 @@ var settings = []setting[Config]{
 		func(c *Config) value { return uintValue[uint32]{&c.BGP.ASN} }},
 	{Key{"bgp.routerID", "", restart, "BGP identifier, written as an IPv4 address; empty: this node's first IPv4 address"},
 		func(c *Config) value { return addrValue{&c.BGP.RouterID} }},
+	{Key{"bgp.listenPort", "", restart, "TCP port where routers connect to that are `passive` here; without such a peer nothing listens"},
+		func(c *Config) value { return uintValue[uint16]{&c.BGP.ListenPort} }},
 	{Key{"bgp.gracefulRestart.enabled", "", restart, "Ask the BGP peers to keep the routes while the agent restarts (RFC 4724)"},
 		func(c *Config) value { return boolValue{&c.BGP.GracefulRestart.Enabled} }},
 	{Key{"bgp.gracefulRestart.restartTime", "", restart, "How long BGP peers keep the routes while the agent restarts (RFC 4724), whole seconds"},
 		func(c *Config) value { return durationValue{&c.BGP.GracefulRestart.RestartTime} }},
+	{Key{"bgp.gracefulRestart.longLivedTime", "", restart, "How long after that BGP peers keep the routes as the last choice (RFC 9494), whole seconds, at most 194 days; 0: not at all"},
+		func(c *Config) value { return durationValue{&c.BGP.GracefulRestart.LongLivedTime} }},
 	{Key{"bgp.drain.med", "", live, "MED of the routes while the node drains or warms up; 0: leave it as it is. For routers that do not know the community GRACEFUL_SHUTDOWN (RFC 8326), of which most prefer the lower one of paths from one AS"},
 		func(c *Config) value { return uintValue[uint32]{&c.BGP.Drain.MED} }},
 	{Key{"bgp.drain.prepend", "", live, "How many times more this node's AS is in the AS path of the routes while the node drains or warms up, for routers that compare no MED, as where each LB node has an AS of its own"},

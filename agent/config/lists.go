@@ -8,12 +8,14 @@ import (
 
 // Keys that take a list of sections.
 const (
-	peersKey = "bgp.peers"
-	poolsKey = "pools"
+	peersKey          = "bgp.peers"
+	advertisementsKey = "bgp.advertisements"
+	poolsKey          = "pools"
 )
 
 var lists = []list{
 	listOf(peersKey, "peer", "address and asn", peerSettings),
+	listOf(advertisementsKey, "advertisement", "name", advertisementSettings),
 	listOf(poolsKey, "pool", "name and addresses", poolSettings),
 }
 

@@ -45,9 +45,10 @@ func parse(name string, data []byte, flags *pflag.FlagSet) (*Config, *loader, er
 	cfg.BGP.Peers = entries(l, &found, peersKey, defaultPeer, peerSettings)
 	for i := range cfg.BGP.Peers {
 		if p := &cfg.BGP.Peers[i]; p.Name == "" {
-			p.Name = addrValue{&p.Address}.String()
+			p.Name = p.defaultName()
 		}
 	}
+	cfg.BGP.Advertisements = entries(l, &found, advertisementsKey, defaultAdvertisement, advertisementSettings)
 	cfg.Pools = entries(l, &found, poolsKey, defaultPool, poolSettings)
 	found = append(found, cfg.resolve()...)
 	if len(all)+len(found) == 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/tools/txtar"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -58,18 +59,21 @@ func TestDefaultFileParsesToDefault(t *testing.T) {
 	}
 }
 
-// The example in the comments of the default file is one that works.
-func TestDefaultFilePeersExample(t *testing.T) {
+// The examples in the comments of the default file are ones that work.
+func TestDefaultFileBGPExamples(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("bgp:\n  asn: 64513\n")
 	for line := range strings.Lines(DefaultFile()) {
-		if strings.HasPrefix(line, "  # peers:") || strings.HasPrefix(line, "  #   ") {
+		if strings.HasPrefix(line, "  # peers:") || strings.HasPrefix(line, "  # advertisements:") || strings.HasPrefix(line, "  #   ") {
 			text.WriteString(strings.Replace(line, "# ", "", 1))
 		}
 	}
 	cfg := mustParse(t, text.String())
 	if len(cfg.BGP.Peers) != 1 || cfg.BGP.Peers[0].Name != "tor1" || cfg.BGP.Peers[0].HoldTime != 9*time.Second {
 		t.Errorf("peers = %+v from\n%s", cfg.BGP.Peers, text.String())
+	}
+	if diff := cmp.Diff([]advertise.Entry{{Name: "edge"}}, cfg.BGP.Advertisements, compareConfigs); diff != "" {
+		t.Errorf("advertisements: want -, got +\n%s\nfrom\n%s", diff, text.String())
 	}
 }
 

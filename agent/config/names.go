@@ -69,7 +69,7 @@ func kindOf(v value) string {
 		return "address"
 	case portsValue:
 		return "ports"
-	case listValue, prefixesValue, rangesValue:
+	case listValue, prefixesValue, rangesValue, communitiesValue, largeCommunitiesValue:
 		return "list"
 	}
 	return "string"

@@ -23,12 +23,13 @@ func (c *Config) faults() (found faults) {
 	found = append(found, c.NAT.faults()...)
 	found = append(found, c.Backend.faults()...)
 	found = append(found, c.BGP.faults()...)
+	found = append(found, c.advertisementFaults()...)
 	return append(found, c.poolFaults()...)
 }
 
 func (c *Config) general() (found faults) {
-	if c.Node == "" || len(c.Node) > 253 || strings.ContainsAny(c.Node, " \t\n/") {
-		found.add("node", c.Node, "write the name of a Node object, at most 253 letters, digits, dots and dashes")
+	if fault := nodeName(c.Node); fault != "" {
+		found.add("node", c.Node, "%s", fault)
 	}
 	check(&found, "role", c.Role, []Role{RoleLB, RoleBackend})
 	found = append(found, c.Source.faults()...)

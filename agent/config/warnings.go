@@ -40,7 +40,7 @@ func (c *Config) warnings() (found faults) {
 	if c.Shutdown == ShutdownRestart && !c.BGP.GracefulRestart.Enabled {
 		found.add("shutdown", "", "shutdown is restart but bgp.gracefulRestart.enabled is false: routers drop the routes at once; enable it, or drain")
 	}
-	return found
+	return append(found, c.unreached()...)
 }
 
 // genevePort is what IANA has for Geneve (RFC 8926).

@@ -28,6 +28,15 @@
 // with a creationTimestamp, then the first by name: every node decides alike,
 // whichever it heard of first.
 //
+// # Routers
+//
+// Which routers are told of a VIP, and with which attributes, is what package advertise makes of
+// the configuration and of the Service's annotations (penstock.dev/bgp-…). Of Services that share a
+// VIP the one with the best right to it says that, and the others are told where they say
+// something else. An annotation that cannot be read leaves the configuration's word in force;
+// only [BGPPeersAnnotation] does not widen by a mistake: names that nobody has do not count, and if
+// that leaves none, nobody is told.
+//
 // # Tables and endpoints
 //
 // Each Service port and address family gives one [maps.Service]. Its backends

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -36,6 +37,7 @@ type wish struct {
 	numbers  map[numbered]bool // of ports
 	closed   bool              // it is refused, and keeps its frontends from others nevertheless
 	sources  sources
+	plans    map[netip.Addr]advertise.Plan // of vips: what it has routers told of them
 	reasons  []ServiceReason
 	ends     map[netip.Addr]bool // addresses of its endpoints; true: a pod's
 	nodes    map[string]bool     // that its endpoints are on
@@ -107,6 +109,7 @@ func (m *Model) wish(e *entry) (w wish) {
 			w.numbers[numbered{p.number, p.proto}] = true
 		}
 		w.sources, w.closed = b.limits(svc, &w)
+		w.plans = b.plans(svc, w.vips)
 		b.misnamed(svc)
 	}
 	w.reasons = b.reasons
@@ -218,6 +221,7 @@ func (m *Model) fill(e *entry) {
 	b.reasons = slices.Clone(e.wish.reasons)
 	if svc := e.wish.svc; svc != nil {
 		e.tables = m.claim(e, b)
+		m.advertise(e, b)
 		b.fill(svc, e.tables, e.wish.sources)
 		slices.SortFunc(e.tables, func(a, b table) int { return cmp.Compare(a.Name, b.Name) })
 		e.dead = b.dead

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/bgp"
 )
 
@@ -61,7 +62,7 @@ func compareReasons(a, b ServiceReason) int {
 }
 
 // judgeVIP says whether a VIP with those tables may be announced.
-func judgeVIP(addr netip.Addr, tables []table, away refusal) VIP {
+func judgeVIP(addr netip.Addr, tables []table, away refusal, plan advertise.Plan) VIP {
 	v := VIP{Addr: addr, Path: bgp.Path{Prefix: netip.PrefixFrom(addr, addr.BitLen())}, Reason: Announceable}
 	slices.SortFunc(tables, func(a, b table) int { return cmp.Compare(a.Name, b.Name) })
 	for _, t := range tables {
@@ -83,6 +84,7 @@ func judgeVIP(addr netip.Addr, tables []table, away refusal) VIP {
 		}
 		v.Detail = abridge(details)
 	}
+	v.advertised(plan)
 	return v
 }
 

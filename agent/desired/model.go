@@ -79,8 +79,9 @@ func (m *Model) Apply(d Delta, site Site, now time.Time) Change {
 	for name := range m.timed {
 		ask[name] = true
 	}
-	m.ask(ask, get)
+	told := m.ask(ask, get)
 	m.standings = map[netip.Addr]*standing{}
+	m.retell(told, get)
 	for name := range get {
 		m.get(name, change.VIPs)
 		change.Services[name] = true
@@ -147,8 +148,9 @@ func (m *Model) take(d Delta, ask map[string]bool) {
 }
 
 // ask works out what Services ask for, and notes in get all that may get something else
-// for it.
-func (m *Model) ask(names, get map[string]bool) {
+// for it. By VIP, the names are returned of those that say something else of it to routers.
+func (m *Model) ask(names, get map[string]bool) (told index[netip.Addr]) {
+	told = index[netip.Addr]{}
 	for name := range names {
 		e := m.entries[name]
 		get[name] = true
@@ -171,7 +173,11 @@ func (m *Model) ask(names, get map[string]bool) {
 				get[other] = true
 			}
 		}
+		for _, vip := range replanned(before, e.wish) {
+			told.set(vip, name, true)
+		}
 	}
+	return told
 }
 
 // index enters what e asks for into the indices, or removes it.
@@ -254,7 +260,7 @@ func (b Bundle) same(o Bundle) bool {
 func sameSite(a, b Site) bool {
 	return a.Node == b.Node && maps.Equal(a.Own, b.Own) && maps.Equal(a.Peers, b.Peers) && slices.Equal(a.VIPs, b.VIPs) &&
 		a.Forwarding == b.Forwarding && a.TunnelPort == b.TunnelPort && a.DefaultClass == b.DefaultClass && a.Capacity == b.Capacity &&
-		a.Allocated == b.Allocated && reflect.DeepEqual(a.Pools, b.Pools) && reflect.DeepEqual(a.LBNodes, b.LBNodes)
+		a.Allocated == b.Allocated && reflect.DeepEqual(a.Pools, b.Pools) && reflect.DeepEqual(a.LBNodes, b.LBNodes) && a.Advertised.Equal(b.Advertised)
 }
 
 // sees compares what Services depend on by way of their nodes.
@@ -320,7 +326,7 @@ func (m *Model) VIP(addr netip.Addr) (VIP, bool) {
 			}
 		}
 	}
-	return judgeVIP(addr, tables, m.facts.away), true
+	return judgeVIP(addr, tables, m.facts.away, m.plan(addr)), true
 }
 
 // VIPs gives the addresses that a Service asks for and may have, or share.

@@ -1,7 +1,7 @@
 package desired_test
 
 import (
-	"fmt"
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -28,6 +28,9 @@ func TestModelFollows(t *testing.T) {
 			was := desired.From(s, site, at)
 			if rapid.Bool().Draw(t, "another site") {
 				site = drawSite(t)
+			}
+			if rapid.Bool().Draw(t, "another policy") {
+				site.Advertised = drawPolicy(t)
 			}
 			at = at.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "minutes")) * time.Minute)
 			s = edited(t, s)
@@ -85,10 +88,17 @@ func delta(before, after desired.Snapshot, reset bool) desired.Delta {
 }
 
 func checkChange(t *rapid.T, m *desired.Model, was, is desired.State, change desired.Change) {
+	text := func(v desired.VIP) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
 	vips := func(s desired.State) map[string]string {
 		out := map[string]string{}
 		for _, v := range s.VIPs {
-			out[v.Addr.String()] = fmt.Sprint(v)
+			out[v.Addr.String()] = text(v)
 		}
 		return out
 	}
@@ -96,8 +106,8 @@ func checkChange(t *rapid.T, m *desired.Model, was, is desired.State, change des
 	for a := range change.VIPs {
 		noted[a.String()] = true
 		v, has := m.VIP(a)
-		if want := vips(is)[a.String()]; has != (want != "") || has && want != fmt.Sprint(v) {
-			t.Errorf("VIP %s is %v in the model, %s in the state", a, v, want)
+		if want := vips(is)[a.String()]; has != (want != "") || has && want != text(v) {
+			t.Errorf("VIP %s is %s in the model, %s in the state", a, text(v), want)
 		}
 	}
 	for _, pair := range [][2]desired.State{{was, is}, {is, was}} {

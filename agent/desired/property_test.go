@@ -13,8 +13,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"pgregory.net/rapid"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/maps"
@@ -30,6 +32,9 @@ func pick[T any](t *rapid.T, label string, from ...T) T {
 func drawService(t *rapid.T, name string) *corev1.Service {
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
 	svc.CreationTimestamp = metav1.NewTime(now.Add(time.Duration(rapid.IntRange(-2, 0).Draw(t, "age")) * time.Hour))
+	svc.Labels = pick(t, "labels", nil, nil, map[string]string{"tier": "edge"})
+	svc.Annotations = pick(t, "annotations", nil, nil, map[string]string{desired.BGPMEDAnnotation: "7"}, map[string]string{desired.BGPPeersAnnotation: "tor1"},
+		map[string]string{desired.BGPPeersAnnotation: "x", desired.BGPCommunitiesAnnotation: "no-export"})
 	svc.Spec.Type = pick(t, "type", corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeClusterIP)
 	svc.Spec.LoadBalancerClass = pick(t, "class", nil, nil, new(desired.Class), new("example.net/lb"))
 	svc.Spec.PublishNotReadyAddresses = pick(t, "publish", false, false, true)
@@ -122,6 +127,7 @@ func drawSite(t *rapid.T) desired.Site {
 	if s.Allocated = rapid.Bool().Draw(t, "allocated"); s.Allocated {
 		s.Pools = pick(t, "pools", nil, []ipam.Pool{{Name: "p", Ranges: []ipam.Range{ipam.RangeOf(netip.MustParsePrefix("192.0.2.0/24"))}}})
 	}
+	s.Advertised = drawPolicy(t)
 	s.Forwarding = pick(t, "forwarding", "", desired.ForwardingAuto, desired.ForwardingDSR, desired.ForwardingNAT)
 	s.Answering, s.Dead, s.Sticky = map[netip.Addr]bool{}, map[netip.Addr]time.Time{}, map[netip.Addr]bool{}
 	for _, a := range []string{"198.51.100.1", "198.51.100.2", "2001:db8:1::1"} {
@@ -136,6 +142,22 @@ func drawSite(t *rapid.T) desired.Site {
 		}
 	}
 	return s
+}
+
+func drawPolicy(t *rapid.T) advertise.Policy {
+	p := advertise.Policy{Peers: []string{"tor1", "tor2"}, Capacity: pick[uint64](t, "capacity", 0, 125_000_000)}
+	for range rapid.IntRange(0, 2).Draw(t, "entries") {
+		e := advertise.Entry{Name: "e", Peers: pick(t, "peers", nil, []string{"tor1"}), MED: pick(t, "med", nil, new(uint32(7)))}
+		e.Namespaces = pick(t, "namespaces", nil, nil, []string{"default"}, []string{"other"})
+		e.LinkBandwidth = advertise.Bandwidth{Auto: rapid.Bool().Draw(t, "auto")}
+		if rapid.Bool().Draw(t, "selective") {
+			e.ServiceSelector = chooser{labels.Set{"tier": "edge"}.AsSelector()}
+		}
+		e.AggregateLength4, e.AggregateLength6 = pick[uint8](t, "length", 0, 24, 30), pick[uint8](t, "length", 0, 64)
+		e.AggregateOnly = rapid.Bool().Draw(t, "only")
+		p.Entries = append(p.Entries, e)
+	}
+	return p
 }
 
 // shuffled gives the same objects with everything in another order that has no
@@ -252,7 +274,7 @@ func TestStateIsConsistent(t *testing.T) {
 					t.Errorf("frontend %s is of %s and of %s", fe, other, svc.Name)
 				}
 				owner[fe] = svc.Name
-				if in := slices.Contains(vips[fe.VIP].Services, svc.Name); in != usable[svc.Name] {
+				if in := slices.Contains(vips[fe.VIP].Services, svc.Name); in != (usable[svc.Name] && vips[fe.VIP].Reason != desired.NotAdvertised) {
 					t.Errorf("VIP %s names service %s: %v, usable: %v", fe.VIP, svc.Name, in, usable[svc.Name])
 				}
 			}
@@ -270,8 +292,32 @@ func TestStateIsConsistent(t *testing.T) {
 			if (v.Reason == desired.Announceable) != (len(v.Services) > 0) || v.Reason == "" {
 				t.Errorf("VIP %+v", v)
 			}
+			checkOffers(t, v)
 		}
 	})
+}
+
+// checkOffers holds what is told of a VIP to its own: somebody is told, and each peer one thing.
+func checkOffers(t *rapid.T, v desired.VIP) {
+	if v.Suppressed && len(v.Aggregates) == 0 || v.Suppressed && len(v.Path.Offers) > 0 {
+		t.Errorf("VIP %s is suppressed, with aggregates %v and offers %v", v.Addr, v.Aggregates, v.Path.Offers)
+	}
+	for _, a := range v.Aggregates {
+		if !a.Prefix.Contains(v.Addr) || a.Prefix.IsSingleIP() || a.Prefix != a.Prefix.Masked() {
+			t.Errorf("VIP %s is told as part of %s", v.Addr, a.Prefix)
+		}
+	}
+	for _, peer := range []string{"tor1", "tor2"} {
+		told := 0
+		for _, a := range v.Aggregates {
+			if _, is := advertise.Merge(a.Prefix, []advertise.Aggregate{a}).For(peer); is {
+				told++
+			}
+		}
+		if told > 1 {
+			t.Errorf("VIP %s is told to %s as part of several: %v", v.Addr, peer, v.Aggregates)
+		}
+	}
 }
 
 // checkBackend holds a backend to its entry in s.Backends and to the nodes.

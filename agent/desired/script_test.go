@@ -20,9 +20,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
+	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/agent/manifests"
+	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
 
@@ -77,6 +80,7 @@ func show(s desired.State) string {
 		for _, name := range v.Services {
 			fmt.Fprintf(&b, "\n  by %s", name)
 		}
+		b.WriteString(showOffers(v))
 		b.WriteByte('\n')
 	}
 	for _, r := range s.Reasons {
@@ -87,6 +91,47 @@ func show(s desired.State) string {
 		fmt.Fprintf(&b, ": %s\n", r.Detail)
 	}
 	return b.String()
+}
+
+// showOffers leaves out a path that all are told without attributes.
+func showOffers(v desired.VIP) string {
+	var b strings.Builder
+	for _, o := range v.Path.Offers {
+		b.WriteString("\n  offer" + showOffer(o))
+	}
+	if v.Suppressed {
+		b.WriteString("\n  suppressed")
+	}
+	for _, a := range v.Aggregates {
+		fmt.Fprintf(&b, "\n  aggregate %s by entry %d%s", a.Prefix, a.Entry, showOffer(a.Offer))
+	}
+	return b.String()
+}
+
+func showOffer(o bgp.Offer) string {
+	text := " peers=all"
+	if len(o.Peers) > 0 {
+		text = " peers=" + strings.Join(o.Peers, ",")
+	}
+	for _, c := range o.Communities {
+		text += " community=" + c.String()
+	}
+	for _, c := range o.LargeCommunities {
+		text += " large=" + c.String()
+	}
+	if o.LocalPref != nil {
+		text += fmt.Sprint(" local-pref=", *o.LocalPref)
+	}
+	if o.MED != nil {
+		text += fmt.Sprint(" med=", *o.MED)
+	}
+	if o.Prepend != 0 {
+		text += fmt.Sprint(" prepend=", o.Prepend)
+	}
+	if o.Bandwidth != 0 {
+		text += fmt.Sprint(" bandwidth=", o.Bandwidth)
+	}
+	return text
 }
 
 // showTunnels leaves out the modes of backends where nothing has to do with tunnels.
@@ -205,8 +250,8 @@ type chooser struct{ labels.Selector }
 
 func (c chooser) Matches(set map[string]string) bool { return c.Selector.Matches(labels.Set(set)) }
 
-// A script holds manifests, perhaps the site of node lb1, and, in want, what the
-// node makes of them. The comment says what is shown.
+// A script holds manifests, perhaps the site of node lb1 and the configuration of what it
+// advertises, and, in want, what the node makes of them. The comment says what is shown.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -221,15 +266,23 @@ func TestScripts(t *testing.T) {
 			dir := t.TempDir()
 			want, site := "", desired.Site{Node: "lb1", DefaultClass: true}
 			var namespaces []*corev1.Namespace
+			var advertised advertise.Policy
 			for _, f := range archive.Files {
 				if f.Name == "want" {
 					want = string(f.Data)
 				} else if f.Name == "site" {
 					site, namespaces = parseSite(t, string(f.Data)), parseNamespaces(string(f.Data))
+				} else if f.Name == "config" {
+					cfg, err := config.Parse("config", f.Data, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					advertised = cfg.Advertised(1_250_000_000)
 				} else if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
+			site.Advertised = advertised
 			snapshot, err := manifests.Read(dir, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -30,6 +31,8 @@ type Site struct {
 	// for is theirs once their status has it. Pools are where externalIPs may be from then.
 	Allocated bool
 	Pools     []ipam.Pool
+	// Advertised says what routers are told of VIPs.
+	Advertised advertise.Policy
 	// LBNodes chooses the Nodes that may be LB nodes; nil: any.
 	LBNodes ipam.Selector
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/penstock-lb/penstock/agent/advertise"
 	"github.com/penstock-lb/penstock/agent/ipam"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
@@ -45,7 +46,12 @@ func (s State) Source(peer netip.Addr) netip.Addr {
 // VIP is one external address of a Service that is ours.
 type VIP struct {
 	Addr netip.Addr `json:"addr"`
-	Path bgp.Path
+	Path bgp.Path   // of Addr alone, with its offers
+
+	// Aggregates are announced while Addr or another of their members is. Suppressed says that Path
+	// is not then.
+	Aggregates []advertise.Aggregate
+	Suppressed bool
 
 	// Services names the maps.Services on Addr that have a usable endpoint,
 	// sorted. Addr may be announced while one of them is in the kernel.
@@ -116,6 +122,9 @@ const (
 	NoFrontends  Reason = "NoFrontends"  // none of its ports is in force
 	NodeExcluded Reason = "NodeExcluded" // this node's label keeps it out of load balancing
 	NodeDrained  Reason = "NodeDrained"  // this node is cordoned, or has a taint that drains it
+
+	NotAdvertised      Reason = "NotAdvertised"      // no advertisement is for it
+	OtherAdvertisement Reason = "OtherAdvertisement" // routers are told of it what another Service says, which shares it
 
 	// Of a backend: why its packets go the way that they do.
 	Answering       Reason = "Answering"       // through a tunnel

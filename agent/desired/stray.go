@@ -32,6 +32,11 @@ var places = []place{
 	{PoolAnnotation, "a Service", []string{onService}},
 	{SharingKeyAnnotation, "a Service", []string{onService}},
 	{ForwardingAnnotation, "a Service", []string{onService}},
+	{BGPCommunitiesAnnotation, "a Service", []string{onService}},
+	{BGPLocalPrefAnnotation, "a Service", []string{onService}},
+	{BGPMEDAnnotation, "a Service", []string{onService}},
+	{BGPPrependAnnotation, "a Service", []string{onService}},
+	{BGPPeersAnnotation, "a Service", []string{onService}},
 	{WeightAnnotation, "a Pod or an EndpointSlice", []string{onSlice}},
 	{RoleAnnotation, "a Node", nil},
 	{TunnelAnnotation, "a Node", nil},
@@ -40,6 +45,9 @@ var places = []place{
 // CountsOnService tells whether an annotation of ours means something on a Service. One
 // whose value has to be read in the light of others counts.
 func CountsOnService(key, value string) bool {
+	if slices.Contains(bgpAnnotations, key) {
+		return countsAsBGP(key, value)
+	}
 	if key == ForwardingAnnotation {
 		switch Forwarding(value) {
 		case ForwardingAuto, ForwardingDSR, ForwardingNAT:

@@ -58,6 +58,12 @@ type eventWriter struct {
 // whoever tries again reads it again.
 func (w eventWriter) put(ctx context.Context, s subject, name string, edit func(*corev1.Event) bool) error {
 	namespace, svc := s.split()
+	of := corev1.ObjectReference{Kind: "Service", APIVersion: "v1", Namespace: namespace, Name: svc, UID: s.uid}
+	return w.putOf(ctx, of, namespace, name, edit)
+}
+
+// putOf is put for an Event of any object, which is in a namespace of its own.
+func (w eventWriter) putOf(ctx context.Context, of corev1.ObjectReference, namespace, name string, edit func(*corev1.Event) bool) error {
 	events := w.set.CoreV1().Events(namespace)
 	e, err := events.Get(ctx, name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -67,7 +73,7 @@ func (w eventWriter) put(ctx context.Context, s subject, name string, edit func(
 	if fresh {
 		e = &corev1.Event{
 			ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: name},
-			InvolvedObject: corev1.ObjectReference{Kind: "Service", APIVersion: "v1", Namespace: namespace, Name: svc, UID: s.uid},
+			InvolvedObject: of,
 			Source:         corev1.EventSource{Component: component}, ReportingController: component,
 			FirstTimestamp: metav1.NewTime(time.Now()), LastTimestamp: metav1.NewTime(time.Now()),
 		}

@@ -168,7 +168,7 @@ func withdrawn(p ServiceReport, t *told) map[desired.Reason]*withdrawal {
 		case !was(v.VIP) || v.Announced && len(v.Peers) > 0:
 		case t.vips == nil && len(heard(p)) > 0: // an earlier process announced one or the other
 		case v.Announced:
-			add(noPeer, v.VIP, "no BGP peer has the route any more; see penstock peers on the node")
+			add(noPeer, v.VIP, "no BGP peer has the route any more; see penstock bgp peers on the node")
 		default:
 			add(v.Reason, v.VIP, v.Detail)
 		}

@@ -61,9 +61,13 @@ var (
 	bypassed = desc("bypassed_backends", "Usable backends reached by a device without a program, so that their replies are not translated.", "service", "interface")
 
 	sessionUp      = desc("bgp_session_up", "Whether the session is established.", "peer")
-	sessionFlaps   = desc("bgp_session_flaps_total", "Established sessions that ended.", "peer")
+	sessionFlaps   = desc("bgp_session_flaps_total", "Established sessions that ended, by reason: holdTimer, bfd, connection, notification, maxPrefixes, protocol or config.", "peer", "reason")
+	malformed      = desc("bgp_malformed_messages_total", "Messages of the peer that were not as they should be, and were left out.", "peer")
 	pathsAnnounced = desc("bgp_paths_announced", "Paths that the peer has from us.", "peer", "family")
 	pathsReceived  = desc("bgp_paths_received", "Paths that the peer sent; they are not used.", "peer", "family")
+
+	bfdUp         = desc("bfd_session_up", "Whether BFD has the path to a peer for alive; only of peers with BFD.", "peer")
+	bfdDetections = desc("bfd_detections_total", "How often BFD found the path to a peer dead.", "peer")
 
 	vipAnnounced    = desc("vip_announced", "Whether a VIP is announced, and why it is not.", "vip", "reason")
 	draining        = desc("draining", "Whether a command, the Node or the agent's shutdown has the node drain.", "by")

@@ -88,17 +88,6 @@ func (e emitter) datapath(s api.Status) {
 	}
 }
 
-func (e emitter) bgp(s api.Status) {
-	for _, p := range s.BGP.Peers {
-		e.truth(sessionUp, api.SessionUp(p), p.Name)
-		e.counter(sessionFlaps, uint64(p.Flaps), p.Name)
-		for _, f := range p.Families {
-			e.gauge(pathsAnnounced, float64(f.Announced), p.Name, string(f.Family))
-			e.gauge(pathsReceived, float64(f.Received), p.Name, string(f.Family))
-		}
-	}
-}
-
 func (e emitter) vips(s api.Status) {
 	for _, v := range s.VIPs {
 		e.truth(vipAnnounced, v.Announced, v.VIP.String(), string(v.Reason))

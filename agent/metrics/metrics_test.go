@@ -7,6 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,8 +70,8 @@ func full() fakeAgent {
 				},
 			},
 			BGP: api.BGPStatus{Peers: []bgp.PeerState{
-				{Name: "tor-1", State: bgp.Established, Flaps: 2, Families: []bgp.FamilyState{{Family: bgp.IPv4, Announced: 5, Received: 1}}},
-				{Name: "tor-2", State: bgp.Active},
+				{Name: "tor-1", State: bgp.Established, Flaps: 2, Causes: map[bgp.Cause]uint32{bgp.CauseBFD: 2}, Malformed: 3, BFD: &bgp.BFDState{State: "up", Detections: 2}, Families: []bgp.FamilyState{{Family: bgp.IPv4, Announced: 5, Received: 1}}},
+				{Name: "tor-2", State: bgp.Active, BFD: &bgp.BFDState{State: "off"}},
 			}},
 			VIPs: []api.VIPStatus{
 				{VIP: netip.MustParseAddr("192.0.2.1"), Announced: true, Reason: desired.Announceable},
@@ -105,7 +108,14 @@ penstock_source_connection_timestamp_seconds 1.7e+09
 penstock_program_info{changed="true",digest="01234567",origin="compiled",sources="/etc/penstock/bpf"} 1
 penstock_bgp_paths_announced{family="ipv4",peer="tor-1"} 5
 penstock_bgp_paths_received{family="ipv4",peer="tor-1"} 1
-penstock_bgp_session_flaps_total{peer="tor-1"} 2
+penstock_bgp_session_flaps_total{peer="tor-1",reason="bfd"} 2
+penstock_bgp_session_flaps_total{peer="tor-1",reason="config"} 0
+penstock_bgp_session_flaps_total{peer="tor-2",reason="holdTimer"} 0
+penstock_bgp_malformed_messages_total{peer="tor-1"} 3
+penstock_bgp_malformed_messages_total{peer="tor-2"} 0
+penstock_bfd_session_up{peer="tor-1"} 1
+penstock_bfd_session_up{peer="tor-2"} 0
+penstock_bfd_detections_total{peer="tor-1"} 2
 penstock_bgp_session_up{peer="tor-1"} 1
 penstock_bgp_session_up{peer="tor-2"} 0
 penstock_backend_mode{backend="10.1.0.2:8080",mode="dsr",service="default/web:http/tcp/ipv4"} 1
@@ -294,5 +304,22 @@ func TestAgentThatJustStarted(t *testing.T) {
 	}
 	if strings.Contains(text, "penstock_sync_timestamp_seconds ") {
 		t.Error("a pass that never was has a time")
+	}
+}
+
+// A cause that package bgp has and that is not counted would be seen by nobody.
+func TestEveryCauseIsCounted(t *testing.T) {
+	source, err := os.ReadFile("../../bgp/state.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := regexp.MustCompile(`(?m)^\s+Cause\w+\s+Cause\s*=\s*"(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(declared) == 0 {
+		t.Fatal("bgp/state.go has no causes")
+	}
+	for _, d := range declared {
+		if !slices.Contains(causes, bgp.Cause(d[1])) {
+			t.Errorf("%s is not counted", d[1])
+		}
 	}
 }

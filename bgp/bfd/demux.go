@@ -51,6 +51,36 @@ func (t table) between(key listenKey, d datagram) *session {
 	return nil
 }
 
+// accepts says whether a datagram between these addresses on this interface may be of the session.
+func (s *session) accepts(d datagram) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return d.from == s.endpoint.peer.WithZone("") && d.to == s.sender.local &&
+		(s.sender.ifindex == 0 || d.ifindex == s.sender.ifindex)
+}
+
+func (s *session) minTTL() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.endpoint.multihop {
+		return directTTL
+	}
+	return int(s.want.MinTTL)
+}
+
+// clashes says whether packets could not be told apart from another session's.
+func (s *session) clashes(other *session) bool {
+	a, b := s.endpoint, other.endpoint
+	return a.peer.WithZone("") == b.peer.WithZone("") && a.multihop == b.multihop && s.localAddr() == other.localAddr() &&
+		(a.device == b.device || a.device == "" || b.device == "")
+}
+
+func (s *session) localAddr() netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sender.local
+}
+
 // deliver is the reception of RFC 5880 section 6.8.6 up to the choice of the session. What is dropped is
 // counted for the session that the addresses name, whoever sent it, or else for the server.
 func (s *Server) deliver(key listenKey, d datagram) {

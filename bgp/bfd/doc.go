@@ -68,8 +68,11 @@
 //     comes up, which costs another second.
 //   - After the process was stopped for long, packets that waited in the socket count as heard now, so a
 //     peer that died meanwhile is noticed one detection time later.
-//   - The source address of a session is chosen when it is opened, and again when the kernel has no way
-//     to the peer. VRFs are not known.
+//   - The local address that a route chooses is looked at again only while nothing is heard of the peer.
+//     VRFs are not known.
+//   - With many runnable processes per core the kernel keeps any thread of normal priority waiting for
+//     100 ms and more, ours and the router's BFD alike if it is one: 3×50 ms then costs sessions. The
+//     default is 3×300 ms.
 //
 // # Rejected
 //

@@ -39,7 +39,10 @@ func newLab(t *testing.T, p path) *lab {
 	t.Helper()
 	host := func(name string) *fixture.Netns {
 		n := fixture.NewNetns(t, name)
-		n.Sysctl(t, "net.ipv6.conf.default.addr_gen_mode", "1") // no link-local address but ours
+		if !p.multihop {
+			// No link-local address but ours. A router needs one of its own: it asks for neighbours from it.
+			n.Sysctl(t, "net.ipv6.conf.default.addr_gen_mode", "1")
+		}
 		return n
 	}
 	l := &lab{lb: host("lb"), tor: host("tor")}

@@ -144,6 +144,10 @@ func (s *sender) readLocal() error {
 	case *unix.SockaddrInet6:
 		s.local = netip.AddrFrom16(sa.Addr)
 	}
+	if err == nil && s.local.IsUnspecified() {
+		// IPv4 takes every destination for a neighbour on an interface without a route to it.
+		return fmt.Errorf("no way to the peer: %w: the interface has no address", unix.ENETUNREACH)
+	}
 	return os.NewSyscallError("getsockname", err)
 }
 

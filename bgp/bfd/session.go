@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"time"
 )
@@ -158,18 +157,20 @@ func (s *session) record(now time.Time, t *transition) {
 	s.changed(c)
 }
 
-// send reopens a socket that cannot reach the peer, once the session is down: the interface may have
-// come back as another one, or the route may want another local address.
+// send looks after the socket while the session is down: the interface may have come back as another
+// one, and the route may want another local address now. The peer would not know the old one, nor we
+// what it sends to the new one.
 func (s *session) send(p Packet) error {
 	var buf [packetLen]byte
 	b := p.Append(buf[:0])
+	if p.State <= Down && s.machine.heard.IsZero() {
+		s.reopen(func(again *sender) bool {
+			return again.local != s.sender.local || again.ifindex != s.sender.ifindex
+		})
+	}
 	err := s.sender.send(b)
-	if noWay(err) && p.State <= Down {
-		if again, openErr := openSender(s.endpoint, s.ports); openErr == nil {
-			_ = s.sender.close() // it is of no use any more
-			s.sender = again
-			err = again.send(b)
-		}
+	if p.State <= Down && noWay(err) && s.reopen(func(*sender) bool { return true }) {
+		err = s.sender.send(b)
 	}
 	if err == nil || errors.Is(err, errRefused) {
 		s.history.sent++
@@ -178,21 +179,19 @@ func (s *session) send(p Packet) error {
 	return err
 }
 
-// accepts says whether a datagram between these addresses on this interface may be of the session.
-func (s *session) accepts(d datagram) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return d.from == s.endpoint.peer.WithZone("") && d.to == s.sender.local &&
-		(s.sender.ifindex == 0 || d.ifindex == s.sender.ifindex)
-}
-
-func (s *session) minTTL() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.endpoint.multihop {
-		return directTTL
+// reopen takes another socket if one can be had and is better.
+func (s *session) reopen(better func(*sender) bool) bool {
+	again, err := openSender(s.endpoint, s.ports)
+	if err != nil {
+		return false
 	}
-	return int(s.want.MinTTL)
+	if !better(again) {
+		_ = again.close() // nothing was sent
+		return false
+	}
+	_ = s.sender.close() // it is of no use any more
+	s.sender = again
+	return true
 }
 
 func (s *session) drop(why Reason) {
@@ -237,17 +236,4 @@ func (s *session) close() error {
 	close(s.quit)
 	<-s.ended
 	return s.sender.close()
-}
-
-// clashes says whether packets could not be told apart from another session's.
-func (s *session) clashes(other *session) bool {
-	a, b := s.endpoint, other.endpoint
-	return a.peer.WithZone("") == b.peer.WithZone("") && a.multihop == b.multihop && s.localAddr() == other.localAddr() &&
-		(a.device == b.device || a.device == "" || b.device == "")
-}
-
-func (s *session) localAddr() netip.Addr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sender.local
 }

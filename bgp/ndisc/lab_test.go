@@ -135,6 +135,53 @@ func (l *lab) says(from string, hops int) {
 	}
 }
 
+// listen opens a socket of the router that receives what a router does.
+func (l *lab) listen() (conn *ndp.Conn) {
+	l.Helper()
+	if err := l.tor.Do(func() error {
+		tor, err := openLink("p0", l.d.times)
+		if err == nil {
+			conn = tor.conn
+		}
+		return err
+	}); err != nil {
+		l.Fatal(err)
+	}
+	l.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// receives returns the next message from an address.
+func (l *lab) receives(conn *ndp.Conn, from netip.Addr) ndp.Message {
+	l.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		l.Fatal(err)
+	}
+	for {
+		m, cm, addr, err := conn.ReadFrom()
+		if err != nil {
+			l.Fatalf("receive: %v", err)
+		}
+		if addr.WithZone("") == from.WithZone("") && cm.HopLimit == ndp.HopLimit {
+			return m
+		}
+	}
+}
+
+func (l *lab) mac(n *fixture.Netns, name string) (mac net.HardwareAddr) {
+	l.Helper()
+	if err := n.Do(func() error {
+		dev, err := net.InterfaceByName(name)
+		if err == nil {
+			mac = dev.HardwareAddr
+		}
+		return err
+	}); err != nil {
+		l.Fatal(err)
+	}
+	return mac
+}
+
 func (l *lab) logs(text string) {
 	l.Helper()
 	fixture.Wait(l, 10*time.Second, "the log", func() error {

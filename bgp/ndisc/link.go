@@ -174,7 +174,7 @@ func (l *link) send() error {
 	}
 	return errors.Join(
 		l.conn.WriteTo(&ndp.RouterAdvertisement{Options: options}, nil, allNodes),
-		nil,
+		l.conn.WriteTo(&ndp.RouterSolicitation{Options: options}, nil, allRouters),
 	)
 }
 

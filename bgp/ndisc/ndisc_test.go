@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/ndp"
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock-lb/penstock/test/fixture"
@@ -74,6 +76,7 @@ protocol radv { interface "p0" { min delay 3; }; }
 func TestForgedAdvertisements(t *testing.T) {
 	l := newLab(t)
 	own := l.linkLocal(l.node, "eth0", "eth0")
+	l.node.Run(t, "ip", "-6", "addr", "add", "fe80::5e1f/64", "dev", "eth0", "nodad")
 	l.linkLocal(l.tor, "p0", "")
 	if err := l.sync(l.d, "eth0"); err != nil {
 		t.Fatal(err)
@@ -85,10 +88,38 @@ func TestForgedAdvertisements(t *testing.T) {
 	l.says("fe80::bad", 64)
 	l.says("2001:db8::bad", 255)
 	l.says(own.WithZone("").String(), 255)
+	l.says("fe80::5e1f", 255)
 	l.says("fe80::900d", 255) // comes last, and is the first that counts
 	l.becomes("the only real one", netip.MustParseAddr("fe80::900d%eth0"))
 	if strings.Contains(l.log.String(), "another router") {
 		t.Errorf("a forged one counts:\n%s", &l.log)
+	}
+}
+
+// What a router receives: advertisements that make us nobody's default router, and solicitations.
+func TestSent(t *testing.T) {
+	l := newLab(t)
+	own := l.linkLocal(l.node, "eth0", "")
+	l.linkLocal(l.tor, "p0", "")
+	l.d.times.interval = time.Hour
+	conn := l.listen()
+	if err := l.sync(l.d, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	want := &ndp.RouterAdvertisement{Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: l.mac(l.node, "eth0")}}}
+	for range initial {
+		if d := cmp.Diff(ndp.Message(want), l.receives(conn, own)); d != "" {
+			t.Error(d)
+		}
+		if m, ok := l.receives(conn, own).(*ndp.RouterSolicitation); !ok {
+			t.Errorf("received %+v, want a solicitation", m)
+		}
+	}
+	if err := conn.WriteTo(&ndp.RouterSolicitation{}, nil, allRouters); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(ndp.Message(want), l.receives(conn, own)); d != "" {
+		t.Errorf("in answer to a solicitation: %s", d)
 	}
 }
 

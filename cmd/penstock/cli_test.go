@@ -26,6 +26,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/peers"
 	"github.com/penstock-lb/penstock/agent/probe"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bpf"
@@ -44,6 +45,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // site is a node with an agent, and with tables that can be read without it.
 type site struct {
+	routes   []bgp.Route // nil: the usual ones
 	mu       sync.Mutex
 	status   api.Status
 	services []maps.ServiceStatus
@@ -85,6 +87,9 @@ func (n *site) Usage() (maps.Usage, error) { return usage, nil }
 func (n *site) Alive() error               { return nil }
 func (n *site) Close() error               { return nil }
 func (n *site) Routes() []bgp.Route {
+	if n.routes != nil {
+		return n.routes
+	}
 	since := noon.Add(-3 * time.Minute)
 	return []bgp.Route{
 		{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Since: since, Peers: []bgp.RoutePeer{
@@ -249,18 +254,57 @@ func crowded() api.Status {
 	return s
 }
 
+// watched is a node with peers of every kind, and routes with every attribute.
+func watched() *site {
+	n := testNode()
+	pref, med := uint32(200), uint32(10)
+	n.routes = n.Routes()
+	n.routes[0].Peers = []bgp.RoutePeer{
+		{Peer: "tor-1", NextHop: netip.MustParseAddr("10.0.0.1"), Since: noon.Add(-time.Minute), Attributes: bgp.Attributes{
+			Communities: []bgp.Community{64512<<16 | 100, bgp.NoExport}, LargeCommunities: []bgp.LargeCommunity{{Global: 64512, Local1: 1, Local2: 2}},
+			LocalPref: &pref, MED: &med, Prepend: 2, Bandwidth: 1_250_000_000,
+		}},
+		{Peer: "eth1", NextHop: netip.MustParseAddr("fe80::1"), Since: noon.Add(-time.Second)},
+	}
+	both := []bgp.FamilyState{{Family: bgp.IPv4, Announced: 1}, {Family: bgp.IPv6}}
+	up := &n.status.BGP.Peers[0]
+	up.LocalAddress, up.HoldTime, up.Flaps, up.DownReason = netip.MustParseAddr("10.0.0.1"), 9*time.Second, 3, "BFD found the path dead"
+	up.Causes = map[bgp.Cause]uint32{bgp.CauseBFD: 2, bgp.CauseHoldTimer: 1, bgp.CauseConfig: 0}
+	up.Malformed, up.BFD = 1, &bgp.BFDState{State: "up", Since: noon.Add(-48 * time.Hour), Detection: 900 * time.Millisecond, Detections: 2, Reason: "no packet came for 900ms"}
+	n.status.BGP.Peers = append(n.status.BGP.Peers,
+		bgp.PeerState{Name: "eth1", Address: netip.MustParseAddr("fe80::fe%eth1"), Interface: "eth1", LocalAddress: netip.MustParseAddr("fe80::1%eth1"), ASN: 64514,
+			State: bgp.Established, HoldTime: 9 * time.Second, Since: noon.Add(-time.Second), Families: both},
+		bgp.PeerState{Name: "eth2", Interface: "eth2", ASN: 64514, State: bgp.Idle, Since: noon.Add(-time.Hour), Families: both,
+			DownReason: "no router advertises itself on eth2", BFD: &bgp.BFDState{State: "off"}},
+	)
+	n.status.BGP.Problems = []peers.Problem{{Peer: "gw", Text: "this node has no ipv6 default route with a gateway; add one, or give the router's address"}}
+	n.status.Assess()
+	return n
+}
+
 // call runs the command line against n. up says whether its agent runs.
 func call(t *testing.T, n *site, up bool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return callWith(t.Context(), t, n, up, args...)
 }
 
+// callAgent is call with an agent that runs, and says more than a site does.
+func callAgent(t *testing.T, n configured, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return callOn(t.Context(), t, n.site, n, true, args...)
+}
+
 func callWith(ctx context.Context, t *testing.T, n *site, up bool, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return callOn(ctx, t, n, n, up, args...)
+}
+
+func callOn(ctx context.Context, t *testing.T, n *site, agent api.Agent, up bool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "agent.sock")
 	if up {
-		server, err := api.Listen(api.Options{Socket: socket}, n, nil, slog.New(slog.DiscardHandler))
+		server, err := api.Listen(api.Options{Socket: socket}, agent, nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -372,6 +416,12 @@ func TestGolden(t *testing.T) {
 		{"ingress-status-alone", alone, true, "status", exitDegraded},
 		{"ingress-verdicts-down", node, false, "verdicts", exitOK},
 		{"bgp-peers", broken, true, "bgp peers", exitOK},
+		{"bgp-peers-watched", watched(), true, "bgp peers", exitOK},
+		{"bgp-peers-wide", watched(), true, "bgp peers -o wide", exitOK},
+		{"bgp-routes-watched", watched(), true, "bgp routes", exitOK},
+		{"bgp-routes-wide", watched(), true, "bgp routes -o wide", exitOK},
+		{"bgp-routes-broken", broken, true, "bgp routes", exitOK},
+		{"explain-attributes", watched(), true, "services -n default web", exitOK},
 		{"bgp-peers-down", testNode(), false, "bgp peers", exitError},
 		{"bgp-routes", testNode(), true, "bgp routes", exitOK},
 		{"bgp-routes-json", testNode(), true, "bgp routes -o json", exitOK},

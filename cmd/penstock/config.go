@@ -12,8 +12,8 @@ import (
 )
 
 func (c *cli) configCmd() *cobra.Command {
-	cmd := group("config", "Print or check a configuration", c.configDefaultCmd(), c.configKeysCmd(), c.configValidateCmd())
-	cmd.Example = "  penstock config default > /etc/penstock/penstock.yaml\n  penstock config validate"
+	cmd := group("config", "Print, check or compare a configuration", c.configDefaultCmd(), c.configKeysCmd(), c.configValidateCmd(), c.configDiffCmd())
+	cmd.Example = "  penstock config default > /etc/penstock/penstock.yaml\n  penstock config validate\n  penstock config diff new.yaml"
 	return cmd
 }
 

@@ -24,7 +24,7 @@ func (c *cli) explainVIPs(w io.Writer, e api.Explanation) error {
 		if v.Announced {
 			since = age(c.now(), v.Since)
 			if v.Reason == desired.Announceable {
-				reason = ""
+				reason, detail = "", v.How()
 			}
 		} else if told(e, v.Reason) {
 			detail = "" // it is in the table above
@@ -39,11 +39,14 @@ func told(e api.Explanation, r desired.Reason) bool {
 	return slices.ContainsFunc(e.Reasons, func(s desired.ServiceReason) bool { return s.Reason == r })
 }
 
-// peersOf names routers with the next hop that each was given.
+// peersOf names routers with the next hop and the attributes that each was given.
 func peersOf(peers []bgp.RoutePeer) []string {
 	out := make([]string, len(peers))
 	for i, p := range peers {
 		out[i] = p.Peer + " by " + p.NextHop.String()
+		if with := attributesOf(p.Attributes); with != "" {
+			out[i] += " (" + with + ")"
+		}
 	}
 	return out
 }

@@ -221,6 +221,17 @@ func TestGoldenInCluster(t *testing.T) {
 	}
 }
 
+// A VIP that is announced as a part of a prefix says so where one looks for it.
+func TestAggregatesAreNamed(t *testing.T) {
+	n := inCluster()
+	n.status.VIPs[0].Suppressed, n.status.VIPs[0].Within = true, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	for _, args := range []string{"status", "services -n default web"} {
+		if _, stdout, _ := call(t, n, true, strings.Fields(args)...); !strings.Contains(stdout, "by aggregate 192.0.2.0/24") {
+			t.Errorf("%s:\n%s", args, stdout)
+		}
+	}
+}
+
 func TestStatusOfManyVIPs(t *testing.T) {
 	n := inCluster()
 	for i := range 10000 {

@@ -134,6 +134,8 @@ var reasons = []reason{
 	{"ExternalIPRefused", "address", "spec.externalIPs has it, but no pool that admits the Service does, or another Service got it from a pool", "give an address of a pool that admits this Service, one with autoAssign false"},
 	{"FrontendTaken", "address", "an older Service has the same address, port and protocol", "change the port or the address of one of them"},
 
+	{"OtherAdvertisement", "address", "in force, but routers are told of it what the older Service says that shares it", "give both Services the same labels and the same annotations penstock.dev/bgp-…, or one another address"},
+
 	{"UnsupportedProtocol", "port", "it is neither TCP nor UDP; the other ports are served", "serve it by other means"},
 	{"InvalidPort", "port", "its number cannot be", "give it 1 to 65535"},
 
@@ -149,6 +151,7 @@ var reasons = []reason{
 	{"NoFrontends", "VIP", "none of the ports on it is in force", "see the reasons of its ports"},
 	{"NodeExcluded", "VIP", "this node's label keeps it out of load balancing", "remove node.kubernetes.io/exclude-from-external-load-balancers if the node is to serve"},
 	{"NodeDrained", "VIP", "this node is cordoned, or has a taint that drains it", "kubectl uncordon the node, or remove the taint that the detail names"},
+	{"NotAdvertised", "VIP", "no entry of bgp.advertisements selects it for a router that its Service admits", "widen or add an entry, or correct the Service's labels or its annotation penstock.dev/bgp-peers, as the detail says"},
 	{"NotInKernel", "VIP", "the tables could not be written", "see 'penstock status' for the error"},
 	{"NoInterface", "VIP", "the program is attached to no interface, so that it sees no packet", "see 'penstock status', and datapath.interfaces"},
 	{"Draining", "VIP", "this node drains: in the stage gracefulShutdown the VIP is announced as the last choice, in the stage withdrawn not at all", "penstock undrain, once the node is to serve again; see the detail for who drains it"},
@@ -157,9 +160,9 @@ var reasons = []reason{
 	{"ProbeFailed", "VIP", "the loaded program does not forward to it, as a packet of the agent's own showed; tried again every 5 s", "'penstock verdicts --all' says what the verdict in the detail means; drop_no_route: see the routes to the backends"},
 	{"AnnounceFailed", "VIP", "the BGP speaker refused the route", "see the detail, and the log"},
 	{"NotSynced", "VIP", "the tables were never written", "wait for the source, or see 'penstock status'"},
-	{"NoPeers", "VIP", "no router is configured", "add bgp.peers"},
+	{"NoPeers", "VIP", "this node has no router, as none is configured or all are for other nodes", "add bgp.peers, or see the detail for the selectors that do not match"},
 	{"NoPeer", "VIP", "no router has it from this node any more, for its sessions are down", "see 'penstock bgp peers'"},
-	{"NoSession", "VIP", "no router has it, for no session that carries its family is up", "see 'penstock bgp peers'"},
+	{"NoSession", "VIP", "no router has it, for no session is up that carries its family and is told of it", "see 'penstock bgp peers'"},
 	{"Refused", "VIP", "the tables did not take its services", "see 'penstock status'; mostly a limit such as datapath.maxBackends"},
 	{"ForwardingOff", "VIP", "the kernel does not forward its family", "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"},
 	{"RepliesNotSeen", "VIP", "the replies of all its backends come in by a device without the program", "add that device to datapath.interfaces"},

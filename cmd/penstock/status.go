@@ -295,7 +295,7 @@ func (c *cli) printVIPs(w io.Writer, s api.Status) error {
 				continue
 			}
 			if v.Reason == desired.Announceable {
-				reason = ""
+				reason, detail = "", v.How()
 			}
 		} else if explained(s, names, reason) {
 			detail = "" // it is in the next table
