@@ -16,13 +16,19 @@ func TestMain(m *testing.M) {
 		serveSpeaker(dir)
 		return
 	}
-	// Sessions wait for most of their time, so more of them run at once than there are processors.
 	flag.Parse()
-	parallel := flag.Lookup("test.parallel")
-	if err := parallel.Value.Set(strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))); err != nil {
-		panic(err)
-	}
+	moreAtOnce()
 	goleak.VerifyTestMain(m, serveLoop)
+}
+
+// moreAtOnce has more tests run side by side than there are processors, unless -parallel says how many:
+// sessions wait for most of their time.
+func moreAtOnce() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))) // a number is no error
+	}
 }
 
 // serveLoop is GoBGP's main goroutine, which cannot be ended.
