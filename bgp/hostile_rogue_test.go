@@ -79,7 +79,8 @@ func (r *rogue) accept() error {
 	if err != nil {
 		return fmt.Errorf("wait for the speaker to connect: %w", err)
 	}
-	r.conn, r.quiet = conn, false
+	r.conn = conn
+	r.hush(false)
 	m, err := r.read()
 	if err == nil && m.Type != wire.TypeOpen {
 		err = fmt.Errorf("message of type %d instead of an OPEN", m.Type)
@@ -113,6 +114,13 @@ func (r *rogue) keepAlive(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// hush has no keepalives sent, or has them again.
+func (r *rogue) hush(quiet bool) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.quiet = quiet
 }
 
 // send writes the messages, and an error of the connection is none: the speaker may have ended it.

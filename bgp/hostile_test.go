@@ -124,9 +124,7 @@ func (c hostileCase) try(t *testing.T, r *rogue, s *speaker) {
 		must(r.establish(good))
 	}
 	if c.silence {
-		r.writing.Lock()
-		r.quiet = true
-		r.writing.Unlock()
+		r.hush(true)
 	}
 	if c.messages != nil {
 		must(r.send(c.messages(r)...))
