@@ -27,6 +27,8 @@ type rogue struct {
 	listener net.Listener
 	conn     net.Conn // of an established session; nil without one
 
+	running sync.WaitGroup
+
 	writing sync.Mutex
 	quiet   bool // sends no keepalives
 }
@@ -45,6 +47,7 @@ func newRogue(t *testing.T, n *fixture.Netns, peer, addr, vip string) *rogue {
 	t.Cleanup(func() {
 		r.listener.Close()
 		r.hangUp()
+		r.running.Wait()
 	})
 	return r
 }
@@ -96,7 +99,8 @@ func (r *rogue) establish(open []byte) error {
 	if err := r.send(open, wire.Keepalive.Bytes()); err != nil {
 		return err
 	}
-	go r.keepAlive(r.conn)
+	conn := r.conn
+	r.running.Go(func() { r.keepAlive(conn) })
 	return r.untilVIP()
 }
 
