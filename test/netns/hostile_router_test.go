@@ -115,10 +115,7 @@ func (r *rogue) established() int {
 func TestHostileRouter(t *testing.T) {
 	l := site(t, lab.Options{LBs: 1, Nodes: 2})
 	b := l.LBs[0]
-	before := map[string]bgp.PeerState{}
-	for name, state := range states(t, b) {
-		before[name] = state
-	}
+	before := states(t, b)
 	pid := b.Agent.Pid()
 	rogues := map[string]*rogue{}
 	text := read(t, b.Config())
