@@ -23,6 +23,7 @@ type relay struct {
 	history  *history
 	inner    *net.TCPListener
 	accepted chan *net.TCPConn // the newest connection of a passive peer
+	lifted   chan struct{}     // the pause is over before its time
 	hooks    hooks
 
 	mu    sync.Mutex
@@ -54,7 +55,7 @@ func newRelay(cfg Config, peer Peer, log *slog.Logger, h *history, hooks hooks) 
 	}
 	r := &relay{
 		routerID: cfg.RouterID, ownASN: peer.ownASN(cfg.ASN), log: log, history: h, inner: inner, hooks: hooks,
-		accepted: make(chan *net.TCPConn, 1), peer: peer, done: make(chan struct{}),
+		accepted: make(chan *net.TCPConn, 1), lifted: make(chan struct{}, 1), peer: peer, done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
@@ -166,7 +167,7 @@ func (r *relay) attempts(ctx context.Context) (*net.TCPConn, Peer) {
 		peer, pause := r.current()
 		if pause > 0 {
 			r.history.at(Idle)
-			wait(ctx, pause)
+			r.rest(ctx, pause)
 			continue
 		}
 		if peer.Passive {
@@ -202,6 +203,16 @@ func (r *relay) dial(ctx context.Context, peer Peer) (*net.TCPConn, error) {
 		}
 	}
 	return peer.dial(ctx, remote, r.ownASN)
+}
+
+// rest waits for the end of a pause.
+func (r *relay) rest(ctx context.Context, pause time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	select {
+	case <-r.lifted:
+	case <-ctx.Done():
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -289,6 +300,9 @@ func (r *relay) configure(peer Peer) error {
 	r.mu.Lock()
 	rekey := r.peer.Password != peer.Password
 	l := r.link
+	if r.peer.MaxPrefixes != peer.MaxPrefixes || r.peer.MaxPrefixesRestart != peer.MaxPrefixesRestart {
+		r.lift()
+	}
 	r.peer = peer
 	r.mu.Unlock()
 	if !rekey || l == nil {
@@ -298,6 +312,15 @@ func (r *relay) configure(peer Peer) error {
 		return fmt.Errorf("change the password of the session: %w", err)
 	}
 	return nil
+}
+
+// lift ends a pause that was made for another limit than the one to come. The lock is held.
+func (r *relay) lift() {
+	r.until = time.Time{}
+	select {
+	case r.lifted <- struct{}{}:
+	default:
+	}
 }
 
 // end ends the session that there is, and lets another one come.
