@@ -26,10 +26,11 @@ type relay struct {
 	lifted   chan struct{}     // the pause is over before its time
 	hooks    hooks
 
-	mu    sync.Mutex
-	peer  Peer
-	link  *link
-	until time.Time // no attempt before that
+	mu      sync.Mutex
+	peer    Peer
+	link    *link
+	waiting *net.TCPConn // see speaks
+	until   time.Time    // no attempt before that
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -69,6 +70,7 @@ func (r *relay) innerPort() int { return r.inner.Addr().(*net.TCPAddr).Port }
 // run serves GoBGP until ctx ends.
 func (r *relay) run(ctx context.Context) {
 	defer r.drop()
+	defer r.keep(nil)
 	defer close(r.done)
 	for ctx.Err() == nil {
 		conn, err := r.inner.AcceptTCP()
@@ -270,9 +272,23 @@ func (r *relay) offer(conn *net.TCPConn) {
 	r.mu.Lock()
 	old := r.link
 	r.mu.Unlock()
-	if old != nil {
-		old.end(CauseConnection, "the router has connected anew")
+	if old == nil {
+		r.queue(conn)
+		return
 	}
+	go func() {
+		if err := r.speaks(conn); err != nil {
+			r.log.Debug("refused a BGP connection beside the session's", "reason", err)
+			conn.Close()
+			return
+		}
+		old.end(CauseConnection, "the router has connected anew")
+		r.queue(conn)
+	}()
+}
+
+// queue has a connection used next.
+func (r *relay) queue(conn *net.TCPConn) {
 	r.drop()
 	select {
 	case r.accepted <- conn:

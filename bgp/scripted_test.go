@@ -3,10 +3,13 @@ package bgp_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -51,6 +54,13 @@ func (r scripted) establish(t *testing.T) net.Conn {
 		t.Fatalf("the speaker does not connect: %v", err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	r.greet(t, conn)
+	return conn
+}
+
+// greet says OPEN and agrees.
+func (r scripted) greet(t *testing.T, conn net.Conn) {
+	t.Helper()
 	afi := byte(1)
 	if r.family == bgp.IPv6 {
 		afi = 2
@@ -60,7 +70,6 @@ func (r scripted) establish(t *testing.T) net.Conn {
 		{Code: wire.CapFourOctetAS, Value: binary.BigEndian.AppendUint32(nil, torASN)},
 	}}
 	write(t, conn, open.Message(), wire.Keepalive)
-	return conn
 }
 
 func write(t *testing.T, conn net.Conn, messages ...wire.Message) {
@@ -89,10 +98,10 @@ func notification(t *testing.T, conn net.Conn) wire.Notification {
 	}
 }
 
-// inProcess is a speaker of this process, with paths of both families.
-func inProcess(t *testing.T, peers ...bgp.Peer) *bgp.Speaker {
+// inProcess is a speaker of this process, with paths of both families. Passive peers connect to listenPort.
+func inProcess(t *testing.T, listenPort uint16, peers ...bgp.Peer) *bgp.Speaker {
 	t.Helper()
-	s, err := bgp.New(bgp.Config{ASN: lbASN, RouterID: netip.MustParseAddr("192.0.2.1"), Peers: peers}, slog.New(slog.DiscardHandler))
+	s, err := bgp.New(bgp.Config{ASN: lbASN, RouterID: netip.MustParseAddr("192.0.2.1"), ListenPort: listenPort, Peers: peers}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +155,7 @@ func TestMaxPrefixesIsEdited(t *testing.T) {
 				r := newScripted(t, family)
 				peer := r.peer()
 				peer.MaxPrefixes = 2
-				s := inProcess(t, peer)
+				s := inProcess(t, 0, peer)
 				conn := r.establish(t)
 				waitState(t, s, bgp.Established)
 				write(t, conn, networks(family, 3))
@@ -162,5 +171,73 @@ func TestMaxPrefixesIsEdited(t *testing.T) {
 				waitState(t, s, bgp.Established)
 			})
 		}
+	}
+}
+
+// knock opens a connection to a speaker's listener as the router.
+func (r scripted) knock(t *testing.T, port uint16) net.Conn {
+	t.Helper()
+	var conn net.Conn
+	fixture.Wait(t, 10*time.Second, "the listener", func() (err error) {
+		conn, err = net.Dial("tcp", net.JoinHostPort(loopbacks[r.family], fmt.Sprint(port)))
+		return err
+	})
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// A connection from the router's address that says nothing, or nonsense, ends no session; one that says
+// OPEN takes its place.
+func TestPassivePeerIsKnockedAt(t *testing.T) {
+	t.Parallel()
+	for family := range loopbacks {
+		t.Run(string(family), func(t *testing.T) {
+			t.Parallel()
+			r := newScripted(t, family)
+			peer := r.peer()
+			port := peer.Port
+			r.Close()
+			peer.Port, peer.Passive, peer.LocalAddress = 0, true, peer.Address
+			s := inProcess(t, port, peer)
+			first := r.knock(t, port)
+			r.greet(t, first)
+			waitState(t, s, bgp.Established)
+			since := s.Peers()[0].Since
+
+			r.knock(t, port).Close()
+			silent := r.knock(t, port)
+			for _, said := range [][]byte{[]byte("GET / HTTP/1.1\r\nHost: lb1\r\n\r\n"), wire.Keepalive.Bytes(), {0xff}} {
+				conn := r.knock(t, port)
+				if _, err := conn.Write(said); err != nil {
+					t.Fatal(err)
+				}
+				closed(t, conn)
+			}
+			closed(t, silent)
+			if got := s.Peers()[0]; got.State != bgp.Established || !got.Since.Equal(since) {
+				t.Fatalf("the session is disturbed: %+v", got)
+			}
+
+			second := r.knock(t, port)
+			r.greet(t, second)
+			closed(t, first)
+			fixture.Wait(t, 30*time.Second, "the session of the second connection", func() error {
+				if got := s.Peers()[0]; got.State != bgp.Established || got.Since.Equal(since) {
+					return fmt.Errorf("%s since %s, %q", got.State, got.Since, got.DownReason)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// closed waits until the speaker has closed a connection.
+func closed(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the speaker does not close the connection")
 	}
 }
