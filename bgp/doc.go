@@ -21,15 +21,16 @@
 //   - GoBGP v3 gets no fixes any more, and UPDATEs are known that make it panic. It sees none: their
 //     networks are counted here, and the rest is dropped, so that nothing a router announces can end a
 //     session, fill memory, or be re-advertised. What GoBGP gets is an OPEN that was taken apart and
-//     put together anew from the capabilities that we understand, End-of-RIB, keepalives, requests for
-//     routes, and the bare code of a NOTIFICATION.
+//     put together anew from the capabilities that we understand, End-of-RIB, and requests for routes.
+//   - GoBGP idles for 5 s after most ends of a session. The hold timer is ours, NOTIFICATIONs end here, and
+//     GoBGP is reset instead, after which it waits for 1 s.
 //   - Sockets are ours: passive peers share one listener although each has a GoBGP of its own, keys
 //     change under a living session, link-local and unnumbered peers need nothing of GoBGP, and every
 //     session is ended with the subcode that says why (RFC 4486, 9003, 9384).
 //   - GoBGP tells neither why a connection failed nor what the router said at the end. The relay has
 //     both.
 //   - Our OPEN says that forwarding went on (the F bits of RFC 4724) after every loss, which GoBGP says
-//     only after a restart: a router that kept our routes over a cut cable keeps them.
+//     only after a restart: a router that kept our routes over a connection that broke keeps them.
 //
 // A process of its own for GoBGP was the alternative. It would contain a panic, and pay with a protocol
 // between two processes of ours and with a session that is gone all the same. A panic for another reason

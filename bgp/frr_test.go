@@ -1,8 +1,6 @@
 package bgp_test
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -11,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/penstock-lb/penstock/bgp"
-	"github.com/penstock-lb/penstock/test/fixture"
 )
 
 const (
@@ -98,34 +95,6 @@ func TestBrokenPathCostsOnlyItself(t *testing.T) {
 	waitFIB(t, l.tors[0], vipA4, "lb1")
 }
 
-func TestECMPAndDrain(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 1, 2)
-	l.startFRR(1)
-	var speakers []*speaker
-	for j := range l.lbs {
-		cfg := l.config(j + 1)
-		cfg.GracefulRestart = bgp.GracefulRestart{Enabled: true}
-		s := startSpeaker(t, l.lbs[j], cfg)
-		s.sync(vipA4, vipA6)
-		speakers = append(speakers, s)
-	}
-	waitFIB(t, l.tors[0], vipA4, "lb1", "lb2")
-	waitFIB(t, l.tors[0], vipA6, "lb1", "lb2")
-
-	// Draining must not look like a crash: the router forgets the routes although graceful restart
-	// is agreed, also if the process ends right after Stop.
-	speakers[0].call("Stop", bgp.StopDrain)
-	speakers[0].call("End", Nothing(0))
-	speakers[0].crash()
-	fixture.Wait(t, 5*time.Second, "the drained node to leave", func() error {
-		if err := fibIs(l.tors[0], vipA4, "lb2"); err != nil {
-			return err
-		}
-		return fibIs(l.tors[0], vipA6, "lb2")
-	})
-}
-
 func TestStoppedSpeakerRefuses(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1, 1)
@@ -136,132 +105,4 @@ func TestStoppedSpeakerRefuses(t *testing.T) {
 		t.Errorf("Sync after Stop: %v, want %v", err, bgp.ErrStopped)
 	}
 	s.call("End", Nothing(0))
-}
-
-func TestPassword(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 1, 2)
-	secret := []string{"password right"}
-	fixture.StartFRR(t, l.tors[0], frrConf(v4(1, 1, 1),
-		neighbor{addr: v4(1, 1, 2), asn: lbASN, lines: secret}, neighbor{addr: v6(1, 1, 2), asn: lbASN, lines: secret},
-		neighbor{addr: v4(1, 2, 2), asn: lbASN, lines: secret}, neighbor{addr: v6(1, 2, 2), asn: lbASN, lines: secret}))
-	start := func(j int, password string) *speaker {
-		cfg := l.config(j)
-		for i := range cfg.Peers {
-			cfg.Peers[i].Password = password
-		}
-		s := startSpeaker(t, l.lbs[j-1], cfg)
-		s.sync(vipA4, vipA6)
-		return s
-	}
-	right, wrong := start(1, "right"), start(2, "wrong")
-	right.waitEstablished("tor1-v4", "tor1-v6")
-	waitFIB(t, l.tors[0], vipA4, "lb1")
-	for _, name := range []string{"tor1-v4", "tor1-v6"} {
-		fixture.Wait(t, 20*time.Second, "the reason of "+name, func() error {
-			got := wrong.peer(name)
-			if got.State == bgp.Established || !strings.Contains(got.DownReason, "password") {
-				return fmt.Errorf("%s, %q", got.State, got.DownReason)
-			}
-			return nil
-		})
-	}
-}
-
-func TestWrongASN(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 1, 1)
-	// Of the first session the router expects another ASN, of the second one we do.
-	fixture.StartFRR(t, l.tors[0], frrConf(v4(1, 1, 1), neighbor{addr: v4(1, 1, 2), asn: 65000}, neighbor{addr: v6(1, 1, 2), asn: lbASN}))
-	cfg := l.config(1)
-	cfg.Peers[1].ASN = 65001
-	s := startSpeaker(t, l.lbs[0], cfg)
-	s.sync(vipA4, vipA6)
-	for name, want := range map[string]string{"tor1-v4": "refused our OPEN", "tor1-v6": "it is in AS 64512, and the configuration expects AS 65001"} {
-		fixture.Wait(t, 20*time.Second, "the reason of "+name, func() error {
-			if got := s.peer(name); got.State == bgp.Established || !strings.Contains(strings.ToLower(got.DownReason), strings.ToLower(want)) {
-				return fmt.Errorf("%s, %q", got.State, got.DownReason)
-			}
-			if lines(strings.ToLower(s.proc.Output()), "level=warn", "peer="+name, strings.ToLower(want)) == 0 {
-				return errors.New("the log does not say so")
-			}
-			return nil
-		})
-	}
-}
-
-func TestRouterRestart(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 1, 1)
-	r := l.startFRR(1)
-	s := startSpeaker(t, l.lbs[0], l.config(1))
-	s.sync(vipA4, vipA6)
-	waitFIB(t, l.tors[0], vipA4, "lb1")
-	waitFIB(t, l.tors[0], vipA6, "lb1")
-	r.Stop(t)
-	for _, name := range []string{"tor1-v4", "tor1-v6"} {
-		fixture.Wait(t, 10*time.Second, "the loss of "+name, func() error {
-			if got := s.peer(name); got.State == bgp.Established || got.Flaps != 1 || !strings.Contains(got.DownReason, "cease") && !strings.Contains(got.DownReason, "refused") {
-				return fmt.Errorf("%+v", got)
-			}
-			return nil
-		})
-	}
-	r.Restart(t)
-	waitFIB(t, l.tors[0], vipA4, "lb1")
-	waitFIB(t, l.tors[0], vipA6, "lb1")
-	if got := s.peer("tor1-v4"); got.Flaps != 1 || got.DownReason == "" || strings.Contains(got.DownReason, "refused") {
-		t.Errorf("after the router's restart: %+v; want one flap and the reason of the loss", got)
-	}
-}
-
-func TestNoTransit(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 2, 1)
-	r1, r2 := l.startFRR(1), l.startFRR(2)
-	r1.Configure(t, fmt.Sprintf(`router bgp %d
- no bgp network import-check
- address-family ipv4 unicast
-  network 198.51.100.0/24
- exit-address-family
- address-family ipv6 unicast
-  network 2001:db8:99::/48
- exit-address-family
-`, torASN))
-	// So that nothing but our policy stands in the way.
-	r2.Configure(t, fmt.Sprintf(`router bgp %[1]d
- address-family ipv4 unicast
-  no neighbor %[2]s prefix-list VIPS in
-  neighbor %[2]s allowas-in
- exit-address-family
- address-family ipv6 unicast
-  no neighbor %[3]s prefix-list VIPS in
-  neighbor %[3]s allowas-in
- exit-address-family
-`, torASN, v4(2, 1, 2), v6(2, 1, 2)))
-	s := startSpeaker(t, l.lbs[0], l.config(1))
-	s.sync(vipA4, vipA6)
-	fixture.Wait(t, 30*time.Second, "the router's routes", func() error {
-		for _, name := range []string{"tor1-v4", "tor1-v6"} {
-			if got := s.peer(name); len(got.Families) != 1 || got.Families[0].Received == 0 {
-				return fmt.Errorf("peer %s: %+v", name, got)
-			}
-		}
-		return nil
-	})
-	waitRIB(t, r2, vipA4, v4(2, 1, 2))
-	waitRIB(t, r2, vipA6, v6(2, 1, 2))
-	// A later announcement has passed the sessions after anything that would have been passed on.
-	s.sync(vipA4, vipA6, vipB4, vipB6)
-	waitRIB(t, r2, vipB4, v4(2, 1, 2))
-	waitRIB(t, r2, vipB6, v6(2, 1, 2))
-	for family, want := range map[string][]string{"ipv4": {vipA4, vipB4}, "ipv6": {vipA6, vipB6}} {
-		table, err := rib(r2, family)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(table) != len(want) {
-			t.Errorf("%s RIB of the second router: %v, want only %v", family, table, want)
-		}
-	}
 }

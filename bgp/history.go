@@ -84,6 +84,18 @@ func (h *history) down(now time.Time, cause Cause, reason string) {
 	h.changed()
 }
 
+// obstructed records why an attempt that goes on gets nowhere.
+func (h *history) obstructed(reason string) {
+	h.mu.Lock()
+	news := reason != h.told
+	h.obstacle, h.told = reason, reason
+	h.mu.Unlock()
+	if news {
+		h.log.Warn("BGP session does not come up", "reason", reason)
+		h.changed()
+	}
+}
+
 // strange records a message that was left out, and logs the first of a kind.
 func (h *history) strange(what error) {
 	h.mu.Lock()

@@ -72,46 +72,9 @@ func (l *lab) config(j int) bgp.Config {
 	return cfg
 }
 
-// neighbor is one `neighbor` of an FRR configuration.
-type neighbor struct {
-	addr     string
-	asn      int
-	lines    []string // after "neighbor ADDR"
-	families []string // default: that of addr
-}
-
-// frrConf is the configuration of a router with the given neighbors. What bgp/README.md recommends is
-// this.
+// frrConf is the configuration of a router with the given neighbors.
 func frrConf(routerID string, neighbors ...neighbor) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "ip prefix-list VIPS seq 5 permit 0.0.0.0/0 ge 32\nipv6 prefix-list VIPS seq 5 permit ::/0 ge 128\n")
-	fmt.Fprintf(&b, "router bgp %d\n bgp router-id %s\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n", torASN, routerID)
-	fmt.Fprintf(&b, " bgp bestpath as-path multipath-relax\n")
-	active := map[string][]string{}
-	for _, n := range neighbors {
-		fmt.Fprintf(&b, " neighbor %s remote-as %d\n neighbor %s timers 1 3\n", n.addr, n.asn, n.addr)
-		for _, line := range n.lines {
-			fmt.Fprintf(&b, " neighbor %s %s\n", n.addr, line)
-		}
-		families := n.families
-		if families == nil {
-			families = []string{"ipv4"}
-			if strings.Contains(n.addr, ":") {
-				families = []string{"ipv6"}
-			}
-		}
-		for _, f := range families {
-			active[f] = append(active[f], n.addr)
-		}
-	}
-	for _, family := range []string{"ipv4", "ipv6"} {
-		fmt.Fprintf(&b, " address-family %s unicast\n  maximum-paths 8\n  maximum-paths ibgp 8\n", family)
-		for _, addr := range active[family] {
-			fmt.Fprintf(&b, "  neighbor %s activate\n  neighbor %s prefix-list VIPS in\n", addr, addr)
-		}
-		fmt.Fprintf(&b, " exit-address-family\n")
-	}
-	return b.String()
+	return side{id: routerID, asn: torASN, neighbors: neighbors}.frr()
 }
 
 // startFRR starts router i with a session per family to every node.

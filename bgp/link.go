@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +15,8 @@ import (
 )
 
 // link is one connection between our GoBGP (inner) and the router (outer). Of the router's messages
-// GoBGP is given what it needs of them and nothing else: a rebuilt OPEN, End-of-RIB, keepalives, requests
-// for routes, and the end. Routes are counted here.
+// GoBGP is given what it needs of them and nothing else: a rebuilt OPEN, End-of-RIB, requests for routes,
+// and the end; its keepalives are ours. Routes are counted here.
 type link struct {
 	relay        *relay
 	peer         Peer // as the connection was opened; a password may have changed since
@@ -25,31 +27,48 @@ type link struct {
 	cause       Cause
 	reason      string
 	established bool
-	holdTime    time.Duration
+	holdTime    time.Duration // the lesser of both sides', once the router has sent its OPEN
 	routes      map[Family]map[netip.Prefix]struct{}
 
 	writing sync.Mutex // of outer
 
 	// The router's reader's own.
-	opened bool      // the router's OPEN was taken
-	fed    time.Time // when GoBGP was last given a keepalive
+	opened    bool     // the router's OPEN was taken
+	confirmed bool     // and its first keepalive
+	wide      bool     // ASes of four octets were agreed on
+	carried   []Family // that both sides have
+
+	mute *time.Timer // until the router's OPEN
 }
 
+// muteAfter is when a router that accepts a connection and sends no OPEN is told of. GoBGP waits for
+// minutes, as RFC 4271 section 8.2.2 has it.
+const muteAfter = 5 * time.Second
+
 func newLink(r *relay, peer Peer, inner, outer *net.TCPConn) *link {
-	return &link{relay: r, peer: peer, inner: inner, outer: outer, cause: CauseConnection, routes: map[Family]map[netip.Prefix]struct{}{
+	return &link{relay: r, peer: peer, inner: inner, outer: outer, cause: CauseConnection, holdTime: peer.HoldTime, routes: map[Family]map[netip.Prefix]struct{}{
 		IPv4: {}, IPv6: {},
 	}}
 }
 
 // run carries messages until either side ends. first is GoBGP's OPEN.
 func (l *link) run(first wire.Message, self <-chan wire.Message) {
+	l.mute = time.AfterFunc(muteAfter, l.isMute)
+	defer l.mute.Stop()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		l.toRouter(first, self)
 	}()
+	ended, fed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(fed)
+		l.feed(ended)
+	}()
 	l.fromRouter()
+	close(ended)
 	<-done
+	<-fed
 }
 
 // toRouter passes on what GoBGP sends.
@@ -77,9 +96,6 @@ func (l *link) toRouter(first wire.Message, self <-chan wire.Message) {
 // ownOpen says that forwarding goes on while BGP does not, which is so whatever ended the session
 // before, and offers IPv6 next hops only where there can be some.
 func (l *link) ownOpen(o wire.Open) wire.Open {
-	l.mu.Lock()
-	l.holdTime = time.Duration(o.HoldTime) * time.Second
-	l.mu.Unlock()
 	if l.remote().Is4() && !l.peer.NextHop4.Is6() {
 		o = o.Without(wire.CapExtendedNextHop)
 	}
@@ -116,6 +132,7 @@ func (l *link) sentNotification(n wire.Notification) {
 // fromRouter passes on what GoBGP needs of the router's messages.
 func (l *link) fromRouter() {
 	for {
+		l.await()
 		m, err := wire.Read(l.outer)
 		if err == nil {
 			err = l.take(m)
@@ -126,6 +143,8 @@ func (l *link) fromRouter() {
 			continue
 		case errors.As(err, &bad):
 			l.close(CauseProtocol, l.refusal(bad), bad.Notification)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			l.close(CauseHoldTimer, fmt.Sprintf("hold timer expired: the router was silent for %s", l.holdTime), wire.Notification{Code: wire.ErrHoldTimer})
 		case errors.Is(err, io.EOF):
 			l.end(CauseConnection, "connection closed by the router")
 		default:
@@ -145,28 +164,45 @@ func (l *link) refusal(bad *wire.Error) string {
 
 // take handles one message of the router. Its errors end the session.
 func (l *link) take(m wire.Message) error {
-	if m.Type != wire.TypeNotification && (m.Type == wire.TypeOpen) == l.opened {
-		return &wire.Error{Notification: wire.Notification{Code: wire.ErrFSM}, What: "a message out of its turn"}
+	if sub := l.unexpected(m.Type); sub != 0 {
+		return &wire.Error{Notification: wire.Notification{Code: wire.ErrFSM, Subcode: sub}, What: fmt.Sprintf("a message of type %d out of its turn", m.Type)}
 	}
 	switch m.Type {
 	case wire.TypeOpen:
 		return l.takeOpen(m.Body)
 	case wire.TypeKeepalive:
+		if l.confirmed {
+			return nil
+		}
+		l.confirmed = true
 		l.up()
-		return l.feed()
+		return l.pass(m)
 	case wire.TypeUpdate:
 		return l.takeUpdate(m.Body)
 	case wire.TypeNotification:
-		n := wire.ParseNotification(m.Body)
-		l.gotNotification(n)
-		// Without its data, which GoBGP would take apart.
-		return l.pass(wire.Notification{Code: n.Code, Subcode: n.Subcode}.Message())
+		l.gotNotification(wire.ParseNotification(m.Body))
+		return net.ErrClosed // GoBGP idles for 5 s after one, so it gets none
 	case wire.TypeRouteRefresh:
 		if wire.Refresh(m.Body) {
 			return l.pass(m)
 		}
 	}
 	return nil
+}
+
+// unexpected is RFC 6608's subcode of a message that does not come next; 0 for one that may.
+func (l *link) unexpected(t wire.Type) uint8 {
+	switch {
+	case t == wire.TypeNotification:
+		return 0
+	case !l.opened && t != wire.TypeOpen:
+		return wire.UnexpectedInOpenSent
+	case l.opened && !l.confirmed && t != wire.TypeKeepalive:
+		return wire.UnexpectedInOpenConfirm
+	case l.confirmed && t == wire.TypeOpen:
+		return wire.UnexpectedInEstablished
+	}
+	return 0
 }
 
 // pass gives GoBGP a message.
@@ -177,15 +213,33 @@ func (l *link) pass(m wire.Message) error {
 	return nil
 }
 
-// feed gives GoBGP a keepalive: every message of the router restarts its hold timer (RFC 4271 section
-// 6.5), and one each half second is enough for that.
-func (l *link) feed() error {
-	now := time.Now()
-	if now.Sub(l.fed) < time.Second/2 {
-		return nil
+// await starts the hold timer, which each message of the router starts anew (RFC 4271 section 8.2.2). It
+// is not GoBGP's, which idles for 5 s after it has expired.
+func (l *link) await() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.opened && !l.ended { // later the deadline is hangUp's
+		_ = l.outer.SetReadDeadline(time.Now().Add(l.holdTime))
 	}
-	l.fed = now
-	return l.pass(wire.Keepalive)
+}
+
+// feed keeps GoBGP's own hold timer from expiring, of an established session, whose least hold time is 3 s.
+func (l *link) feed(ended <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		established := l.established
+		l.mu.Unlock()
+		if established && l.pass(wire.Keepalive) != nil {
+			return
+		}
+	}
 }
 
 func (l *link) takeOpen(body []byte) error {
@@ -201,9 +255,21 @@ func (l *link) takeOpen(body []byte) error {
 	l.mu.Unlock()
 	// GoBGP sends its paths, and the End-of-RIB behind them, once it has this OPEN and a keepalive.
 	l.opened = true
+	l.carried = slices.DeleteFunc(slices.Clone(l.peer.Families), func(f Family) bool { return !o.Carries(f == IPv6) })
+	_, l.wide = o.Capability(wire.CapFourOctetAS) // which ours always has
+	l.mute.Stop()
 	l.relay.ready(l)
 	l.relay.history.at(OpenConfirm)
 	return l.pass(o.Message())
+}
+
+// isMute says why a connection does not become a session.
+func (l *link) isMute() {
+	reason := fmt.Sprintf("connected, and the router has sent no OPEN for %s", muteAfter)
+	if l.peer.TTLSecurity {
+		reason += ": with TTL security its packets are dropped unless it has that, too"
+	}
+	l.relay.history.obstructed(reason)
 }
 
 // up is the first keepalive.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/penstock-lb/penstock/bgp/wire"
@@ -63,19 +64,22 @@ func (l *link) takeUpdate(body []byte) error {
 	u, err := wire.ParseUpdate(body)
 	if err != nil {
 		l.relay.history.strange(err)
-		return l.feed()
+		return nil
+	}
+	if u.Through(l.wide, l.relay.ownASN) { // FRR gives our own routes back to us
+		u.Announced, u.Withdrawn = nil, append(u.Withdrawn, u.Announced...)
 	}
 	family, n := l.count(u)
 	if limit := l.relay.maxPrefixes(); limit != 0 && n > int(limit) {
 		return l.tooMany(family, limit)
 	}
-	switch {
-	case u.EndOfRIB4:
+	switch { // of another family GoBGP would end the session for it
+	case u.EndOfRIB4 && slices.Contains(l.carried, IPv4):
 		return l.pass(wire.EndOfRIB(false))
-	case u.EndOfRIB6:
+	case u.EndOfRIB6 && slices.Contains(l.carried, IPv6):
 		return l.pass(wire.EndOfRIB(true))
 	}
-	return l.feed()
+	return nil
 }
 
 // leastTracked is how many of a router's networks are told apart at least; none is used, and a full table

@@ -1,7 +1,10 @@
 package bgp_test
 
 import (
+	"flag"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -13,7 +16,19 @@ func TestMain(m *testing.M) {
 		serveSpeaker(dir)
 		return
 	}
+	flag.Parse()
+	moreAtOnce()
 	goleak.VerifyTestMain(m, serveLoop)
+}
+
+// moreAtOnce has more tests run side by side than there are processors, unless -parallel says how many:
+// sessions wait for most of their time.
+func moreAtOnce() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))) // a number is no error
+	}
 }
 
 // serveLoop is GoBGP's main goroutine, which cannot be ended.

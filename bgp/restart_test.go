@@ -1,7 +1,6 @@
 package bgp_test
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,36 +86,6 @@ func TestCrashKeepsRoutes(t *testing.T) {
 			waitFIB(t, l.tors[0], vipB4, "lb1")
 		})
 	}
-}
-
-func TestCrashWithoutGracefulRestart(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 1, 1)
-	l.startFRR(1)
-	s := startSpeaker(t, l.lbs[0], l.config(1))
-	s.sync(vipA4)
-	waitFIB(t, l.tors[0], vipA4, "lb1")
-	s.crash()
-	fixture.Wait(t, 5*time.Second, "the routes to go", func() error { return fibIs(l.tors[0], vipA4) })
-}
-
-// A process that hangs is noticed by the hold timer, which is ours: the router's is longer.
-func TestFrozenProcess(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 1, 1)
-	slow := []string{"timers 30 90"}
-	fixture.StartFRR(t, l.tors[0], frrConf(v4(1, 1, 1),
-		neighbor{addr: v4(1, 1, 2), asn: lbASN, lines: slow}, neighbor{addr: v6(1, 1, 2), asn: lbASN, lines: slow}))
-	s := startSpeaker(t, l.lbs[0], l.config(1))
-	s.sync(vipA4, vipA6)
-	waitFIB(t, l.tors[0], vipA4, "lb1")
-	waitFIB(t, l.tors[0], vipA6, "lb1")
-	if err := s.proc.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	fixture.Wait(t, 10*time.Second, "the hold timer", func() error {
-		return errors.Join(fibIs(l.tors[0], vipA4), fibIs(l.tors[0], vipA6))
-	})
 }
 
 func TestSetPeersLeavesOthersAlone(t *testing.T) {

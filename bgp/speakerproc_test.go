@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/rpc"
+	"net/rpc/jsonrpc"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -40,7 +41,14 @@ func serveSpeaker(dir string) {
 	if err := rpc.RegisterName("Remote", &Remote{ended: make(chan error, 1)}); err != nil {
 		panic(err)
 	}
-	rpc.Accept(listener)
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			panic(err)
+		}
+		// Of gob a pointer to zero comes out as none.
+		go rpc.ServeCodec(jsonrpc.NewServerCodec(conn))
+	}
 }
 
 // Start makes and runs the speaker.
@@ -74,9 +82,19 @@ func (r *Remote) Routes(_ Nothing, routes *[]bgp.Route) error {
 }
 
 func (r *Remote) Stop(mode bgp.StopMode, _ *Nothing) error {
+	return r.StopWith(Farewell{Mode: mode}, nil)
+}
+
+// Farewell is what Stop takes.
+type Farewell struct {
+	Mode bgp.StopMode
+	Why  string
+}
+
+func (r *Remote) StopWith(f Farewell, _ *Nothing) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return r.speaker.Stop(ctx, mode, "")
+	return r.speaker.Stop(ctx, f.Mode, f.Why)
 }
 
 // End ends Run and reports goroutines that it left.
@@ -85,7 +103,8 @@ func (r *Remote) End(_ Nothing, _ *Nothing) error {
 	if err := <-r.ended; err != nil {
 		return fmt.Errorf("Run: %w", err)
 	}
-	return goleak.Find(serveLoop, goleak.IgnoreAnyFunction("net/rpc.(*Server).ServeConn"), goleak.IgnoreAnyFunction("net/rpc.Accept"))
+	return goleak.Find(serveLoop, goleak.IgnoreAnyFunction("net/rpc.(*Server).ServeCodec"), goleak.IgnoreAnyFunction("net/rpc.(*Server).ServeRequest"),
+		goleak.IgnoreAnyFunction("github.com/penstock-lb/penstock/bgp_test.serveSpeaker"))
 }
 
 // speaker is the test's side.
@@ -106,7 +125,7 @@ func startSpeaker(t *testing.T, n *fixture.Netns, cfg bgp.Config) *speaker {
 	s := &speaker{t: t}
 	s.proc = n.Start(t, "env", speakerEnv+"="+dir, os.Args[0])
 	fixture.Wait(t, 10*time.Second, "the speaker process", func() (err error) {
-		s.client, err = rpc.Dial("unix", filepath.Join(dir, "sock"))
+		s.client, err = jsonrpc.Dial("unix", filepath.Join(dir, "sock"))
 		return err
 	})
 	t.Cleanup(func() { s.client.Close() })

@@ -82,7 +82,7 @@ type BFDState struct {
 type FamilyState struct {
 	Family Family `json:"family"`
 	// Received are the router's routes, at least: from 65536 on, or MaxPrefixes, no more are counted.
-	// They are not used.
+	// Those that have been through our AS do not count. They are not used.
 	Received uint64 `json:"received"`
 	// Announced are ours.
 	Announced uint64 `json:"announced"`

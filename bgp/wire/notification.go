@@ -17,6 +17,13 @@ const (
 	ErrCease     = 6
 )
 
+// Subcodes of a finite state machine error, RFC 6608.
+const (
+	UnexpectedInOpenSent    = 1
+	UnexpectedInOpenConfirm = 2
+	UnexpectedInEstablished = 3
+)
+
 // Subcodes of Cease, RFC 4486, 8538 and 9384.
 const (
 	CeaseMaxPrefixes    = 1
@@ -44,6 +51,8 @@ var subcodes = map[uint8]map[uint8]string{
 	ErrUpdate: {1: "malformed attribute list", 2: "unknown well-known attribute", 3: "missing well-known attribute",
 		4: "attribute flags", 5: "attribute length", 6: "invalid origin", 8: "invalid next hop", 9: "optional attribute",
 		10: "invalid network", 11: "malformed AS path"},
+	ErrFSM: {UnexpectedInOpenSent: "unexpected message in OpenSent", UnexpectedInOpenConfirm: "unexpected message in OpenConfirm",
+		UnexpectedInEstablished: "unexpected message in Established"},
 	ErrCease: {CeaseMaxPrefixes: "maximum number of prefixes reached", CeaseShutdown: "administrative shutdown",
 		CeaseDeconfigured: "peer deconfigured", CeaseReset: "administrative reset", CeaseRejected: "connection rejected",
 		CeaseConfigChange: "configuration change", CeaseCollision: "connection collision", CeaseOutOfResources: "out of resources",

@@ -174,6 +174,22 @@ func (o Open) Capability(code uint8) ([]byte, bool) {
 	return o.Capabilities[i].Value, true
 }
 
+// Carries tells whether the sender has routes of a family, which without multiprotocol extensions is IPv4
+// (RFC 4760 section 8).
+func (o Open) Carries(ipv6 bool) bool {
+	some := false
+	for _, c := range o.Capabilities {
+		if c.Code != CapMultiprotocol {
+			continue
+		}
+		some = true
+		if f := binary.BigEndian.Uint32(c.Value) &^ 0xff00; (f == familyUnicast6) == ipv6 {
+			return true
+		}
+	}
+	return !some && !ipv6
+}
+
 // Without leaves capabilities of a code out.
 func (o Open) Without(code uint8) Open {
 	o.Capabilities = slices.DeleteFunc(slices.Clone(o.Capabilities), func(c Capability) bool { return c.Code == code })

@@ -4,16 +4,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 )
 
 // Update is what an UPDATE says of routes (RFC 4271 section 4.3, RFC 4760): their networks alone.
 type Update struct {
 	Announced, Withdrawn []netip.Prefix
+	// ASPath is the attribute as it came, for Through.
+	ASPath []byte
 	// EndOfRIB4 and EndOfRIB6 are the markers of RFC 4724 section 2.
 	EndOfRIB4, EndOfRIB6 bool
 }
 
 const (
+	attrASPath    = 2
 	attrMPReach   = 14
 	attrMPUnreach = 15
 	flagExtended  = 0x10
@@ -53,6 +57,9 @@ func ParseUpdate(body []byte) (u Update, err error) {
 		if !ok {
 			return Update{}, errLengths
 		}
+		if typ == attrASPath {
+			u.ASPath = value
+		}
 		alone = alone && len(more) == 0
 		if err := u.multiprotocol(typ, value, alone); err != nil {
 			return Update{}, err
@@ -60,6 +67,34 @@ func ParseUpdate(body []byte) (u Update, err error) {
 		attrs, alone = more, false
 	}
 	return u, nil
+}
+
+// Through tells whether the announced networks have been through one of the ASes: such routes have come
+// back to where they are from (RFC 4271 section 9.1.2). ASes in the path are of four octets where both
+// sides have said so (RFC 6793). A path that cannot be read has been through none.
+func (u Update) Through(wide bool, ases ...uint32) bool {
+	size := 2
+	if wide {
+		size = 4
+	}
+	for b := u.ASPath; len(b) >= 2; { // segments: a type, and how many ASes follow
+		n := int(b[1])
+		if len(b) < 2+n*size {
+			return false
+		}
+		for i := range n {
+			at := 2 + i*size
+			as := uint32(binary.BigEndian.Uint16(b[at:]))
+			if wide {
+				as = binary.BigEndian.Uint32(b[at:])
+			}
+			if slices.Contains(ases, as) {
+				return true
+			}
+		}
+		b = b[2+n*size:]
+	}
+	return false
 }
 
 // counted cuts off what a length of two bytes says.

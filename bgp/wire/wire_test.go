@@ -187,6 +187,7 @@ func TestParseUpdate(t *testing.T) {
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Fatalf("error %v, want %q", err, c.err)
 			}
+			got.ASPath = nil // see TestThrough
 			if diff := cmp.Diff(c.want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 				t.Errorf("update (-want +got):\n%s", diff)
 			}
@@ -257,4 +258,48 @@ func FuzzRead(f *testing.F) {
 			Refresh(m.Body)
 		}
 	})
+}
+
+func TestThrough(t *testing.T) {
+	const as = 4200000001
+	for _, c := range []struct {
+		name, path string
+		wide, want bool
+	}{
+		{"none", "", true, false},
+		{"ours", "0201 fa56ea01", true, true},
+		{"behind another", "0202 0000fc00 fa56ea01", true, true},
+		{"in a set behind a sequence", "0201 0000fc00 0102 0000fc01 fa56ea01", true, true},
+		{"others", "0202 0000fc00 0000fc01", true, false},
+		{"of two octets", "0202 fc00 fc02", false, true},
+		{"of two octets, others", "0201 fc00", false, false},
+		{"an empty segment first", "0200 0201 fa56ea01", true, true},
+		{"cut short", "0203 fa56ea01", true, false},
+		{"half a segment", "02", true, false},
+	} {
+		u := Update{ASPath: hexBytes(t, c.path)}
+		if got := u.Through(c.wide, as, 0xfc02); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestCarries(t *testing.T) {
+	ipv4, ipv6 := Capability{CapMultiprotocol, []byte{0, 1, 0, 1}}, Capability{CapMultiprotocol, []byte{0, 2, 0, 1}}
+	for _, c := range []struct {
+		name               string
+		caps               []Capability
+		wantIPv4, wantIPv6 bool
+	}{
+		{"none", nil, true, false},
+		{"another capability", []Capability{{CapRouteRefresh, nil}}, true, false},
+		{"IPv4", []Capability{ipv4}, true, false},
+		{"IPv6", []Capability{{CapRouteRefresh, nil}, ipv6}, false, true},
+		{"both", []Capability{ipv4, ipv6}, true, true},
+	} {
+		o := Open{Capabilities: c.caps}
+		if got4, got6 := o.Carries(false), o.Carries(true); got4 != c.wantIPv4 || got6 != c.wantIPv6 {
+			t.Errorf("%s: IPv4 %v, IPv6 %v", c.name, got4, got6)
+		}
+	}
 }
