@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,9 @@ type listeners struct {
 	relays atomic.Pointer[map[netip.Addr]*relay]
 }
 
+// acceptAgain is between two attempts to take a connection, of which the first has failed.
+const acceptAgain = 100 * time.Millisecond
+
 type listener struct {
 	*net.TCPListener
 	keys   map[netip.Addr]string
@@ -37,8 +41,9 @@ func newListeners(log *slog.Logger) *listeners {
 	return &listeners{log: log, open: map[netip.AddrPort]*listener{}}
 }
 
-// sync listens for exactly these passive peers.
-func (ls *listeners) sync(peers []Peer, relays map[netip.Addr]*relay, port uint16) error {
+// sync listens for exactly these passive peers, and says why it cannot for some: by their addresses,
+// without zone.
+func (ls *listeners) sync(peers []Peer, relays map[netip.Addr]*relay, port uint16) map[netip.Addr]error {
 	if port == 0 {
 		port = defaultPort
 	}
@@ -52,21 +57,29 @@ func (ls *listeners) sync(peers []Peer, relays map[netip.Addr]*relay, port uint1
 			delete(ls.open, at)
 		}
 	}
-	var errs []error
+	deaf := map[netip.Addr]error{}
 	for at, keys := range want {
-		l, ok := ls.open[at]
-		if !ok {
-			var err error
-			if l, err = listen(at); err != nil {
-				errs = append(errs, err)
-				continue
+		if err := ls.listen(at, keys); err != nil {
+			for addr := range keys {
+				deaf[addr] = err
 			}
-			ls.open[at] = l
-			go ls.accept(l)
 		}
-		errs = append(errs, l.rekey(keys))
 	}
-	return errors.Join(errs...)
+	return deaf
+}
+
+// listen has an address listened at, with these passwords. The lock is held.
+func (ls *listeners) listen(at netip.AddrPort, keys map[netip.Addr]string) error {
+	l, ok := ls.open[at]
+	if !ok {
+		var err error
+		if l, err = listen(at); err != nil {
+			return err
+		}
+		ls.open[at] = l
+		go ls.accept(l)
+	}
+	return l.rekey(keys)
 }
 
 // listenAt gives the addresses to listen at, each with the passwords of its peers. One peer of a family
@@ -169,7 +182,8 @@ func (ls *listeners) accept(l *listener) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil {
+		if err != nil { // such as a lack of file descriptors
+			time.Sleep(acceptAgain)
 			continue
 		}
 		if err := ls.hand(conn); err != nil {
@@ -197,4 +211,4 @@ func (ls *listeners) hand(conn *net.TCPConn) error {
 	return nil
 }
 
-func (ls *listeners) close() { _ = ls.sync(nil, nil, 0) }
+func (ls *listeners) close() { ls.sync(nil, nil, 0) }

@@ -75,6 +75,7 @@ func (r *relay) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		conn, err := r.inner.AcceptTCP()
 		if err != nil {
+			wait(ctx, acceptAgain)
 			continue
 		}
 		if err := ours(conn); err != nil {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,9 +109,13 @@ func inProcess(t *testing.T, listenPort uint16, peers ...bgp.Peer) *bgp.Speaker 
 	if err := s.Sync(t.Context(), paths(vipA4, vipA6)); err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
 	t.Cleanup(func() {
-		if err := s.Stop(context.Background(), bgp.StopDrain, ""); err != nil {
-			t.Errorf("Stop: %v", err)
+		cancel()
+		if err := errors.Join(s.Stop(context.Background(), bgp.StopDrain, ""), <-ended); err != nil {
+			t.Errorf("end: %v", err)
 		}
 	})
 	return s
@@ -239,5 +244,36 @@ func closed(t *testing.T, conn net.Conn) {
 	}
 	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal("the speaker does not close the connection")
+	}
+}
+
+// A port that another daemon has costs passive peers alone, until it is free.
+func TestPassivePeerWithoutAPort(t *testing.T) {
+	t.Parallel()
+	for family := range loopbacks {
+		t.Run(string(family), func(t *testing.T) {
+			t.Parallel()
+			other, r := newScripted(t, family), newScripted(t, family)
+			active, passive := r.peer(), other.peer()
+			port := passive.Port
+			active.Name, passive.Name = "active", "passive"
+			active.Address = map[bgp.Family]netip.Addr{bgp.IPv4: netip.MustParseAddr("127.0.0.1"), bgp.IPv6: netip.MustParseAddr("::1")}[family]
+			passive.Address = map[bgp.Family]netip.Addr{bgp.IPv4: netip.MustParseAddr("127.0.0.2"), bgp.IPv6: netip.MustParseAddr("::2")}[family]
+			passive.Port, passive.Passive, passive.LocalAddress = 0, true, active.Address
+			s := inProcess(t, port, active, passive) // fails the test if Sync has an error
+			r.establish(t)
+			waitState(t, s, bgp.Established)
+			if got := s.Peers()[1]; !strings.Contains(got.DownReason, "another BGP daemon has the port") {
+				t.Errorf("the passive peer: %+v", got)
+			}
+			other.Close()
+			fixture.Wait(t, 30*time.Second, "the listener", func() error {
+				conn, err := net.Dial("tcp", net.JoinHostPort(loopbacks[family], fmt.Sprint(port)))
+				if err == nil {
+					conn.Close()
+				}
+				return err
+			})
+		})
 	}
 }

@@ -16,8 +16,8 @@ import (
 // reached, or has ended it by itself, does not answer.
 const farewell = 300 * time.Millisecond
 
-// hopsAgain is between two looks for a next hop that is lacking.
-const hopsAgain = 2 * time.Second
+// tryAgain is between two looks for a next hop that is lacking, and attempts to listen.
+const tryAgain = 2 * time.Second
 
 // watcher is what BFD saw of the peers. A path is watched while there is an established session over it,
 // each time anew: routers begin anew, too, and one that does while we go on looks like a failure.
@@ -35,7 +35,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	g.Go(func() error { return s.bfd.Run(ctx) })
 	g.Go(func() error { return s.discovery.Run(ctx) })
 	g.Go(func() error {
-		again := time.NewTicker(hopsAgain)
+		again := time.NewTicker(tryAgain)
 		defer again.Stop()
 		for {
 			select {
@@ -45,6 +45,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 				s.watchPaths(ctx)
 			case <-again.C:
 				s.findHops(ctx)
+				s.listenAgain()
 			}
 		}
 	})
