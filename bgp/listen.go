@@ -32,7 +32,7 @@ const acceptAgain = 100 * time.Millisecond
 
 type listener struct {
 	*net.TCPListener
-	keys   map[netip.Addr]string
+	keys   atomic.Pointer[map[netip.Addr]string] // that the kernel has
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -142,7 +142,9 @@ func listen(at netip.AddrPort) (*listener, error) {
 		}
 		return nil, fmt.Errorf("listen for passive BGP peers at %s: %w%s", at, err, hint)
 	}
-	return &listener{TCPListener: l.(*net.TCPListener), keys: map[netip.Addr]string{}, cancel: cancel, done: make(chan struct{})}, nil
+	out := &listener{TCPListener: l.(*net.TCPListener), cancel: cancel, done: make(chan struct{})}
+	out.keys.Store(&map[netip.Addr]string{})
+	return out, nil
 }
 
 // rekey makes keys the passwords of those who may connect.
@@ -151,21 +153,27 @@ func (l *listener) rekey(keys map[netip.Addr]string) error {
 	if err != nil {
 		return err
 	}
-	return onSocket(c, func(fd int) error {
+	have, set := *l.keys.Load(), map[netip.Addr]string{}
+	err = onSocket(c, func(fd int) error {
 		var errs []error
-		for addr := range l.keys {
+		for addr := range have {
 			if _, ok := keys[addr]; !ok {
 				errs = append(errs, setKey(fd, addr, ""))
 			}
 		}
 		for addr, password := range keys {
-			if l.keys[addr] != password {
-				errs = append(errs, setKey(fd, addr, password))
+			if old, ok := have[addr]; !ok || old != password {
+				if err := setKey(fd, addr, password); err != nil {
+					errs = append(errs, err)
+					continue
+				}
 			}
+			set[addr] = password
 		}
-		l.keys = keys
 		return errors.Join(errs...)
 	})
+	l.keys.Store(&set)
+	return err
 }
 
 func (l *listener) stop() {
@@ -186,20 +194,23 @@ func (ls *listeners) accept(l *listener) {
 			time.Sleep(acceptAgain)
 			continue
 		}
-		if err := ls.hand(conn); err != nil {
+		if err := ls.hand(l, conn); err != nil {
 			ls.log.Debug("refused a BGP connection", "from", conn.RemoteAddr(), "reason", err)
 			conn.Close()
 		}
 	}
 }
 
-func (ls *listeners) hand(conn *net.TCPConn) error {
+func (ls *listeners) hand(l *listener, conn *net.TCPConn) error {
 	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	r := (*ls.relays.Load())[from]
 	if r == nil {
 		return errors.New("no passive peer has this address")
 	}
 	peer, _ := r.current()
+	if password, set := (*l.keys.Load())[withoutZone(from)]; !set || password != peer.Password {
+		return errors.New("its password is not in force") // so that anybody could have connected
+	}
 	c, err := conn.SyscallConn()
 	if err != nil {
 		return err
