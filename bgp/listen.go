@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,9 +27,12 @@ type listeners struct {
 	relays atomic.Pointer[map[netip.Addr]*relay]
 }
 
+// acceptAgain is between two attempts to take a connection, of which the first has failed.
+const acceptAgain = 100 * time.Millisecond
+
 type listener struct {
 	*net.TCPListener
-	keys   map[netip.Addr]string
+	keys   atomic.Pointer[map[netip.Addr]string] // that the kernel has
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -37,8 +41,9 @@ func newListeners(log *slog.Logger) *listeners {
 	return &listeners{log: log, open: map[netip.AddrPort]*listener{}}
 }
 
-// sync listens for exactly these passive peers.
-func (ls *listeners) sync(peers []Peer, relays map[netip.Addr]*relay, port uint16) error {
+// sync listens for exactly these passive peers, and says why it cannot for some: by their addresses,
+// without zone.
+func (ls *listeners) sync(peers []Peer, relays map[netip.Addr]*relay, port uint16) map[netip.Addr]error {
 	if port == 0 {
 		port = defaultPort
 	}
@@ -52,21 +57,29 @@ func (ls *listeners) sync(peers []Peer, relays map[netip.Addr]*relay, port uint1
 			delete(ls.open, at)
 		}
 	}
-	var errs []error
+	deaf := map[netip.Addr]error{}
 	for at, keys := range want {
-		l, ok := ls.open[at]
-		if !ok {
-			var err error
-			if l, err = listen(at); err != nil {
-				errs = append(errs, err)
-				continue
+		if err := ls.listen(at, keys); err != nil {
+			for addr := range keys {
+				deaf[addr] = err
 			}
-			ls.open[at] = l
-			go ls.accept(l)
 		}
-		errs = append(errs, l.rekey(keys))
 	}
-	return errors.Join(errs...)
+	return deaf
+}
+
+// listen has an address listened at, with these passwords. The lock is held.
+func (ls *listeners) listen(at netip.AddrPort, keys map[netip.Addr]string) error {
+	l, ok := ls.open[at]
+	if !ok {
+		var err error
+		if l, err = listen(at); err != nil {
+			return err
+		}
+		ls.open[at] = l
+		go ls.accept(l)
+	}
+	return l.rekey(keys)
 }
 
 // listenAt gives the addresses to listen at, each with the passwords of its peers. One peer of a family
@@ -129,7 +142,9 @@ func listen(at netip.AddrPort) (*listener, error) {
 		}
 		return nil, fmt.Errorf("listen for passive BGP peers at %s: %w%s", at, err, hint)
 	}
-	return &listener{TCPListener: l.(*net.TCPListener), keys: map[netip.Addr]string{}, cancel: cancel, done: make(chan struct{})}, nil
+	out := &listener{TCPListener: l.(*net.TCPListener), cancel: cancel, done: make(chan struct{})}
+	out.keys.Store(&map[netip.Addr]string{})
+	return out, nil
 }
 
 // rekey makes keys the passwords of those who may connect.
@@ -138,21 +153,27 @@ func (l *listener) rekey(keys map[netip.Addr]string) error {
 	if err != nil {
 		return err
 	}
-	return onSocket(c, func(fd int) error {
+	have, set := *l.keys.Load(), map[netip.Addr]string{}
+	err = onSocket(c, func(fd int) error {
 		var errs []error
-		for addr := range l.keys {
+		for addr := range have {
 			if _, ok := keys[addr]; !ok {
 				errs = append(errs, setKey(fd, addr, ""))
 			}
 		}
 		for addr, password := range keys {
-			if l.keys[addr] != password {
-				errs = append(errs, setKey(fd, addr, password))
+			if old, ok := have[addr]; !ok || old != password {
+				if err := setKey(fd, addr, password); err != nil {
+					errs = append(errs, err)
+					continue
+				}
 			}
+			set[addr] = password
 		}
-		l.keys = keys
 		return errors.Join(errs...)
 	})
+	l.keys.Store(&set)
+	return err
 }
 
 func (l *listener) stop() {
@@ -169,23 +190,27 @@ func (ls *listeners) accept(l *listener) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil {
+		if err != nil { // such as a lack of file descriptors
+			time.Sleep(acceptAgain)
 			continue
 		}
-		if err := ls.hand(conn); err != nil {
+		if err := ls.hand(l, conn); err != nil {
 			ls.log.Debug("refused a BGP connection", "from", conn.RemoteAddr(), "reason", err)
 			conn.Close()
 		}
 	}
 }
 
-func (ls *listeners) hand(conn *net.TCPConn) error {
+func (ls *listeners) hand(l *listener, conn *net.TCPConn) error {
 	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	r := (*ls.relays.Load())[from]
 	if r == nil {
 		return errors.New("no passive peer has this address")
 	}
 	peer, _ := r.current()
+	if password, set := (*l.keys.Load())[withoutZone(from)]; !set || password != peer.Password {
+		return errors.New("its password is not in force") // so that anybody could have connected
+	}
 	c, err := conn.SyscallConn()
 	if err != nil {
 		return err
@@ -197,4 +222,4 @@ func (ls *listeners) hand(conn *net.TCPConn) error {
 	return nil
 }
 
-func (ls *listeners) close() { _ = ls.sync(nil, nil, 0) }
+func (ls *listeners) close() { ls.sync(nil, nil, 0) }

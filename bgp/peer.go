@@ -54,7 +54,8 @@ type Peer struct {
 	// MaxPrefixes is how many routes of a family the router may send before we end the session; 0
 	// for any number.
 	MaxPrefixes uint32
-	// MaxPrefixesRestart is how long such a router is left alone; 0 means 5 minutes.
+	// MaxPrefixesRestart is how long such a router is left alone, unless one of the two is changed
+	// meanwhile; 0 means 5 minutes.
 	MaxPrefixesRestart time.Duration
 	BFD                BFD
 }

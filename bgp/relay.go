@@ -23,12 +23,14 @@ type relay struct {
 	history  *history
 	inner    *net.TCPListener
 	accepted chan *net.TCPConn // the newest connection of a passive peer
+	lifted   chan struct{}     // the pause is over before its time
 	hooks    hooks
 
-	mu    sync.Mutex
-	peer  Peer
-	link  *link
-	until time.Time // no attempt before that
+	mu      sync.Mutex
+	peer    Peer
+	link    *link
+	waiting *net.TCPConn // see speaks
+	until   time.Time    // no attempt before that
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -54,7 +56,7 @@ func newRelay(cfg Config, peer Peer, log *slog.Logger, h *history, hooks hooks) 
 	}
 	r := &relay{
 		routerID: cfg.RouterID, ownASN: peer.ownASN(cfg.ASN), log: log, history: h, inner: inner, hooks: hooks,
-		accepted: make(chan *net.TCPConn, 1), peer: peer, done: make(chan struct{}),
+		accepted: make(chan *net.TCPConn, 1), lifted: make(chan struct{}, 1), peer: peer, done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
@@ -68,10 +70,12 @@ func (r *relay) innerPort() int { return r.inner.Addr().(*net.TCPAddr).Port }
 // run serves GoBGP until ctx ends.
 func (r *relay) run(ctx context.Context) {
 	defer r.drop()
+	defer r.keep(nil)
 	defer close(r.done)
 	for ctx.Err() == nil {
 		conn, err := r.inner.AcceptTCP()
 		if err != nil {
+			wait(ctx, acceptAgain)
 			continue
 		}
 		if err := ours(conn); err != nil {
@@ -166,7 +170,7 @@ func (r *relay) attempts(ctx context.Context) (*net.TCPConn, Peer) {
 		peer, pause := r.current()
 		if pause > 0 {
 			r.history.at(Idle)
-			wait(ctx, pause)
+			r.rest(ctx, pause)
 			continue
 		}
 		if peer.Passive {
@@ -202,6 +206,16 @@ func (r *relay) dial(ctx context.Context, peer Peer) (*net.TCPConn, error) {
 		}
 	}
 	return peer.dial(ctx, remote, r.ownASN)
+}
+
+// rest waits for the end of a pause.
+func (r *relay) rest(ctx context.Context, pause time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	select {
+	case <-r.lifted:
+	case <-ctx.Done():
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -259,9 +273,23 @@ func (r *relay) offer(conn *net.TCPConn) {
 	r.mu.Lock()
 	old := r.link
 	r.mu.Unlock()
-	if old != nil {
-		old.end(CauseConnection, "the router has connected anew")
+	if old == nil {
+		r.queue(conn)
+		return
 	}
+	go func() {
+		if err := r.speaks(conn); err != nil {
+			r.log.Debug("refused a BGP connection beside the session's", "reason", err)
+			conn.Close()
+			return
+		}
+		old.end(CauseConnection, "the router has connected anew")
+		r.queue(conn)
+	}()
+}
+
+// queue has a connection used next.
+func (r *relay) queue(conn *net.TCPConn) {
 	r.drop()
 	select {
 	case r.accepted <- conn:
@@ -289,6 +317,9 @@ func (r *relay) configure(peer Peer) error {
 	r.mu.Lock()
 	rekey := r.peer.Password != peer.Password
 	l := r.link
+	if r.peer.MaxPrefixes != peer.MaxPrefixes || r.peer.MaxPrefixesRestart != peer.MaxPrefixesRestart {
+		r.lift()
+	}
 	r.peer = peer
 	r.mu.Unlock()
 	if !rekey || l == nil {
@@ -298,6 +329,15 @@ func (r *relay) configure(peer Peer) error {
 		return fmt.Errorf("change the password of the session: %w", err)
 	}
 	return nil
+}
+
+// lift ends a pause that was made for another limit than the one to come. The lock is held.
+func (r *relay) lift() {
+	r.until = time.Time{}
+	select {
+	case r.lifted <- struct{}{}:
+	default:
+	}
 }
 
 // end ends the session that there is, and lets another one come.

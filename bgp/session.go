@@ -117,12 +117,30 @@ func (s *session) config() Peer {
 func (s *session) update(ctx context.Context, peer Peer) error {
 	s.mu.Lock()
 	s.peer = peer
-	if local := s.history.localEnd(); local.IsValid() {
-		hops := peer.hops(local)
+	s.mu.Unlock()
+	s.findHops(peer)
+	return errors.Join(s.relay.configure(peer), s.apply(ctx))
+}
+
+// lacks tells whether a family has no next hop.
+func (s *session) lacks() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hops != nil && len(s.hops.lacks) > 0
+}
+
+// findHops looks anew for the next hops of the connection that there is, if any.
+func (s *session) findHops(peer Peer) {
+	local := s.history.localEnd()
+	if !local.IsValid() {
+		return
+	}
+	hops := peer.hops(local) // asks the kernel, and so not under mu
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.history.localEnd() == local { // else ready has the newer ones, or will
 		s.hops = &hops
 	}
-	s.mu.Unlock()
-	return errors.Join(s.relay.configure(peer), s.apply(ctx))
 }
 
 // sync makes want what this session's router is to have; see apply.

@@ -150,6 +150,9 @@ func setKey(fd int, remote netip.Addr, password string) error {
 	if err != nil && password == "" {
 		return nil // a kernel without signatures needs none
 	}
+	if errors.Is(err, unix.ENOMEM) {
+		return fmt.Errorf("set the TCP MD5 key: %w: raise the sysctl net.core.optmem_max, or have fewer passive peers with a password", err)
+	}
 	if err != nil {
 		return fmt.Errorf("set the TCP MD5 key: %w", err)
 	}

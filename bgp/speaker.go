@@ -26,6 +26,7 @@ type Speaker struct {
 	ops    sync.Mutex // held by Sync, SetPeers and Stop for as long as they work
 	synced bool       // ops
 	closed bool       // ops
+	deaf   bool       // ops; some passive peers cannot connect
 
 	mu       sync.Mutex // held shortly, inside ops if both are
 	peers    []Peer
@@ -266,20 +267,42 @@ func (s *Speaker) reconcile(ctx context.Context, restarting bool) error {
 		}
 	}
 	s.discover(ctx, peers)
-	return errors.Join(append(errs, s.listen(peers))...)
+	s.listen(peers)
+	return errors.Join(errs...)
 }
 
-// listen waits for the passive peers that have a session.
-func (s *Speaker) listen(peers []Peer) error {
+// listen waits for the passive peers that have a session. Where that does not work it is in the peers'
+// states, logged, and tried again by Run: it is no error of a Sync, of which nothing is left to be done.
+func (s *Speaker) listen(peers []Peer) {
 	s.mu.Lock()
-	relays := map[netip.Addr]*relay{}
+	relays, waiting := map[netip.Addr]*relay{}, map[*session]netip.Addr{}
 	for _, session := range s.sessions {
 		if p := session.config(); p.Passive {
-			relays[p.Address] = session.relay
+			relays[p.Address], waiting[session] = session.relay, withoutZone(p.Address)
 		}
 	}
 	s.mu.Unlock()
-	return s.listeners.sync(peers, relays, s.cfg.ListenPort)
+	failed := s.listeners.sync(peers, relays, s.cfg.ListenPort)
+	for session, addr := range waiting {
+		if _, up := session.history.established(); !up && failed[addr] != nil {
+			session.history.obstructed(failed[addr].Error())
+		}
+	}
+	s.deaf = len(failed) > 0
+}
+
+// listenAgain tries what did not work, unless others are at work.
+func (s *Speaker) listenAgain() {
+	if !s.ops.TryLock() {
+		return
+	}
+	defer s.ops.Unlock()
+	if s.deaf && !s.closed {
+		s.mu.Lock()
+		peers := s.peers
+		s.mu.Unlock()
+		s.listen(peers)
+	}
 }
 
 func (s *Speaker) openSession(ctx context.Context, peer Peer, want map[netip.Prefix]Path, restarting bool) error {

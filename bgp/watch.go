@@ -3,6 +3,7 @@ package bgp
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +16,9 @@ import (
 // reached, or has ended it by itself, does not answer.
 const farewell = 300 * time.Millisecond
 
+// tryAgain is between two looks for a next hop that is lacking, and attempts to listen.
+const tryAgain = 2 * time.Second
+
 // watcher is what BFD saw of the peers. A path is watched while there is an established session over it,
 // each time anew: routers begin anew, too, and one that does while we go on looks like a failure.
 type watcher struct {
@@ -23,19 +27,25 @@ type watcher struct {
 	reasons    map[string]string // why it was last down
 }
 
-// Run looks for unnumbered routers and watches the paths to all of them until the end of ctx. Sync and SetPeers are refused afterwards,
-// and what has not been stopped by then is left as StopRestart leaves it; Stop may still come.
+// Run looks for unnumbered routers and for next hops that are lacking, and watches the paths to all routers
+// until the end of ctx. Sync and SetPeers are refused afterwards, and what has not been stopped by then is
+// left as StopRestart leaves it; Stop may still come.
 func (s *Speaker) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.bfd.Run(ctx) })
 	g.Go(func() error { return s.discovery.Run(ctx) })
 	g.Go(func() error {
+		again := time.NewTicker(tryAgain)
+		defer again.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-s.watched:
 				s.watchPaths(ctx)
+			case <-again.C:
+				s.findHops(ctx)
+				s.listenAgain()
 			}
 		}
 	})
@@ -44,6 +54,27 @@ func (s *Speaker) Run(ctx context.Context) error {
 	defer s.ops.Unlock()
 	s.closed = true
 	return errors.Join(err, s.bfd.Stop(context.WithoutCancel(ctx), bfd.StopSilent))
+}
+
+// findHops looks again for next hops of families that have none: at boot, a device's addresses come one
+// after the other, and its session with the first.
+func (s *Speaker) findHops(ctx context.Context) {
+	s.mu.Lock()
+	sessions := maps.Clone(s.sessions)
+	s.mu.Unlock()
+	for name, session := range sessions {
+		if !session.lacks() {
+			continue
+		}
+		if session.findHops(session.config()); session.lacks() {
+			continue
+		}
+		s.log.Info("the routes of all families are announced by now", "peer", name)
+		if err := session.apply(ctx); err != nil {
+			s.log.Warn("some paths are not announced", "peer", name, "err", err)
+		}
+		s.notify()
+	}
 }
 
 // watchPaths has BFD watch exactly the paths of the established sessions.

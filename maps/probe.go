@@ -55,9 +55,22 @@ func (t *Tables) Probe(s Service, f Frontend, ifindex uint32) (ProbeResult, erro
 	if !last.client.IsValid() {
 		return ProbeResult{}, fmt.Errorf("frontend %s: clients have all flows that it could be probed with", f)
 	}
-	verdict, err := t.verdictOf(last, ifindex)
-	return ProbeResult{Verdict: verdict}, err
+	verdicts, err := t.verdictsOf(last, ifindex)
+	if err != nil {
+		return ProbeResult{}, err
+	}
+	for _, v := range verdicts {
+		if slices.Contains(full, v) {
+			return ProbeResult{}, fmt.Errorf("probe frontend %s: %s: there is no room for new flows, see nat.ports and nat.maxFlows", f, v)
+		}
+	}
+	return ProbeResult{Verdict: strings.Join(verdicts, " or ")}, nil
 }
+
+// full are the verdicts of a node that has all the flows that it can have. They say nothing of the
+// way to the backends. Withdrawing a VIP for them would end its flows, and in a flood do so on all
+// LB nodes at once.
+var full = []string{"drop_ports_exhausted", "drop_flow_table"}
 
 // outcome is what the program made of a frame.
 type outcome struct {
@@ -104,29 +117,28 @@ func (t *Tables) forget(key bpf.Tuple) error {
 	return errors.Join(ignoreMissing(t.m.flows.Delete(other)), ignoreMissing(t.m.flows.Delete(key)))
 }
 
-// verdictOf tries a probe that is not forwarded once more, and names the counter that moved.
+// verdictsOf tries a probe that is not forwarded once more, and names the counter that moved.
 // The program says the action alone, and other packets move counters as well: of those that
 // moved all count that have the action.
-func (t *Tables) verdictOf(p probe, ifindex uint32) (string, error) {
+func (t *Tables) verdictsOf(p probe, ifindex uint32) (names []string, err error) {
 	before, err := t.Verdicts()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	end, err := t.try(p, ifindex)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	after, err := t.Verdicts()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var names []string
 	for i, v := range after {
 		if v.Packets != before[i].Packets && slices.Contains(actionsOf(end, p), v.Action) {
 			names = append(names, v.Name)
 		}
 	}
-	return strings.Join(names, " or "), nil
+	return names, nil
 }
 
 // actionsOf gives the kinds of verdicts that a probe with that end can have had.

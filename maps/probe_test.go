@@ -3,6 +3,7 @@ package maps
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,6 +161,47 @@ func TestProbeLeavesClientsFlows(t *testing.T) {
 				t.Errorf("%d halves are left of %d, %v", after.Entries, before.Entries, err)
 			}
 		})
+	}
+}
+
+// A node without a free port has flows, which would end with their VIP.
+func TestProbeWithoutAFreePort(t *testing.T) {
+	for name, f := range families {
+		t.Run(name, func(t *testing.T) {
+			d := openPorts(t, pins(t), 1<<12, bpf.PortRange{First: 1024, Last: 1027})
+			defer d.close(t)
+			s := svc("a", f.vip, f.backend)
+			hops := map[netip.Addr]NextHop{s.Backends[0].Addr.Addr(): {Ifindex: loopback, Source: netip.MustParseAddr(f.source)}}
+			if err := d.Sync(context.Background(), Want{Services: []Service{s}, NextHops: hops}); err != nil {
+				t.Fatal(err)
+			}
+			client := netip.MustParsePrefix(f.client).Addr().Next()
+			for port := range uint16(4) {
+				if _, _, err := d.lb.Run(probe{s.Frontends[0], netip.AddrPortFrom(client, port+1)}.frame(), loopback); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := d.Probe(s, s.Frontends[0], loopback)
+			if err == nil || !strings.Contains(err.Error(), "drop_ports_exhausted") || !strings.Contains(err.Error(), f.vip) {
+				t.Errorf("%+v, %v", got, err)
+			}
+			if flows, err := d.Flows(); err != nil || flows.Entries != 2*4 {
+				t.Errorf("%d halves of flows, %v", flows.Entries, err)
+			}
+		})
+	}
+}
+
+// The names are the program's.
+func TestVerdictsOfAFullNode(t *testing.T) {
+	all, err := bpf.Verdicts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range full {
+		if !slices.ContainsFunc(all, func(v bpf.VerdictName) bool { return v.Name == name }) {
+			t.Errorf("the program has no verdict %s", name)
+		}
 	}
 }
 

@@ -39,8 +39,13 @@ func (d *data) close(tb fixture.TB) {
 
 func open(tb fixture.TB, pins string, rows uint32) data {
 	tb.Helper()
+	return openPorts(tb, pins, rows, bpf.PortRange{First: 1024, Last: 29999})
+}
+
+func openPorts(tb fixture.TB, pins string, rows uint32, ports bpf.PortRange) data {
+	tb.Helper()
 	lb, err := bpf.Load(bpf.Config{
-		Pins: pins, Ports: bpf.PortRange{First: 1024, Last: 29999}, Timeouts: timeouts, ICMPRate: 1000,
+		Pins: pins, Ports: ports, Timeouts: timeouts, ICMPRate: 1000,
 		MaxFrontends: 256, MaxBackends: 64, MaxRows: rows, MaxFlows: 1024, MaxChains: maxChains, MaxSourceRanges: maxSources,
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/bgp"
@@ -105,7 +106,8 @@ func (s *Set) complain(p *config.Peer, format string, args ...any) {
 }
 
 // add takes in what an entry is on the node, unless the node has such a router already: only
-// one can have the session.
+// one can have the session. A gateway may be one that the rest of its entry does not fit, as a
+// link-local address does not fit multihop BFD; the speaker would take none of the others with it.
 func (s *Set) add(p *config.Peer, node Node, had []Peer) {
 	found := []Peer{{p.BGP(), p.Name}}
 	if p.Gateway != "" {
@@ -117,6 +119,10 @@ func (s *Set) add(p *config.Peer, node Node, had []Peer) {
 		})
 		if i >= 0 {
 			s.complain(p, "%s is peer %s already; only one of the two can be, so give them other nodes, or remove one", where(q.Peer), s.Peers[i].Name)
+			continue
+		}
+		if err := q.Check(); err != nil {
+			s.complain(p, "%s cannot be a peer: %s", where(q.Peer), strings.ReplaceAll(err.Error(), "\n", "; "))
 			continue
 		}
 		s.Peers = append(s.Peers, q)

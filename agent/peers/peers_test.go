@@ -21,15 +21,16 @@ func parse(t testing.TB, peers ...string) []config.Peer {
 	return cfg.BGP.Peers
 }
 
-// node is one of a rack, with gateways as in "192.0.2.1 fe80::1%eth0".
+// node is one of a rack, with gateways as in "192.0.2.1 fe80::1%eth0 ipv4=fe80::2%eth0".
 func node(rack, gateways string) Node {
 	n := Node{Name: "lb1", Known: rack != "", Gateways: map[bgp.Family][]netip.Addr{}}
 	if rack != "" {
 		n.Labels = map[string]string{"rack": rack}
 	}
 	for text := range strings.FieldsSeq(gateways) {
+		text, ipv4 := strings.CutPrefix(text, "ipv4=")
 		a, family := netip.MustParseAddr(text), bgp.IPv6
-		if a.Is4() {
+		if a.Is4() || ipv4 {
 			family = bgp.IPv4
 		}
 		n.Gateways[family] = append(n.Gateways[family], a)
@@ -93,6 +94,13 @@ func TestResolve(t *testing.T) {
 				{"", "192.0.2.7 192.0.2.1", "g-2=192.0.2.1 g=192.0.2.7", ""},
 				{"", "", "g-2=192.0.2.1 g=192.0.2.7", "g: this node has no"},
 			}},
+		{"a gateway that its entry does not fit", []string{"name: g4, gateway: ipv4, localAddress: 192.0.2.9", "name: g6, gateway: ipv6, bfd: true, bfdMultihop: true", "name: a, address: 192.0.2.7"},
+			[]step{
+				{"", "192.0.2.1 2001:db8::1", "g4=192.0.2.1 g6=2001:db8::1 a=192.0.2.7", ""},
+				{"", "192.0.2.1 fe80::1%eth0", "g4=192.0.2.1 a=192.0.2.7", "g6: the router fe80::1%eth0 cannot be a peer: BFD: multihop on interface eth0"},
+			}},
+		{"an IPv4 route by IPv6 that its entry does not fit", []string{"name: g4, gateway: ipv4, localAddress: 192.0.2.9", `name: a, address: "2001:db8::7"`},
+			[]step{{"", "ipv4=fe80::1%eth0", "a=2001:db8::7", "g4: the router fe80::1%eth0 cannot be a peer: local address 192.0.2.9 does not fit"}}},
 		{"a gateway that is a peer already", []string{"name: a, address: 192.0.2.1", "name: g, gateway: ipv4"},
 			[]step{{"", "192.0.2.1 192.0.2.2", "a=192.0.2.1 g-2=192.0.2.2", "g: the router 192.0.2.1 is peer a already"}}},
 		{"a gateway of some nodes", []string{"name: g, gateway: ipv4, nodeSelector: rack=1"},
