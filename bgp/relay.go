@@ -166,7 +166,7 @@ func (r *relay) attempts(ctx context.Context) (*net.TCPConn, Peer) {
 		peer, pause := r.current()
 		if pause > 0 {
 			r.history.at(Idle)
-			wait(ctx, pause)
+			wait(ctx, min(pause, time.Second)) // an edit may end it
 			continue
 		}
 		if peer.Passive {
@@ -288,6 +288,9 @@ func (r *relay) drop() {
 func (r *relay) configure(peer Peer) error {
 	r.mu.Lock()
 	rekey := r.peer.Password != peer.Password
+	if r.peer.MaxPrefixes != peer.MaxPrefixes || r.peer.MaxPrefixesRestart != peer.MaxPrefixesRestart {
+		r.until = time.Time{} // of the limit before
+	}
 	l := r.link
 	r.peer = peer
 	r.mu.Unlock()
