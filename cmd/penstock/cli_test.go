@@ -299,24 +299,30 @@ func callWith(ctx context.Context, t *testing.T, n *site, up bool, args ...strin
 	return callOn(ctx, t, n, n, up, args...)
 }
 
+// serve has an agent answer on a socket, and returns what ends that.
+func serve(t *testing.T, socket string, agent api.Agent) (end func()) {
+	t.Helper()
+	server, err := api.Listen(api.Options{Socket: socket}, agent, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	return func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func callOn(ctx context.Context, t *testing.T, n *site, agent api.Agent, up bool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "agent.sock")
 	if up {
-		server, err := api.Listen(api.Options{Socket: socket}, agent, nil, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		serving, stop := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- server.Run(serving) }()
-		defer func() {
-			stop()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}()
+		defer serve(t, socket, agent)()
 	}
 	var out, errs bytes.Buffer
 	code = run(ctx, append(args, "--socket", socket, "--bpffs", "/pins"), env{

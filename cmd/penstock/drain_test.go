@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -61,19 +60,7 @@ func (d *drained) Status() api.Status {
 func (d *drained) call(t *testing.T, args string) (code int, stdout, stderr string) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "agent.sock")
-	server, err := api.Listen(api.Options{Socket: socket}, d, nil, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- server.Run(serving) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	defer serve(t, socket, d)()
 	var out, errs bytes.Buffer
 	code = run(t.Context(), append(strings.Fields(args), "--socket", socket), env{
 		stdout: &out, stderr: &errs, now: func() time.Time { return noon }, progress: time.Millisecond,
