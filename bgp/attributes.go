@@ -27,6 +27,17 @@ const MaxPrepend = 32
 // adds one more.
 const maxCommunities = 127
 
+// told is what of them a router is told: one of our own AS would take its AS, prepended, for a loop and
+// drop the path, and others have preferences of their own.
+func (a Attributes) told(internal bool) Attributes {
+	if internal {
+		a.Prepend = 0
+	} else {
+		a.LocalPref = nil
+	}
+	return a
+}
+
 // Equal reports whether routers are told the same.
 func (a Attributes) Equal(b Attributes) bool {
 	return slices.Equal(a.Communities, b.Communities) && slices.Equal(a.LargeCommunities, b.LargeCommunities) &&

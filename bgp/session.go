@@ -163,7 +163,7 @@ func (s *session) apply(ctx context.Context) error {
 	for prefix, path := range want {
 		attributes, offered := path.For(peer.Name)
 		if offered && hops != nil && hops.addrs[familyOf(prefix.Addr())].IsValid() {
-			next[prefix] = sentPath{attributes, hops.addrs[familyOf(prefix.Addr())], now}
+			next[prefix] = sentPath{attributes.told(peer.ASN == s.asn), hops.addrs[familyOf(prefix.Addr())], now}
 		}
 	}
 	var errs []error
