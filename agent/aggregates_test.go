@@ -103,37 +103,9 @@ func TestOrderOfAggregates(t *testing.T) {
 			w := newWorld()
 			r := w.reconciler()
 			for i, s := range tt.steps {
-				w.fail = func(call string) error {
-					if call == s.fail {
-						return errInjected
-					}
-					return nil
-				}
-				w.refuse = func(what string) error {
-					if what == s.refuse {
-						return errInjected
-					}
-					return nil
-				}
+				w.failing(s.fail, s.refuse)
 				got := r.apply(t.Context(), w.within(state(s.services...), s.plans...), attachOK)
-				if d := cmp.Diff(s.calls, w.took()); d != "" {
-					t.Errorf("step %d: calls: want -, got +\n%s", i, d)
-				}
-				reasons := map[string]desired.Reason{}
-				for _, v := range got.vips {
-					if !v.announced {
-						reasons[v.Addr.String()] = v.Reason
-					}
-				}
-				if s.reasons == nil {
-					s.reasons = map[string]desired.Reason{}
-				}
-				if d := cmp.Diff(s.reasons, reasons); d != "" {
-					t.Errorf("step %d: reasons: want -, got +\n%s", i, d)
-				}
-				if (got.err != nil) != s.err {
-					t.Errorf("step %d: error %v", i, got.err)
-				}
+				w.check(t, i, got, s.calls, s.reasons, s.err)
 			}
 			if len(w.broken) > 0 {
 				t.Error(w.broken)

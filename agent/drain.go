@@ -74,6 +74,7 @@ var errEnding = errors.New("the agent is about to end, and withdraws its routes 
 // that changes what is announced.
 func (a *Agent) obey(c command, now time.Time) bool {
 	saved, heir := a.life.saved, ""
+	before := saved.Command
 	saved.Command = nil
 	if r := c.request; r != nil {
 		fit, whyNot := a.successor(now)
@@ -86,7 +87,11 @@ func (a *Agent) obey(c command, now time.Time) bool {
 		if r.Timeout > 0 {
 			timeout = time.Duration(r.Timeout * float64(time.Second))
 		}
-		saved.Command = &drain.Order{Why: r.Reason, Since: now.UTC(), Timeout: timeout.Seconds()}
+		why := r.Reason
+		if why == "" && before != nil {
+			why = before.Why // a second command may be for the timeout alone
+		}
+		saved.Command = &drain.Order{Why: why, Since: now.UTC(), Timeout: timeout.Seconds()}
 	}
 	if err := saved.Save(a.booted.DrainFile()); err != nil {
 		c.answer <- answer{err: err}

@@ -107,6 +107,9 @@ func TestDrainByCommand(t *testing.T) {
 			t.Errorf("attributes %+v", a)
 		}
 		l.vips("last choice", Draining, true, "command: new RAM")
+		if again, err := l.agent.Drain(t.Context(), api.DrainRequest{}); err != nil || len(again.Asks) != 1 || again.Asks[0].Why != "new RAM" {
+			t.Errorf("asked again without a reason: %+v, %v", again, err)
+		}
 		s := l.agent.Status()
 		if s.Drain == nil || s.State != api.Running || len(s.NotReady) != 1 || !strings.Contains(s.NotReady[0], "drain: gracefulShutdown since") || len(s.Degraded) > 0 {
 			t.Errorf("status: drain %+v, %s, not ready %q, degraded %q", s.Drain, s.State, s.NotReady, s.Degraded)

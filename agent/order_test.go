@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/penstock-lb/penstock/agent/desired"
@@ -178,38 +179,10 @@ func TestOrder(t *testing.T) {
 			w := newWorld()
 			r := w.reconciler()
 			for i, s := range tt.steps {
-				w.fail = func(call string) error {
-					if call == s.fail {
-						return errInjected
-					}
-					return nil
-				}
+				w.failing(s.fail, s.refuse)
 				w.otherPeer = s.peer
-				w.refuse = func(name string) error {
-					if name == s.refuse {
-						return errInjected
-					}
-					return nil
-				}
 				got := r.apply(t.Context(), s.want, func() block { _ = w.call("attach"); return block{all: s.blocked} })
-				if d := cmp.Diff(s.calls, w.took()); d != "" {
-					t.Errorf("step %d: calls: want -, got +\n%s", i, d)
-				}
-				reasons := map[string]desired.Reason{}
-				for _, v := range got.vips {
-					if !v.announced {
-						reasons[v.Addr.String()] = v.Reason
-					}
-				}
-				if s.reasons == nil {
-					s.reasons = map[string]desired.Reason{}
-				}
-				if d := cmp.Diff(s.reasons, reasons); d != "" {
-					t.Errorf("step %d: reasons: want -, got +\n%s", i, d)
-				}
-				if (got.err != nil) != s.err {
-					t.Errorf("step %d: error %v", i, got.err)
-				}
+				w.check(t, i, got, s.calls, s.reasons, s.err)
 			}
 			if len(w.broken) > 0 {
 				t.Error(w.broken)
@@ -334,5 +307,38 @@ func TestSplit(t *testing.T) {
 				t.Errorf("rest %v, want %q", rest, tt.rest)
 			}
 		})
+	}
+}
+
+// failing has one call fail, and one service, path or route be refused.
+func (w *world) failing(call, refused string) {
+	inject := func(which string) func(string) error {
+		return func(got string) error {
+			if got == which {
+				return errInjected
+			}
+			return nil
+		}
+	}
+	w.fail, w.refuse = inject(call), inject(refused)
+}
+
+// check compares what the ith step did with what it should.
+func (w *world) check(t *testing.T, i int, got outcome, calls []string, reasons map[string]desired.Reason, failed bool) {
+	t.Helper()
+	if d := cmp.Diff(calls, w.took()); d != "" {
+		t.Errorf("step %d: calls: want -, got +\n%s", i, d)
+	}
+	given := map[string]desired.Reason{}
+	for _, v := range got.vips {
+		if !v.announced {
+			given[v.Addr.String()] = v.Reason
+		}
+	}
+	if d := cmp.Diff(reasons, given, cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("step %d: reasons: want -, got +\n%s", i, d)
+	}
+	if (got.err != nil) != failed {
+		t.Errorf("step %d: error %v", i, got.err)
 	}
 }

@@ -2,6 +2,7 @@ package bgp_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,7 +57,8 @@ func TestBFDFindsACut(t *testing.T) {
 	began := time.Now()
 	for _, name := range []string{"tor1-v4", "tor1-v6"} {
 		fixture.Wait(t, 10*time.Second, "the session with "+name+" to end", func() error {
-			if got := s.peer(name); got.Causes[bgp.CauseBFD] != 1 || got.BFD.Detections != 1 {
+			got := s.peer(name)
+			if got.Causes[bgp.CauseBFD] != 1 || got.BFD.Detections != 1 || !strings.Contains(got.BFD.Reason, "nothing heard") {
 				return fmt.Errorf("%s, causes %v, BFD %+v", got.State, got.Causes, got.BFD)
 			}
 			return nil
@@ -72,7 +74,7 @@ func TestBFDFindsACut(t *testing.T) {
 	waitFIB(t, l.tors[0], vipA6, "lb1")
 	waitBFD(t, s, "up")
 	t.Logf("all is back %s after the cut", time.Since(began).Round(time.Millisecond))
-	if got := s.peer("tor1-v4"); got.Flaps != 1 {
+	if got := s.peer("tor1-v4"); got.Flaps != 1 || !strings.Contains(got.BFD.Reason, "nothing heard") {
 		t.Errorf("after the return: %+v", got)
 	}
 }

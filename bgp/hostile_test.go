@@ -79,7 +79,7 @@ func TestHostileRouter(t *testing.T) {
 			t.Errorf("the innocent router has %v, %v; want our VIP alone", table, err)
 		}
 	}
-	if rss := residentMiB(t, s.proc); rss > 300 {
+	if rss := residentMiB(t, s.proc.Process); rss > 300 {
 		t.Errorf("the process has grown to %d MiB", rss)
 	} else {
 		t.Logf("the process has %d MiB in the end", rss)

@@ -2,20 +2,18 @@ package bgp_test
 
 import (
 	"flag"
-	"os"
 	"runtime"
 	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/penstock-lb/penstock/test/fixture"
 )
 
 // TestMain turns the test binary into a speaker process when a test asks for one.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(speakerEnv); dir != "" {
-		serveSpeaker(dir)
-		return
-	}
+	fixture.ServeSelf(&Remote{ended: make(chan error, 1)})
 	flag.Parse()
 	moreAtOnce()
 	goleak.VerifyTestMain(m, serveLoop)

@@ -161,6 +161,9 @@ func setKey(fd int, remote netip.Addr, password string) error {
 
 // connectError explains why a connection could not be opened. The addresses are known.
 func connectError(err error, password bool) error {
+	// The dialer's deadline comes as one of several errors, whichever clock of Go was first.
+	late, ok := errors.AsType[net.Error](err)
+	timeout := ok && late.Timeout()
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
 		err = op.Err
 	}
@@ -168,7 +171,7 @@ func connectError(err error, password bool) error {
 		err = sys.Err
 	}
 	text := err.Error()
-	if password && errors.Is(err, os.ErrDeadlineExceeded) {
+	if password && timeout {
 		text += " (routers do not answer if the password differs)"
 	}
 	return errors.New("connect: " + text)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +14,7 @@ import (
 func TestConnectError(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", unix.ECONNREFUSED)}
 	timeout := &net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	_, late := (&net.Dialer{Deadline: time.Unix(1, 0)}).DialContext(t.Context(), "tcp", "127.0.0.1:1") // another kind
 	for _, c := range []struct {
 		err      error
 		password bool
@@ -22,6 +24,7 @@ func TestConnectError(t *testing.T) {
 		{refused, true, "connect: connection refused"},
 		{timeout, false, "connect: i/o timeout"},
 		{timeout, true, "connect: i/o timeout (routers do not answer if the password differs)"},
+		{late, true, "connect: i/o timeout (routers do not answer if the password differs)"},
 		{errors.New("anything"), false, "connect: anything"},
 	} {
 		if got := connectError(c.err, c.password).Error(); got != c.want {

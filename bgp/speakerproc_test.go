@@ -4,11 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/rpc"
-	"net/rpc/jsonrpc"
 	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -19,37 +15,15 @@ import (
 	"github.com/penstock-lb/penstock/test/fixture"
 )
 
-// GoBGP dials from goroutines of its own, which do not follow a thread into a namespace. So a speaker
-// under test is a process in the namespace, driven over a unix socket. It can also be killed.
-const speakerEnv = "PENSTOCK_TEST_SPEAKER"
-
-// Remote is the process's side.
+// Remote is a speaker's process: see [fixture.Self].
 type Remote struct {
 	speaker *bgp.Speaker
 	stop    context.CancelFunc
 	ended   chan error
 }
 
-// Nothing stands where net/rpc wants an argument or a reply.
-type Nothing int
-
-func serveSpeaker(dir string) {
-	listener, err := net.Listen("unix", filepath.Join(dir, "sock"))
-	if err != nil {
-		panic(err)
-	}
-	if err := rpc.RegisterName("Remote", &Remote{ended: make(chan error, 1)}); err != nil {
-		panic(err)
-	}
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
-			panic(err)
-		}
-		// Of gob a pointer to zero comes out as none.
-		go rpc.ServeCodec(jsonrpc.NewServerCodec(conn))
-	}
-}
+// Nothing is net/rpc's.
+type Nothing = fixture.Nothing
 
 // Start makes and runs the speaker.
 func (r *Remote) Start(cfg bgp.Config, _ *Nothing) (err error) {
@@ -103,45 +77,28 @@ func (r *Remote) End(_ Nothing, _ *Nothing) error {
 	if err := <-r.ended; err != nil {
 		return fmt.Errorf("Run: %w", err)
 	}
-	return goleak.Find(serveLoop, goleak.IgnoreAnyFunction("net/rpc.(*Server).ServeCodec"), goleak.IgnoreAnyFunction("net/rpc.(*Server).ServeRequest"),
-		goleak.IgnoreAnyFunction("github.com/penstock-lb/penstock/bgp_test.serveSpeaker"))
+	return goleak.Find(append(fixture.SelfGoroutines(), serveLoop)...)
 }
 
 // speaker is the test's side.
 type speaker struct {
-	t      *testing.T
-	proc   *fixture.Process
-	client *rpc.Client
+	t    *testing.T
+	proc *fixture.Self
 }
 
 // startSpeaker starts a speaker process in the namespace. It has no paths and no sessions yet.
 func startSpeaker(t *testing.T, n *fixture.Netns, cfg bgp.Config) *speaker {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "speaker")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &speaker{t: t}
-	s.proc = n.Start(t, "env", speakerEnv+"="+dir, os.Args[0])
-	fixture.Wait(t, 10*time.Second, "the speaker process", func() (err error) {
-		s.client, err = jsonrpc.Dial("unix", filepath.Join(dir, "sock"))
-		return err
-	})
-	t.Cleanup(func() { s.client.Close() })
+	s := &speaker{t: t, proc: fixture.StartSelf(t, n)}
 	s.call("Start", cfg)
 	return s
 }
 
-func (s *speaker) try(method string, arg any) error {
-	return s.client.Call("Remote."+method, arg, new(Nothing))
-}
+func (s *speaker) try(method string, arg any) error { return s.proc.Try(method, arg) }
 
 func (s *speaker) call(method string, arg any) {
 	s.t.Helper()
-	if err := s.try(method, arg); err != nil {
-		s.t.Fatalf("%s(%+v): %v", method, arg, err)
-	}
+	s.proc.Call(method, arg)
 }
 
 func (s *speaker) sync(prefixes ...string) {
@@ -152,9 +109,7 @@ func (s *speaker) sync(prefixes ...string) {
 func (s *speaker) peers() []bgp.PeerState {
 	s.t.Helper()
 	var states []bgp.PeerState
-	if err := s.client.Call("Remote.Peers", Nothing(0), &states); err != nil {
-		s.t.Fatal(err)
-	}
+	s.proc.Get("Peers", &states)
 	return states
 }
 
@@ -172,9 +127,7 @@ func (s *speaker) peer(name string) bgp.PeerState {
 func (s *speaker) routes() []bgp.Route {
 	s.t.Helper()
 	var routes []bgp.Route
-	if err := s.client.Call("Remote.Routes", Nothing(0), &routes); err != nil {
-		s.t.Fatal(err)
-	}
+	s.proc.Get("Routes", &routes)
 	return routes
 }
 

@@ -143,7 +143,7 @@ func (s *Speaker) pathChanged(c bfd.Change) {
 	defer s.notify()
 	s.mu.Lock()
 	session := s.sessions[c.Name]
-	if c.To != bfd.Up {
+	if c.To != bfd.Up && c.To != bfd.AdminDown { // that is ours, after each end of the BGP session
 		s.watcher.reasons[c.Name] = c.Reason
 	}
 	if c.Failed {
@@ -174,7 +174,7 @@ func (s *Speaker) fillBFD(states []PeerState) {
 		if w, ok := watched[name]; ok {
 			state.State, state.RemoteState = w.State.String(), w.RemoteState.String()
 			state.Since, state.Detection = w.Since, w.DetectionTime
-			if w.DownReason != "" {
+			if w.DownReason != "" && w.State != bfd.AdminDown {
 				state.Reason = w.DownReason
 			}
 		}

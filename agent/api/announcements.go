@@ -48,6 +48,9 @@ func Announcements(vips []VIPStatus, routes []bgp.Route, peers []bgp.PeerState) 
 			out = append(out, Announcement{Prefix: prefix, Peers: []bgp.RoutePeer{}})
 		}
 		out[i].Services = v.Services
+		if !wanted && v.Announced {
+			out[i].Detail = v.How() // by an aggregate alone
+		}
 		if !out[i].Announced && v.Reason != desired.Announceable {
 			out[i].Reason, out[i].Detail = v.Reason, v.Detail
 			if v.Reason != NoSession {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -141,6 +142,21 @@ func TestClientTellsThatNobodyListens(t *testing.T) {
 	stale := staleSocket(t)
 	if _, err := NewClient(stale).Status(t.Context()); !errors.Is(err, ErrDown) {
 		t.Errorf("stale socket: %v, want ErrDown", err)
+	}
+}
+
+func TestClientTellsOfAnAgentThatHangs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hangs.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := NewClient(path)
+	c.http.Timeout = 50 * time.Millisecond
+	_, err = c.Status(t.Context())
+	if err == nil || errors.Is(err, ErrDown) || !strings.Contains(err.Error(), path+": it listens, and has not answered for 50ms") {
+		t.Errorf("got %v, want that the agent hangs", err)
 	}
 }
 

@@ -80,7 +80,7 @@ func (s *Status) degraded() []string {
 		add("%s", text)
 	}
 	if s.Config.Error != "" {
-		add("newest configuration not valid, the one before it stays in force: %s", s.Config.Error)
+		add("newest configuration not valid, the one before it stays in force: %s", strings.ReplaceAll(s.Config.Error, "\n", "; "))
 	}
 	if s.Sync.Error != "" {
 		add("sync: %s", s.Sync.Error)
@@ -99,7 +99,7 @@ func (s *Status) degraded() []string {
 	bad = append(bad, s.tunnels()...)
 	for _, p := range s.BGP.Peers {
 		if !SessionUp(p) {
-			add("BGP peer %s is %s", p.Name, p.State)
+			add("BGP peer %s is %s", p.Name, stateOf(p))
 		}
 	}
 	for _, p := range s.BGP.Problems {
@@ -163,6 +163,7 @@ func (s *Status) warnings() []string {
 			}
 		}
 	}
+	notes = append(notes, s.unwatched()...)
 	if text := s.skew(); text != "" {
 		notes = append(notes, text)
 	}
@@ -254,6 +255,33 @@ func (s *Status) sessions() int {
 		}
 	}
 	return n
+}
+
+// unwatched says which paths BFD was to watch and does not, although the session is up: a path that
+// dies is then noticed by the hold timer alone.
+func (s *Status) unwatched() (notes []string) {
+	for _, p := range s.BGP.Peers {
+		if !SessionUp(p) || p.BFD == nil || p.BFD.State == "up" || time.Since(p.Since) < bfdGrace {
+			continue
+		}
+		note := fmt.Sprintf("BGP peer %s is not watched by BFD, which is %s", p.Name, p.BFD.State)
+		if p.BFD.Reason != "" {
+			note += ": " + p.BFD.Reason
+		}
+		notes = append(notes, note+"; turn BFD on at the router too, bfdMultihop where it has it so, or set bfd: false")
+	}
+	return notes
+}
+
+// bfdGrace is what BFD gets to come up in, once there is a session.
+const bfdGrace = 5 * time.Second
+
+// stateOf is a peer's state, with why it is not up.
+func stateOf(p bgp.PeerState) string {
+	if p.DownReason == "" {
+		return string(p.State)
+	}
+	return string(p.State) + ": " + p.DownReason
 }
 
 // SessionUp tells whether the session with a peer is established.

@@ -61,6 +61,17 @@ func TestAssess(t *testing.T) {
 		{"generic", func(s *Status) { s.Datapath.Interfaces[0].Fallback = "driver lacks XDP" }, "", "",
 			"interface eth0 runs in generic mode, which is slow: driver lacks XDP"},
 		{"peer", func(s *Status) { s.BGP.Peers[0].State = "active" }, "no BGP session up", "BGP peer tor-1 is active", ""},
+		{"peer with a reason", func(s *Status) {
+			s.BGP.Peers[0] = bgp.PeerState{Name: "tor-1", State: "idle", DownReason: "connect: refused"}
+		},
+			"no BGP session up", "BGP peer tor-1 is idle: connect: refused", ""},
+		{"BFD down", func(s *Status) { s.BGP.Peers[0].BFD = &bgp.BFDState{State: "down", Reason: "nothing heard"} }, "", "",
+			"BGP peer tor-1 is not watched by BFD, which is down: nothing heard; turn BFD on at the router too, bfdMultihop where it has it so, or set bfd: false"},
+		{"BFD about to come up", func(s *Status) { s.BGP.Peers[0].Since, s.BGP.Peers[0].BFD = time.Now(), &bgp.BFDState{State: "down"} }, "", "", ""},
+		{"BFD up", func(s *Status) { s.BGP.Peers[0].BFD = &bgp.BFDState{State: "up"} }, "", "", ""},
+		{"BFD without a session", func(s *Status) {
+			s.BGP.Peers = append(s.BGP.Peers, bgp.PeerState{Name: "tor-2", State: "idle", BFD: &bgp.BFDState{State: bgp.BFDOff}})
+		}, "", "BGP peer tor-2 is idle", ""},
 		{"one of two peers", func(s *Status) { s.BGP.Peers = append(s.BGP.Peers, bgp.PeerState{Name: "tor-2", State: "idle"}) },
 			"", "BGP peer tor-2 is idle", ""},
 		{"no peer configured", func(s *Status) { s.BGP.Peers = nil }, "", "", ""},
@@ -70,6 +81,7 @@ func TestAssess(t *testing.T) {
 		}, "", "service a/b is refused: no room (and 2 more)", ""},
 		{"VIP without endpoint", func(s *Status) { s.VIPs = []VIPStatus{{Reason: desired.NoUsableEndpoints}} }, "", "", ""},
 		{"reload", func(s *Status) { s.Config.Error = "bgp.asn: want a number" }, "", "newest configuration not valid, the one before it stays in force: bgp.asn: want a number", ""},
+		{"reload with two mistakes", func(s *Status) { s.Config.Error = "a: one\nb: two" }, "", "newest configuration not valid, the one before it stays in force: a: one; b: two", ""},
 		{"forwarding", func(s *Status) { s.Datapath.Forwarding = []ForwardingStatus{{"ipv4", true, "ip_forward is 0"}} },
 			"ip_forward is 0", "ip_forward is 0", ""},
 		{"forwarding of one device", func(s *Status) { s.Datapath.Forwarding = []ForwardingStatus{{"ipv4", false, "eth1.forwarding is 0"}} },

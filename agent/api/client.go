@@ -142,6 +142,10 @@ func do[T any](c *Client, req *http.Request) (T, error) {
 	if err != nil {
 		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err // the URL's host is made up, so leave it out
+			if wrapped.Timeout() {
+				err = fmt.Errorf("it listens, and has not answered for %s: it hangs, or the machine is short of processor time; "+
+					"see its log, and whether the process is stopped", c.http.Timeout)
+			}
 		}
 		return v, fmt.Errorf("ask the agent on %s: %w", c.socket, err)
 	}

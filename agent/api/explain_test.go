@@ -305,7 +305,7 @@ func TestNewObject(t *testing.T) {
 				Annotations: map[string]string{"penstock.dev/pool": "main", "penstock.dev/pol": "main", "penstock.dev/weight": "5", "penstock.dev/forwarding": "foo", "secret.example/token": "x", "service.beta.kubernetes.io/load-balancer-source-ranges": "::/0"}},
 			Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: &class, IPFamilyPolicy: &policy, LoadBalancerIP: "192.0.2.1",
 				IPFamilies: []corev1.IPFamily{"IPv6", "IPv4"}, ExternalIPs: []string{"192.0.2.2"}, LoadBalancerSourceRanges: []string{"10.0.0.0/8"},
-				Ports:           []corev1.ServicePort{{Port: 80, Protocol: "TCP"}, {Name: "dns", Port: 53, Protocol: "UDP"}},
+				Ports:           []corev1.ServicePort{{Port: 80}, {Name: "dns", Port: 53, Protocol: "UDP"}},
 				SessionAffinity: "ClientIP", SessionAffinityConfig: &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}},
 				ExternalTrafficPolicy: "Local"},
 			Status: corev1.ServiceStatus{

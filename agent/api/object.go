@@ -99,7 +99,7 @@ func NewObject(b desired.Bundle) *Object {
 		o.Families = append(o.Families, string(f))
 	}
 	for _, p := range svc.Spec.Ports {
-		o.Ports = append(o.Ports, strings.TrimSpace(p.Name+" "+strconv.Itoa(int(p.Port))+"/"+string(p.Protocol)))
+		o.Ports = append(o.Ports, strings.TrimSpace(p.Name+" "+strconv.Itoa(int(p.Port))+"/"+string(cmp.Or(p.Protocol, corev1.ProtocolTCP))))
 	}
 	if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
 		o.AffinitySecond = *c.ClientIP.TimeoutSeconds

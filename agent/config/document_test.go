@@ -70,9 +70,10 @@ func TestWarnings(t *testing.T) {
 	for text, want := range map[string]string{
 		"source: {kind: kubernetes}":                "pools is empty",
 		"pools: [{name: a, addresses: [10.0.0.1]}]": "pools is of no use",
-		"role: backend":                             "",
-		"role: backend\ntunnel: {port: 6081}":       "tunnel.port is 6081",
-		"role: backend\ndatapath: {sources: /x}":    "datapath.sources is set",
+		"pools: [{name: a, addresses: [10.0.0.1, \"2001:db8::1\"]}]\nbgp: {advertisements: [{name: few, pools: [a]}]}": "vips is not set",
+		"role: backend":                          "",
+		"role: backend\ntunnel: {port: 6081}":    "tunnel.port is 6081",
+		"role: backend\ndatapath: {sources: /x}": "datapath.sources is set",
 	} {
 		got := strings.Join(mustParse(t, text).Warnings(), "; ")
 		if got == "" && want == "" || want != "" && strings.HasPrefix(got, want) {

@@ -17,6 +17,9 @@ bgp:
     - {name: tor1, address: 192.0.2.254, asn: 64513, families: [ipv4, ipv6], nextHop6: "2001:db8::9", nodes: [lb1, lb2], nodeSelector: "rack in (a, b)"}
     - {asn: 64513, interface: eth1, bfd: true}
     - {asn: 64513, gateway: ipv6}
+  advertisements:
+    - {name: few, pools: [a], peers: [tor1], communities: [no-export, "64512:1"], largeCommunities: ["64512:1:2"], med: 0, localPref: 50, linkBandwidth: 10G}
+    - {name: rest, serviceSelector: "tier in (a, b)", prepend: 2, linkBandwidth: auto, aggregateLength4: 24, aggregateLength6: 64, aggregateOnly: true}
 pools: [{name: a, addresses: [192.0.2.0/25, "2001:db8::1-2001:db8::8"], serviceSelector: tier=web}]
 `
 	cfg := mustParse(t, full)
@@ -31,6 +34,10 @@ pools: [{name: a, addresses: [192.0.2.0/25, "2001:db8::1-2001:db8::8"], serviceS
 	cfg.Datapath.Seed = redacted
 	if c := Diff(cfg, back); !c.Empty() {
 		t.Errorf("read back, it differs: %v", c)
+	}
+	back.BGP.Advertisements = back.BGP.Advertisements[:1]
+	if c := Diff(cfg, back); len(c.Live) != 1 || c.Live[0].Key != "bgp.advertisements[rest]" {
+		t.Errorf("without an entry: %v", c)
 	}
 }
 

@@ -1,6 +1,12 @@
 package config
 
-import "github.com/spf13/pflag"
+import (
+	"slices"
+
+	"github.com/spf13/pflag"
+
+	"github.com/penstock-lb/penstock/agent/advertise"
+)
 
 // Warnings says what is valid but hardly meant, each with the way out.
 func (c *Config) Warnings() []string {
@@ -25,7 +31,7 @@ func (c *Config) warnings() (found faults) {
 	switch {
 	case c.Source.Kind == SourceKubernetes && len(c.Pools) == 0:
 		found.add("pools", "", "pools is empty: no Service gets an address; add a pool")
-	case c.Source.Kind == SourceManifests && len(c.Pools) > 0:
+	case c.Source.Kind == SourceManifests && len(c.Pools) > 0 && !c.selectsPools():
 		found.add("pools", "", "pools is of no use with source.kind manifests, whose Services have the addresses that they ask for; set source.kind: kubernetes, or remove it")
 	}
 	if len(c.VIPs) == 0 && c.Source.Kind == SourceManifests {
@@ -41,6 +47,11 @@ func (c *Config) warnings() (found faults) {
 		found.add("shutdown", "", "shutdown is restart but bgp.gracefulRestart.enabled is false: routers drop the routes at once; enable it, or drain")
 	}
 	return append(found, c.unreached()...)
+}
+
+// selectsPools tells whether pools have a use beside giving addresses.
+func (c *Config) selectsPools() bool {
+	return slices.ContainsFunc(c.BGP.Advertisements, func(e advertise.Entry) bool { return len(e.Pools) > 0 })
 }
 
 // genevePort is what IANA has for Geneve (RFC 8926).

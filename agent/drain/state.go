@@ -78,7 +78,7 @@ func (s State) Next(now time.Time, asks []Ask, packets uint64) State {
 		return s.enter(Withdrawn, now)
 	case s.Stage == Announced: // even without time routers hear of it before the routes go
 		s.Began, s.Deadline = now, deadline(asks)
-		s.moved = now // what arrived before is no sign of what will
+		s.moved, s.Rate = now, 0 // what arrived before, in whatever time, is no sign of what will
 		return s.enter(GracefulShutdown, now)
 	}
 	if s.Stage != GracefulShutdown {

@@ -98,6 +98,18 @@ func TestStages(t *testing.T) {
 	}
 }
 
+// The counter is not read before a drain, so that its first value is that of all time.
+func TestRateBegins(t *testing.T) {
+	s := State{Stage: Announced}.Next(start, nil, 0)
+	long := []Ask{ask(Command, time.Second, time.Minute)}
+	if s = s.Next(start.Add(time.Second), long, 1_000_000); s.Stage != GracefulShutdown || s.Rate != 0 {
+		t.Errorf("%s with %v packets per second at the beginning, want 0", s.Stage, s.Rate)
+	}
+	if s = s.Next(start.Add(2*time.Second), long, 1_000_100); s.Rate != 100 {
+		t.Errorf("%v packets per second, want 100", s.Rate)
+	}
+}
+
 func TestRate(t *testing.T) {
 	s := State{Stage: Announced}.Next(start, nil, 100)
 	if s = s.Next(start.Add(2*time.Second), nil, 300); s.Rate != 100 {

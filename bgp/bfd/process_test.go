@@ -4,11 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/rpc"
 	"os"
-	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,12 +16,8 @@ import (
 	"github.com/penstock-lb/penstock/test/fixture"
 )
 
-// A socket that is reopened must be made in the namespace too, and goroutines do not follow a thread
-// there. So a server under test is a process in the namespace, driven over a unix socket. It can also
-// be frozen and killed.
-const processEnv = "PENSTOCK_TEST_BFD"
-
-// Remote is the process's side.
+// Remote is a server's process, since a socket that is reopened must be made in the namespace too: see
+// [fixture.Self].
 type Remote struct {
 	server *bfd.Server
 	stop   context.CancelFunc
@@ -35,15 +27,11 @@ type Remote struct {
 	changes []bfd.Change
 }
 
-// Nothing stands where net/rpc wants an argument or a reply.
-type Nothing int
+// Nothing is net/rpc's.
+type Nothing = fixture.Nothing
 
-func serve(dir string) {
-	listener, err := net.Listen("unix", filepath.Join(dir, "sock"))
-	if err != nil {
-		panic(err)
-	}
-	r := &Remote{ended: make(chan error, 1)}
+// Start makes and runs the server.
+func (r *Remote) Start(_ Nothing, _ *Nothing) error {
 	r.server = bfd.New(slog.New(slog.NewTextHandler(os.Stderr, nil)), func(c bfd.Change) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -52,10 +40,7 @@ func serve(dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	go func() { r.ended <- r.server.Run(ctx) }()
-	if err := rpc.RegisterName("Remote", r); err != nil {
-		panic(err)
-	}
-	rpc.Accept(listener)
+	return nil
 }
 
 func (r *Remote) Sync(want []bfd.Session, _ *Nothing) error {
@@ -63,7 +48,7 @@ func (r *Remote) Sync(want []bfd.Session, _ *Nothing) error {
 }
 
 func (r *Remote) States(_ Nothing, states *[]bfd.SessionState) error {
-	*states = r.server.States()
+	*states = append([]bfd.SessionState{}, r.server.States()...)
 	return nil
 }
 
@@ -75,7 +60,7 @@ func (r *Remote) Dropped(_ Nothing, dropped *map[bfd.Reason]uint64) error {
 func (r *Remote) Changes(_ Nothing, changes *[]bfd.Change) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*changes = slices.Clone(r.changes)
+	*changes = append([]bfd.Change{}, r.changes...)
 	return nil
 }
 
@@ -91,44 +76,29 @@ func (r *Remote) End(_ Nothing, _ *Nothing) error {
 	if err := <-r.ended; err != nil {
 		return fmt.Errorf("Run: %w", err)
 	}
-	return goleak.Find(goleak.IgnoreAnyFunction("net/rpc.(*Server).ServeConn"), goleak.IgnoreAnyFunction("net/rpc.Accept"))
+	return goleak.Find(fixture.SelfGoroutines()...)
 }
 
 // process is the test's side.
 type process struct {
-	t      *testing.T
-	proc   *fixture.Process
-	client *rpc.Client
+	t    *testing.T
+	proc *fixture.Self
 }
 
 // startProcess starts a server without sessions in the namespace, by way of a command such as setpriv
 // if one is given.
 func startProcess(t *testing.T, n *fixture.Netns, by ...string) *process {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "bfd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	p := &process{t: t}
-	p.proc = n.Start(t, append(by, "env", processEnv+"="+dir, os.Args[0])...)
-	fixture.Wait(t, 10*time.Second, "the BFD process", func() (err error) {
-		p.client, err = rpc.Dial("unix", filepath.Join(dir, "sock"))
-		return err
-	})
-	t.Cleanup(func() { p.client.Close() })
+	p := &process{t: t, proc: fixture.StartSelf(t, n, by...)}
+	p.call("Start", Nothing(0))
 	return p
 }
 
-func (p *process) try(method string, arg any) error {
-	return p.client.Call("Remote."+method, arg, new(Nothing))
-}
+func (p *process) try(method string, arg any) error { return p.proc.Try(method, arg) }
 
 func (p *process) call(method string, arg any) {
 	p.t.Helper()
-	if err := p.try(method, arg); err != nil {
-		p.t.Fatalf("%s(%+v): %v", method, arg, err)
-	}
+	p.proc.Call(method, arg)
 }
 
 func (p *process) sync(want ...bfd.Session) {
@@ -139,9 +109,7 @@ func (p *process) sync(want ...bfd.Session) {
 func (p *process) states() []bfd.SessionState {
 	p.t.Helper()
 	var states []bfd.SessionState
-	if err := p.client.Call("Remote.States", Nothing(0), &states); err != nil {
-		p.t.Fatal(err)
-	}
+	p.proc.Get("States", &states)
 	return states
 }
 
@@ -158,18 +126,14 @@ func (p *process) state() bfd.SessionState {
 func (p *process) dropped() map[bfd.Reason]uint64 {
 	p.t.Helper()
 	var dropped map[bfd.Reason]uint64
-	if err := p.client.Call("Remote.Dropped", Nothing(0), &dropped); err != nil {
-		p.t.Fatal(err)
-	}
+	p.proc.Get("Dropped", &dropped)
 	return dropped
 }
 
 func (p *process) changes() []bfd.Change {
 	p.t.Helper()
 	var changes []bfd.Change
-	if err := p.client.Call("Remote.Changes", Nothing(0), &changes); err != nil {
-		p.t.Fatal(err)
-	}
+	p.proc.Get("Changes", &changes)
 	return changes
 }
 

@@ -27,14 +27,15 @@ func (c *cli) agentCmd() *cobra.Command {
 attaches it, and announces to the BGP peers what it can deliver. With 'role: backend'
 it is an ingress node's: its programs take packets of LB nodes out of their tunnels,
 hand them to the pods, and give replies the VIP's address. Every key of the
-configuration but the peers, the pools and the seed is a flag as well, and a PENSTOCK_
-variable.
+configuration but the peers, the advertisements, the pools and the seed is a flag as
+well, and a PENSTOCK_ variable.
 --interface, --socket and --bpffs are short for --datapath-interfaces, --api-socket
 and --datapath-bpffs.
 
 SIGTERM drains as 'penstock drain' does: VIPs become the last choice, and their routes go
-once traffic has ceased. With 'shutdown: restart' the agent leaves the routes to BGP graceful restart. Either way
-the program stays attached and goes on forwarding; 'penstock cleanup' removes it.
+once traffic has ceased. With 'shutdown: restart' the agent leaves the routes to BGP
+graceful restart. Either way the program stays attached and goes on forwarding;
+'penstock cleanup' removes it.
 An ingress node's agent ends at once: Kubernetes drains pods, and flows go on.
 
 A second signal (Ctrl-C again) ends the agent at once, without waiting for traffic to

@@ -30,7 +30,7 @@ func (c *cli) peersCmd() *cobra.Command {
 came up or went down; HOLD is the silence after which it ends, as both sides agreed;
 BFD is off until there is a session that it watches. ANNOUNCED and RECEIVED count
 routes by family, FLAPS the sessions that ended, and of what; DETAIL is why the session
-is down or, while it is up, why the one before it ended.`,
+is down or, while it is up, after "before:" why the one before it ended.`,
 		Example: `  penstock bgp peers
   penstock bgp peers -o json | jq -e 'all(.state == "established")'`,
 		Args: noArgs,
@@ -61,10 +61,18 @@ func (c *cli) printPeers(w io.Writer, peers []bgp.PeerState) error {
 		}
 		watched := bfdOf(p)
 		t.row(p.Name, cmp.Or(addrText(p.Address), p.Interface), addrText(p.LocalAddress), number(p.ASN), string(p.State), age(c.now(), p.Since),
-			seconds(p.HoldTime), watched.State, strings.Join(announced, " "), strings.Join(received, " "), flapsOf(p), p.DownReason,
+			seconds(p.HoldTime), watched.State, strings.Join(announced, " "), strings.Join(received, " "), flapsOf(p), downReason(p),
 			p.Interface, number(p.Malformed), age(c.now(), watched.Since), seconds(watched.Detection), number(watched.Detections), watched.Reason)
 	}
 	return t.flush()
+}
+
+// downReason tells what is past from what is.
+func downReason(p bgp.PeerState) string {
+	if api.SessionUp(p) && p.DownReason != "" {
+		return "before: " + p.DownReason
+	}
+	return p.DownReason
 }
 
 // bfdOf is empty for a peer without BFD.
@@ -124,7 +132,7 @@ func (c *cli) routesCmd() *cobra.Command {
 		Long: `List the VIPs, one line for each peer that carries their family. SINCE is when that
 peer was given the route as it is; NEXT HOP and ATTRIBUTES are what it was given.
 WHY NOT is why the peer does not have the route or, where no peer is named, why
-nobody is told of it.`,
+nobody is told of it: no reason to worry if its aggregate is announced.`,
 		Example: `  penstock bgp routes
   penstock bgp routes -o wide                                 # and which Services
   penstock bgp routes -o json | jq -r '.[] | select(.announced).prefix'`,
@@ -161,10 +169,7 @@ func (c *cli) printRoutes(w io.Writer, routes []api.Announcement) error {
 			t.row(r.Prefix.String(), m.Peer, "", "", "", m.Why, services)
 		}
 		if len(r.Peers)+len(r.Missing) == 0 {
-			why := string(r.Reason)
-			if r.Detail != "" {
-				why += ": " + r.Detail
-			}
+			why := strings.Join(slices.DeleteFunc([]string{string(r.Reason), r.Detail}, func(s string) bool { return s == "" }), ": ")
 			t.row(r.Prefix.String(), "", "", age(c.now(), r.Since), "", why, services)
 		}
 	}

@@ -33,9 +33,13 @@ bgp:
   - {name: edited, address: 192.0.2.2, asn: 64513, maxPrefixes: 5}
   - {name: gone, address: "2001:db8::3", asn: 64513}
   - {name: gw, gateway: ipv4, asn: 64513}
+  advertisements:
+  - {name: few, peers: [same], med: 10}
+  - {name: past, serviceSelector: tier=past}
+  - {name: rest, aggregateLength4: 24, aggregateLength6: 64}
 `
 	edits := strings.NewReplacer("seed: hidden", "seed: another, rows: 32768", "maxPrefixes: 5", "maxPrefixes: 9, bfd: true, holdTime: 30s, nodes: [lb1], passive: true",
-		"name: gone", "name: new", "gateway: ipv4", "gateway: ipv6", "node: lb1", "node: lb1\nlog: {level: debug}")
+		"name: gone", "name: new", "gateway: ipv4", "gateway: ipv6", "med: 10", "med: 20", "name: past", "name: future", "node: lb1", "node: lb1\nlog: {level: debug}")
 	for name, tt := range map[string]struct {
 		text string
 		args []string

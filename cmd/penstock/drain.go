@@ -52,11 +52,13 @@ Exit codes:
   penstock drain --timeout 5m          # long flows by NAT get the time to end
   penstock status                      # how far is it?
   penstock undrain`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("timeout") && timeout <= 0 {
 				return fmt.Errorf("--timeout %s: write a time above 0, as in 30s or 5m", timeout)
 			}
+			return noArgs(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			request.Timeout = timeout.Seconds()
 			s, err := ask(cmd.Context(), c, func(ctx context.Context, a *api.Client) (api.DrainStatus, error) { return a.Drain(ctx, request) })
 			if err != nil {

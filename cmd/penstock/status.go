@@ -269,7 +269,7 @@ func (c *cli) printPeersOf(w io.Writer, s api.Status) error {
 	fmt.Fprintln(w)
 	t := newTable(w, "PEER", "ADDRESS", "STATE", "SINCE", "DETAIL")
 	for _, p := range s.BGP.Peers {
-		t.row(p.Name, p.Address.String(), string(p.State), age(c.now(), p.Since), p.DownReason)
+		t.row(p.Name, cmp.Or(addrText(p.Address), p.Interface), string(p.State), age(c.now(), p.Since), downReason(p))
 	}
 	return t.flush()
 }

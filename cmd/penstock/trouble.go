@@ -92,7 +92,7 @@ func subjects(all []trouble) string {
 			families[name[i+1:]] = true
 			name = name[:i]
 		}
-		if !slices.Contains(names, name) {
+		if name != "" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
