@@ -82,15 +82,16 @@ type Agent struct {
 	bypassed     []api.BypassStatus     // as of the last announcement
 	announced    map[netip.Addr]verdict // by VIP, as last logged
 
-	model    *desired.Model
-	named    map[string][]string           // the names of Services' tables, by namespace/name
-	block    block                         // as of the last pass
-	shaken   bool                          // the last pass failed as a whole: the next one leaves nothing out
-	problems []desired.Problem             // the source's
-	reported map[string]kube.ServiceReport // what the cluster was told, by namespace/name
-	up       map[string][]string           // peers that take routes, as the cluster was told
-	lbNodes  ipam.Selector
-	capacity capacity // as of the last pass
+	model     *desired.Model
+	named     map[string][]string           // the names of Services' tables, by namespace/name
+	block     block                         // as of the last pass
+	shaken    bool                          // the last pass failed as a whole: the next one leaves nothing out
+	problems  []desired.Problem             // the source's
+	reported  map[string]kube.ServiceReport // what the cluster was told, by namespace/name
+	up        map[string][]string           // peers that take routes, as the cluster was told
+	connected bool                          // one does, as last seen
+	lbNodes   ipam.Selector
+	capacity  capacity // as of the last pass
 
 	commands chan command
 	watchdog control.Watchdog

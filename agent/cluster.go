@@ -82,6 +82,7 @@ func (a *Agent) tellCluster(only map[string]bool) {
 	slices.SortFunc(reports, func(a, b kube.ServiceReport) int { return cmp.Compare(a.Service, b.Service) })
 	a.deps.Cluster.Services(reports)
 	a.deps.Cluster.Gone(gone)
+	a.tellNode()
 }
 
 // serviceReport is what this node makes of a Service; false for one that is gone.
@@ -110,13 +111,15 @@ func (a *Agent) serviceReport(name string, up map[string][]string) (kube.Service
 	return r, true
 }
 
-// established names the peers that take routes, by family.
+// established names the peers that take routes, by family, and notes whether there is one.
 func (a *Agent) established() map[string][]string {
 	out := map[string][]string{}
+	a.connected = false
 	for _, p := range a.speaker.Peers() {
 		if p.State != bgp.Established {
 			continue
 		}
+		a.connected = true
 		for _, f := range p.Families {
 			out[string(f.Family)] = append(out[string(f.Family)], p.Name)
 		}
@@ -124,12 +127,16 @@ func (a *Agent) established() map[string][]string {
 	return out
 }
 
-// tellPeers reports all Services anew if other peers take their routes than before.
+// tellPeers reports all Services anew if other peers take their routes than before, and this node if
+// there is one, or none any more.
 func (a *Agent) tellPeers() {
 	a.seeSessions(a.speaker.Peers())
+	before := a.connected
 	if up := a.established(); a.deps.Cluster != nil && !reflect.DeepEqual(up, a.up) {
 		a.up = up
 		a.tellCluster(nil)
+	} else if a.connected != before {
+		a.tellNode()
 	}
 }
 
@@ -157,6 +164,8 @@ func (a *Agent) tellNode() {
 		p.Reason = "its tables are not written yet"
 	case a.attachments.attached() == 0:
 		p.Reason = "its program is attached to no interface"
+	case len(a.cfg.BGP.Peers) > 0 && !a.connected: // who drains for this node leaves no router a route
+		p.Reason = "no BGP session is up"
 	default:
 		p.Ready = true
 	}

@@ -154,3 +154,45 @@ func TestClusterKnowsWhenASessionEnds(t *testing.T) {
 		l.stop()
 	})
 }
+
+// An LB node without a session has no routers send it anything: another one that drained for it would end
+// all traffic.
+func TestNodeWithoutASession(t *testing.T) {
+	run(t, "", func(t *testing.T, l *lab) {
+		cluster := &fakeCluster{told: map[string]kube.ServiceReport{}}
+		l.cluster = cluster
+		l.families = []bgp.FamilyState{{Family: bgp.IPv4}, {Family: bgp.IPv6}}
+		l.session = bgp.Active
+		l.start()
+		l.took()
+		is := func(what, want string) {
+			t.Helper()
+			synctest.Wait()
+			cluster.mu.Lock()
+			defer cluster.mu.Unlock()
+			if p := cluster.node; p.Reason != want || p.Ready != (want == "") {
+				t.Errorf("%s: ready %v, %q, want %q", what, p.Ready, p.Reason, want)
+			}
+		}
+		const none = "no BGP session is up"
+		is("at the start", none)
+		for _, step := range []struct {
+			session bgp.SessionState
+			want    string
+		}{{bgp.Established, ""}, {bgp.Idle, none}, {bgp.Established, ""}} {
+			l.mu.Lock()
+			l.session = step.session
+			l.mu.Unlock()
+			l.peersChanged <- struct{}{}
+			is(string(step.session), step.want)
+		}
+		without := *l.cfg
+		without.BGP.Peers = nil
+		l.mu.Lock()
+		l.session = bgp.Idle
+		l.mu.Unlock()
+		l.configs.set(&without, nil)
+		is("without peers in the configuration", "")
+		l.stop()
+	})
+}

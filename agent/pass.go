@@ -103,7 +103,6 @@ func (a *Agent) finish(want desired.State, out outcome, peersErr error, began ti
 	a.shaken = err != nil
 	next := a.schedule(errors.Join(err, a.attachErr) != nil || len(a.reconciler.failed) > 0)
 	a.publish(want, err, began, next)
-	a.tellNode()
 }
 
 func (a *Agent) worded(bypassed []api.BypassStatus) []api.BypassStatus {
