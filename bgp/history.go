@@ -126,6 +126,13 @@ func (h *history) fill(state *PeerState, now time.Time) {
 	}
 }
 
+// wasUp tells whether there has been a session.
+func (h *history) wasUp() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.flaps > 0
+}
+
 // established tells since when the session is up, if it is.
 func (h *history) established() (since time.Time, up bool) {
 	h.mu.Lock()

@@ -41,10 +41,6 @@ type link struct {
 	mute *time.Timer // until the router's OPEN
 }
 
-// muteAfter is when a router that accepts a connection and sends no OPEN is told of. GoBGP waits for
-// minutes, as RFC 4271 section 8.2.2 has it.
-const muteAfter = 5 * time.Second
-
 func newLink(r *relay, peer Peer, inner, outer *net.TCPConn) *link {
 	return &link{relay: r, peer: peer, inner: inner, outer: outer, cause: CauseConnection, holdTime: peer.HoldTime, routes: map[Family]map[netip.Prefix]struct{}{
 		IPv4: {}, IPv6: {},
@@ -213,35 +209,6 @@ func (l *link) pass(m wire.Message) error {
 	return nil
 }
 
-// await starts the hold timer, which each message of the router starts anew (RFC 4271 section 8.2.2). It
-// is not GoBGP's, which idles for 5 s after it has expired.
-func (l *link) await() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.opened && !l.ended { // later the deadline is hangUp's
-		_ = l.outer.SetReadDeadline(time.Now().Add(l.holdTime))
-	}
-}
-
-// feed keeps GoBGP's own hold timer from expiring, of an established session, whose least hold time is 3 s.
-func (l *link) feed(ended <-chan struct{}) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ended:
-			return
-		case <-tick.C:
-		}
-		l.mu.Lock()
-		established := l.established
-		l.mu.Unlock()
-		if established && l.pass(wire.Keepalive) != nil {
-			return
-		}
-	}
-}
-
 func (l *link) takeOpen(body []byte) error {
 	o, err := wire.ParseOpen(body)
 	if err != nil {
@@ -261,15 +228,6 @@ func (l *link) takeOpen(body []byte) error {
 	l.relay.ready(l)
 	l.relay.history.at(OpenConfirm)
 	return l.pass(o.Message())
-}
-
-// isMute says why a connection does not become a session.
-func (l *link) isMute() {
-	reason := fmt.Sprintf("connected, and the router has sent no OPEN for %s", muteAfter)
-	if l.peer.TTLSecurity {
-		reason += ": with TTL security its packets are dropped unless it has that, too"
-	}
-	l.relay.history.obstructed(reason)
 }
 
 // up is the first keepalive.

@@ -1,6 +1,7 @@
 package bgp_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -58,5 +59,43 @@ func TestPassivePeers(t *testing.T) {
 	s.waitEstablished("tor1-v4", "tor1-v6")
 	if got := s.peer("tor1-v4"); got.Flaps > before.Flaps+1 {
 		t.Errorf("the session flapped: %+v", got)
+	}
+}
+
+// FRR that found nobody after a crash waits to be called, and would drop the routes that it kept.
+func TestPassiveRestart(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1, 1)
+	r := l.startFRR(1)
+	r.Configure(t, "router bgp 64512\n neighbor "+v4(1, 1, 2)+" timers connect 1\n neighbor "+v6(1, 1, 2)+" timers connect 1\n")
+	cfg := restartable(l)
+	for i := range cfg.Peers {
+		cfg.Peers[i].Passive = true
+	}
+	s := startSpeaker(t, l.lbs[0], cfg)
+	s.sync(vipA4, vipA6)
+	waitFIB(t, l.tors[0], vipA4, "lb1")
+	waitFIB(t, l.tors[0], vipA6, "lb1")
+	m := monitorRoutes(t, l.tors[0])
+	s.crash()
+	fixture.Wait(t, 30*time.Second, "FRR to wait to be called", func() error {
+		for _, addr := range []string{v4(1, 1, 2), v6(1, 1, 2)} {
+			var neighbors map[string]struct{ BGPState string }
+			if err := r.Query("show bgp neighbors "+addr+" json", &neighbors); err != nil {
+				return err
+			}
+			if got := neighbors[addr].BGPState; got != "Active" {
+				return fmt.Errorf("neighbor %s is %s", addr, got)
+			}
+		}
+		return nil
+	})
+	cfg.Restarting = true
+	again := startSpeaker(t, l.lbs[0], cfg)
+	again.sync(vipA4, vipA6)
+	again.waitEstablished("tor1-v4", "tor1-v6")
+	waitStale(t, false, r)
+	if got := m.changes(vipA4, vipA6); len(got) != 0 {
+		t.Errorf("routes that stayed were changed: %q", got)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -19,12 +18,14 @@ import (
 type relay struct {
 	routerID netip.Addr
 	ownASN   uint32
-	log      *slog.Logger
-	history  *history
-	inner    *net.TCPListener
-	accepted chan *net.TCPConn // the newest connection of a passive peer
-	lifted   chan struct{}     // the pause is over before its time
-	hooks    hooks
+	// restarting says that the router may have kept our routes, of a process before.
+	restarting bool
+	log        *slog.Logger
+	history    *history
+	inner      *net.TCPListener
+	accepted   chan *net.TCPConn // the newest connection of a passive peer
+	lifted     chan struct{}     // the pause is over before its time
+	hooks      hooks
 
 	mu      sync.Mutex
 	peer    Peer
@@ -55,7 +56,7 @@ func newRelay(cfg Config, peer Peer, log *slog.Logger, h *history, hooks hooks) 
 		return nil, fmt.Errorf("listen for our own GoBGP: %w", err)
 	}
 	r := &relay{
-		routerID: cfg.RouterID, ownASN: peer.ownASN(cfg.ASN), log: log, history: h, inner: inner, hooks: hooks,
+		routerID: cfg.RouterID, ownASN: peer.ownASN(cfg.ASN), restarting: cfg.Restarting, log: log, history: h, inner: inner, hooks: hooks,
 		accepted: make(chan *net.TCPConn, 1), lifted: make(chan struct{}, 1), peer: peer, done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -139,92 +140,6 @@ func read(ctx context.Context, inner *net.TCPConn) <-chan wire.Message {
 		}
 	}()
 	return messages
-}
-
-// connect waits for a connection with the router, as long as GoBGP waits; nil if it has given up.
-func (r *relay) connect(ctx context.Context, self <-chan wire.Message) (*net.TCPConn, Peer) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	given := make(chan struct{})
-	go func() {
-		defer close(given)
-		select {
-		case <-self: // in this state it sends nothing but its end
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	outer, peer := r.attempts(ctx)
-	if outer != nil && ctx.Err() != nil {
-		outer.Close()
-		outer = nil
-	}
-	cancel()
-	<-given
-	return outer, peer
-}
-
-// attempts opens a connection, or waits for one of a passive peer.
-func (r *relay) attempts(ctx context.Context) (*net.TCPConn, Peer) {
-	for ctx.Err() == nil {
-		peer, pause := r.current()
-		if pause > 0 {
-			r.history.at(Idle)
-			r.rest(ctx, pause)
-			continue
-		}
-		if peer.Passive {
-			r.history.at(Active)
-			select {
-			case conn := <-r.accepted:
-				return conn, peer
-			case <-ctx.Done():
-			}
-			continue
-		}
-		r.history.at(Connect)
-		conn, err := r.dial(ctx, peer)
-		if err == nil {
-			return conn, peer
-		}
-		if ctx.Err() == nil {
-			r.log.Debug("attempt to connect", "err", err)
-			r.history.down(time.Now(), CauseConnection, err.Error())
-			// Three quarters to all of it, so that many nodes do not knock at once.
-			wait(ctx, peer.ConnectRetry*3/4+rand.N(peer.ConnectRetry/4))
-		}
-	}
-	return nil, Peer{}
-}
-
-func (r *relay) dial(ctx context.Context, peer Peer) (*net.TCPConn, error) {
-	remote := peer.Address
-	if peer.unnumbered() {
-		var err error
-		if remote, err = r.hooks.router(peer.Interface); err != nil {
-			return nil, err
-		}
-	}
-	return peer.dial(ctx, remote, r.ownASN)
-}
-
-// rest waits for the end of a pause.
-func (r *relay) rest(ctx context.Context, pause time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, pause)
-	defer cancel()
-	select {
-	case <-r.lifted:
-	case <-ctx.Done():
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // current is the peer as configured now, and how long it is to be left alone.
