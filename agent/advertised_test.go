@@ -105,9 +105,6 @@ func TestAdvertisements(t *testing.T) {
 	run(t, "aggregates", func(t *testing.T, l *lab) {
 		l.snapshot = dual()
 		l.sysctls["net/ipv6/conf/all/forwarding"] = "1"
-		four, six := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")
-		inner(l.members, four)[netip.MustParseAddr("192.0.2.1")] = true
-		inner(l.members, six)[netip.MustParseAddr("2001:db8::1")] = true
 		l.cfg.BGP.Advertisements = []advertise.Entry{{Name: "only", AggregateLength4: 24, AggregateLength6: 64, AggregateOnly: true}}
 		l.start()
 		l.is("start", "load", syncDual, "attach(eth0 auto)", "settle", "speaker.Sync(192.0.2.0/24 2001:db8::/64)")

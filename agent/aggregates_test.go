@@ -16,6 +16,7 @@ import (
 // within has VIPs told as parts of an aggregate: "only 192.0.2.0/30 192.0.2.1" in place of its own
 // prefix, "also …" beside that.
 func (w *world) within(s desired.State, plans ...string) desired.State {
+	w.asks = map[netip.Addr][]netip.Prefix{}
 	for _, text := range plans {
 		f := strings.Fields(text)
 		prefix := netip.MustParsePrefix(f[1])
@@ -25,9 +26,16 @@ func (w *world) within(s desired.State, plans ...string) desired.State {
 				if v.Addr == netip.MustParseAddr(addr) {
 					v.Suppressed = v.Suppressed || f[0] == "only"
 					v.Aggregates = append(v.Aggregates, advertise.Aggregate{Prefix: prefix, Offer: bgp.Offer{Attributes: bgp.Attributes{MED: new(uint32(prefix.Bits()))}}})
-					inner(w.members, prefix)[v.Addr] = true
 				}
 			}
+		}
+	}
+	for _, v := range s.VIPs {
+		if v.Reason == desired.Announceable {
+			w.asks[v.Addr] = v.Prefixes()
+		}
+		for _, prefix := range v.Prefixes() {
+			inner(w.ever, prefix)[v.Addr] = true
 		}
 	}
 	return s

@@ -62,8 +62,10 @@ type world struct {
 	// address in Speaker.Sync.
 	refuse    func(what string) error
 	otherPeer error // what Speaker.Sync adds for a session that cannot be opened
-	// members are those of aggregates, all that there ever were.
-	members map[netip.Prefix]map[netip.Addr]bool
+	// asks are the paths by which each announceable VIP is to be told, nil where aggregates are for all in them; ever
+	// are the VIPs that ever asked for one, and members those that routers send to by it.
+	asks          map[netip.Addr][]netip.Prefix
+	ever, members map[netip.Prefix]map[netip.Addr]bool
 	// broken collects violations of the order.
 	broken []string
 
@@ -86,8 +88,8 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		members: map[netip.Prefix]map[netip.Addr]bool{},
-		own:     map[netip.Addr]string{}, kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
+		ever: map[netip.Prefix]map[netip.Addr]bool{}, members: map[netip.Prefix]map[netip.Addr]bool{},
+		own: map[netip.Addr]string{}, kernel: map[string]maps.Service{}, routers: map[netip.Prefix]bool{}, attached: map[string]bool{},
 		ifindex: map[string]int{"eth0": 2}, sysctls: map[string]string{}, session: bgp.Established,
 		fail: func(string) error { return nil }, refuse: func(string) error { return nil },
 		brokenSource: make(chan error, 1), sourceChanged: make(chan struct{}, 1), hopsChanged: make(chan struct{}, 1), nodesChanged: make(chan struct{}, 1), peersChanged: make(chan struct{}, 1),
@@ -127,13 +129,42 @@ func short(p netip.Prefix) string {
 	return strings.TrimSuffix(p.String(), fmt.Sprintf("/%d", p.Addr().BitLen()))
 }
 
-// carried tells whether services take flows that come by a path: of an aggregate, to one of its members.
-func (w *world) carried(services []maps.Service, path netip.Prefix) bool {
+// carried tells whether services take flows that come by a path: of an aggregate, to one of those that
+// are behind it, nil for all.
+func (w *world) carried(services []maps.Service, path netip.Prefix, behind map[netip.Addr]bool) bool {
 	return slices.ContainsFunc(services, func(s maps.Service) bool {
 		return slices.ContainsFunc(s.Frontends, func(f maps.Frontend) bool {
-			return path.Contains(f.VIP) && carries(s, f.VIP) && (path.IsSingleIP() || w.members[path][f.VIP])
+			return path.Contains(f.VIP) && carries(s, f.VIP) && (path.IsSingleIP() || behind == nil || behind[f.VIP])
 		})
 	})
+}
+
+// askers are the VIPs that are to be told by an aggregate.
+func (w *world) askers(path netip.Prefix) map[netip.Addr]bool {
+	if w.asks == nil {
+		return nil
+	}
+	out := map[netip.Addr]bool{}
+	for vip, paths := range w.asks {
+		if slices.Contains(paths, path) {
+			out[vip] = true
+		}
+	}
+	return out
+}
+
+// regroup notes to whom routers send by aggregates, now that they have been told: to those that ask for
+// one and are in the kernel. Who has asked for it before, and is to be told by other paths now, has them
+// or will, and is not waited for where a router does not take the aggregate back.
+func (w *world) regroup() {
+	w.members = map[netip.Prefix]map[netip.Addr]bool{}
+	for path := range w.routers {
+		behind := map[netip.Addr]bool{}
+		for vip := range w.askers(path) {
+			behind[vip] = w.carried(w.services(), netip.PrefixFrom(vip, vip.BitLen()), nil)
+		}
+		w.members[path] = behind
+	}
 }
 
 // services returns the tables' content; w.mu is held.
@@ -190,7 +221,8 @@ func (f fakeTables) Sync(_ context.Context, want maps.Want) error {
 		next[s.Name] = s
 	}
 	for p := range f.routers {
-		if f.carried(f.services(), p) && !f.carried(slices.Collect(stdmaps.Values(asked)), p) {
+		left := slices.Collect(stdmaps.Values(asked))
+		if f.carried(f.services(), p, f.members[p]) && !f.carried(left, p, f.ever[p]) {
 			f.broken = append(f.broken, fmt.Sprintf("tables of %s removed while routers still send", short(p)))
 		}
 	}
@@ -229,7 +261,7 @@ func (f fakeTables) Probe(_ maps.Service, fe maps.Frontend, ifindex uint32) (map
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.probed++
-	if !f.carried(f.services(), netip.PrefixFrom(fe.VIP, fe.VIP.BitLen())) {
+	if !f.carried(f.services(), netip.PrefixFrom(fe.VIP, fe.VIP.BitLen()), nil) {
 		f.broken = append(f.broken, fmt.Sprintf("%s probed before it is in the kernel", fe.VIP))
 	}
 	if !slices.Contains(slices.Collect(stdmaps.Values(f.ifindex)), int(ifindex)) {
@@ -335,7 +367,7 @@ func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 				errs = append(errs, err)
 				continue
 			}
-			if !f.carried(f.services(), p.Prefix) {
+			if !f.carried(f.services(), p.Prefix, f.ever[p.Prefix]) {
 				f.broken = append(f.broken, fmt.Sprintf("%s announced before it is in the kernel", short(p.Prefix)))
 			}
 		}
@@ -352,6 +384,7 @@ func (f fakeSpeaker) Sync(_ context.Context, want []bgp.Path) error {
 	for _, p := range want {
 		f.paths[p.Prefix] = p
 	}
+	f.regroup()
 	return errors.Join(append(errs, f.otherPeer)...)
 }
 

@@ -183,7 +183,11 @@ func (g *generator) otherInner(o packet.Opened) []byte {
 	case "fragment":
 		p := g.packet()
 		g.dress(&p)
-		frame := pick(g, "fragment", p.Fragments(64)...)
+		fragments := p.Fragments(64)
+		if len(fragments) == 0 { // of a packet without a payload
+			return p.IP()
+		}
+		frame := pick(g, "fragment", fragments...)
 		return frame[14+4*len(p.VLANs) : len(frame)-len(p.Padding)]
 	case "trailing":
 		return slices.Concat(o.Inner, []byte{0})
