@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/penstock-lb/penstock/bpf"
 )
@@ -70,11 +69,10 @@ func (t *Tables) clear(ctx context.Context) error {
 	if len(t.gone)+len(idle)+len(t.sources.gone) == 0 {
 		return nil
 	}
-	select {
-	case <-time.After(grace):
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
 	}
+	quiesce()
 	var errs []error
 	left := t.gone[:0]
 	for _, b := range t.gone {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/penstock-lb/penstock/bpf"
 )
@@ -38,7 +37,7 @@ func (t *Tables) upsertFrontend(f Frontend, service uint32) error {
 // taken for the new one's.
 func (t *Tables) putFrontend(key bpf.FrontendKey, service uint32) error {
 	if t.replaced {
-		time.Sleep(grace)
+		quiesce()
 		t.replaced = false
 	}
 	defer t.renewFrontends()

@@ -14,10 +14,6 @@ import (
 	"github.com/penstock-lb/penstock/maps/chain"
 )
 
-// grace is how long a program run may last that began before a change: many
-// times what one takes (microseconds; it is not preempted for long).
-const grace = 5 * time.Millisecond
-
 // Options of the tables.
 type Options struct {
 	Rows     uint32   // of the smallest table, 2^k; larger ones follow from the number of backends
