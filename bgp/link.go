@@ -29,6 +29,7 @@ type link struct {
 	established bool
 	holdTime    time.Duration // the lesser of both sides', once the router has sent its OPEN
 	routes      map[Family]map[netip.Prefix]struct{}
+	asked       map[Family]bool // for all our routes, since the last tick
 
 	writing sync.Mutex // of outer
 
@@ -44,7 +45,7 @@ type link struct {
 func newLink(r *relay, peer Peer, inner, outer *net.TCPConn) *link {
 	return &link{relay: r, peer: peer, inner: inner, outer: outer, cause: CauseConnection, holdTime: peer.HoldTime, routes: map[Family]map[netip.Prefix]struct{}{
 		IPv4: {}, IPv6: {},
-	}}
+	}, asked: map[Family]bool{}}
 }
 
 // run carries messages until either side ends. first is GoBGP's OPEN.
@@ -179,8 +180,8 @@ func (l *link) take(m wire.Message) error {
 		l.gotNotification(wire.ParseNotification(m.Body))
 		return net.ErrClosed // GoBGP idles for 5 s after one, so it gets none
 	case wire.TypeRouteRefresh:
-		if wire.Refresh(m.Body) {
-			return l.pass(m)
+		if ipv6, ok := wire.Refresh(m.Body); ok {
+			l.ask(ipv6)
 		}
 	}
 	return nil

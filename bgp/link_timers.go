@@ -21,7 +21,21 @@ func (l *link) await() {
 	}
 }
 
-// feed keeps GoBGP's own hold timer from expiring, of an established session, whose least hold time is 3 s.
+// ask notes that the router wants all our routes of a family. GoBGP gets one request a second, whatever
+// comes: it queues all routes for each, without a bound, and is at nothing else meanwhile.
+func (l *link) ask(ipv6 bool) {
+	f := IPv4
+	if ipv6 {
+		f = IPv6
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked[f] = true
+}
+
+// feed keeps GoBGP's own hold timer from expiring, of an established session, whose least hold time is
+// 3 s, and hands on what the router has asked for. GoBGP ends its side if what it sends does not leave,
+// which nobody else sees while the router takes nothing.
 func (l *link) feed(ended <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -31,13 +45,28 @@ func (l *link) feed(ended <-chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		l.mu.Lock()
-		established := l.established
-		l.mu.Unlock()
-		if established && l.pass(wire.Keepalive) != nil {
-			return
+		for _, m := range l.due() {
+			if l.pass(m) != nil {
+				l.end(CauseConnection, "the router takes nothing any more")
+				return
+			}
 		}
 	}
+}
+
+// due is what GoBGP is to get at a tick.
+func (l *link) due() (messages []wire.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.established {
+		return nil
+	}
+	messages = append(messages, wire.Keepalive)
+	for f := range l.asked {
+		messages = append(messages, wire.AskForAll(f == IPv6))
+	}
+	clear(l.asked)
+	return messages
 }
 
 // isMute says why a connection does not become a session.

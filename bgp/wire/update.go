@@ -184,9 +184,17 @@ func EndOfRIB(ipv6 bool) Message {
 	return Message{Type: TypeUpdate, Body: []byte{0, 0, 0, 6, 0x80, attrMPUnreach, 3, 0, afiIPv6, safiUnicast}}
 }
 
-// Refresh reports whether a ROUTE-REFRESH asks for the routes of a family that there can be here (RFC
-// 2918); the demarcations of RFC 7313 are not offered.
-func Refresh(body []byte) bool {
+// Refresh reports which family a ROUTE-REFRESH asks for the routes of (RFC 2918), if it is one that there
+// can be here; the demarcations of RFC 7313 are not offered.
+func Refresh(body []byte) (ipv6, ok bool) {
 	afi := binary.BigEndian.Uint16(body)
-	return (afi == afiIPv4 || afi == afiIPv6) && body[2] == 0 && body[3] == safiUnicast
+	return afi == afiIPv6, (afi == afiIPv4 || afi == afiIPv6) && body[2] == 0 && body[3] == safiUnicast
+}
+
+// AskForAll is a ROUTE-REFRESH for one family.
+func AskForAll(ipv6 bool) Message {
+	if ipv6 {
+		return Message{Type: TypeRouteRefresh, Body: []byte{0, afiIPv6, 0, safiUnicast}}
+	}
+	return Message{Type: TypeRouteRefresh, Body: []byte{0, afiIPv4, 0, safiUnicast}}
 }
