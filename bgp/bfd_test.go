@@ -2,6 +2,7 @@ package bgp_test
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -89,4 +90,43 @@ func cut(t *testing.T, n *fixture.Netns, device string) {
 func mend(t *testing.T, n *fixture.Netns) {
 	t.Helper()
 	n.Run(t, "nft", "delete table netdev cut")
+}
+
+// A port that another daemon has is said, and taken once it is free.
+func TestBFDPortThatIsTaken(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1, 1)
+	startWatchedFRR(l)
+	var others []net.PacketConn
+	err := l.lbs[0].Do(func() error {
+		for _, network := range []string{"udp4", "udp6"} {
+			conn, err := net.ListenPacket(network, ":3784")
+			if err != nil {
+				return err
+			}
+			others = append(others, conn)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startSpeaker(t, l.lbs[0], watched(l))
+	s.sync(vipA4, vipA6)
+	s.waitEstablished("tor1-v4", "tor1-v6")
+	for _, name := range []string{"tor1-v4", "tor1-v6"} {
+		fixture.Wait(t, 20*time.Second, "the reason of "+name, func() error {
+			if got := s.peer(name); !strings.Contains(got.BFD.Reason, "3784") {
+				return fmt.Errorf("BFD %+v", got.BFD)
+			}
+			return nil
+		})
+	}
+	for _, conn := range others {
+		conn.Close()
+	}
+	waitBFD(t, s, "up")
+	if n := lines(s.proc.Output(), "level=WARN", "not watched by BFD", "3784"); n < 1 || n > 2 {
+		t.Errorf("the log says %d times what is in the way, of two families:\n%s", n, s.proc.Output())
+	}
 }

@@ -45,6 +45,9 @@ func TestNewRefuses(t *testing.T) {
 		{"unnumbered and multihop", func(_ *bgp.Config, p *bgp.Peer) {
 			p.Address, p.Interface, p.MultihopTTL = netip.Addr{}, "eth0", 3
 		}, "multihop TTL 3"},
+		{"unnumbered, BFD over several hops", func(_ *bgp.Config, p *bgp.Peer) {
+			p.Address, p.Interface, p.BFD = netip.Addr{}, "eth0", bgp.BFD{Enabled: true, Multihop: true}
+		}, "unnumbered on device eth0: nothing forwards"},
 		{"two unnumbered on a device", func(c *bgp.Config, p *bgp.Peer) {
 			p.Address, p.Interface = netip.Addr{}, "eth0"
 			c.Peers = append(c.Peers, bgp.Peer{Name: "tor2", Interface: "eth0", ASN: torASN})

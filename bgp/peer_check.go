@@ -114,7 +114,13 @@ func (p Peer) checkAuth() error {
 
 // checkBFD applies package bfd's own limits.
 func (p Peer) checkBFD() error {
-	if !p.BFD.Enabled || !p.Address.IsValid() {
+	if !p.BFD.Enabled {
+		return nil
+	}
+	if p.unnumbered() && p.BFD.Multihop {
+		return fmt.Errorf("BFD over several hops of a peer that is unnumbered on device %s: nothing forwards link-local addresses; remove it", p.Interface)
+	}
+	if !p.Address.IsValid() {
 		return nil
 	}
 	err := bfd.Session{

@@ -25,6 +25,7 @@ type watcher struct {
 	synced     map[string]time.Time // since when there is the session that is watched, by peer
 	detections map[string]uint64
 	reasons    map[string]string // why it was last down
+	failure    string            // why not all paths can be watched, as last logged
 }
 
 // Run looks for unnumbered routers and for next hops that are lacking, and watches the paths to all routers
@@ -46,6 +47,9 @@ func (s *Speaker) Run(ctx context.Context) error {
 			case <-again.C:
 				s.findHops(ctx)
 				s.listenAgain()
+				if s.unwatched() {
+					s.watchPaths(ctx)
+				}
 			}
 		}
 	})
@@ -96,10 +100,28 @@ func (s *Speaker) watchPaths(ctx context.Context) {
 	if len(same) < len(want) {
 		err = errors.Join(s.bfd.Sync(ctx, want), err)
 	}
+	failure := ""
 	if err != nil && !errors.Is(err, bfd.ErrStopped) && !errors.Is(err, context.DeadlineExceeded) {
-		s.log.Warn("some paths are not watched by BFD", "err", err)
+		failure = err.Error()
+	}
+	s.mu.Lock()
+	news := failure != s.watcher.failure
+	s.watcher.failure = failure
+	s.mu.Unlock()
+	switch {
+	case news && failure != "":
+		s.log.Warn("some paths are not watched by BFD, trying again", "err", failure)
+	case news:
+		s.log.Info("all paths are watched by BFD again")
 	}
 	s.notify()
+}
+
+// unwatched says that not all paths can be watched, as while another daemon has BFD's port.
+func (s *Speaker) unwatched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watcher.failure != ""
 }
 
 func (s *Speaker) pathsToWatch() (want []bfd.Session, since map[string]time.Time) {
