@@ -54,6 +54,6 @@
 //
 // # Limits
 //
-//   - The main goroutine of a GoBGP server cannot be ended: every peer that SetPeers removes or edits
-//     leaves an idle one behind, with empty tables.
+//   - The main goroutine of a GoBGP server cannot be ended: every peer that SetPeers removes, or edits so
+//     that it takes a new session, leaves an idle one behind, with empty tables.
 package bgp

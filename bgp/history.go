@@ -146,10 +146,3 @@ func (h *history) ends() (local, remote netip.Addr) {
 	defer h.mu.Unlock()
 	return h.local, h.remote
 }
-
-// localEnd is our address of the connection; invalid without one.
-func (h *history) localEnd() netip.Addr {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.local
-}

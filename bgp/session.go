@@ -131,14 +131,14 @@ func (s *session) lacks() bool {
 
 // findHops looks anew for the next hops of the connection that there is, if any.
 func (s *session) findHops(peer Peer) {
-	local := s.history.localEnd()
+	local, _ := s.history.ends()
 	if !local.IsValid() {
 		return
 	}
 	hops := peer.hops(local) // asks the kernel, and so not under mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.history.localEnd() == local { // else ready has the newer ones, or will
+	if now, _ := s.history.ends(); now == local { // else ready has the newer ones, or will
 		s.hops = &hops
 	}
 }
