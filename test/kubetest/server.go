@@ -4,12 +4,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/penstock-lb/penstock/test/fixture"
 )
 
 // Controllers is a value for the flag -controllers: what makes slices of Pods, ServiceAccounts
@@ -25,14 +28,33 @@ type Server struct {
 	Log        string               // the server's, a path
 
 	bin, dir string
-	args     []string
+	opts     Options
 	cmd      *exec.Cmd
 	exited   chan struct{}
 }
 
-// Start runs a server until the test ends. args are those of test/kube/server, and behind
-// "--" those of kube-apiserver.
+// Options say how a server runs.
+type Options struct {
+	Netns *fixture.Netns // on whose 127.0.0.1; nil: on the test's own
+	Users []User         // beside the administrator
+	Args  []string       // those of test/kube/server, and behind "--" those of kube-apiserver
+}
+
+// User is someone the API server knows by a token.
+type User struct {
+	Name   string
+	Groups []string
+	token  string
+}
+
+// Start runs a server until the test ends. args are as in [Options].
 func Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	return StartWith(tb, Options{Args: args})
+}
+
+// StartWith is [Start] with more to say.
+func StartWith(tb testing.TB, opts Options) *Server {
 	tb.Helper()
 	bin, err := Binaries()
 	if err != nil {
@@ -40,8 +62,11 @@ func Start(tb testing.TB, args ...string) *Server {
 	}
 	dir := tb.TempDir()
 	s := &Server{
-		Kubeconfig: filepath.Join(dir, "kubeconfig"), Log: filepath.Join(dir, "log"),
-		bin: bin, dir: dir, args: append([]string{"-dir", dir, "-until-eof"}, args...),
+		Kubeconfig: filepath.Join(dir, "kubeconfig"), Log: filepath.Join(dir, "log"), bin: bin, dir: dir, opts: opts,
+	}
+	s.opts.Users = slices.Clone(opts.Users)
+	if err := s.writeTokens(); err != nil {
+		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
 		s.Stop()
@@ -54,6 +79,9 @@ func Start(tb testing.TB, args ...string) *Server {
 		tb.Fatal(err)
 	}
 	s.Config.QPS = -1
+	if opts.Netns != nil {
+		s.Config.Dial = opts.Netns.DialContext
+	}
 	if s.Client, err = kubernetes.NewForConfig(s.Config); err != nil {
 		tb.Fatal(err)
 	}
@@ -84,13 +112,14 @@ func (s *Server) Restart(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	defer log.Close()
-	cmd, exited := exec.Command(filepath.Join(s.bin, "server"), s.args...), make(chan struct{})
+	args := append([]string{"-dir", s.dir, "-until-eof"}, s.opts.Args...)
+	cmd, exited := exec.Command(filepath.Join(s.bin, "server"), args...), make(chan struct{})
 	cmd.Stdout, cmd.Stderr = log, log
 	// It closes with this process, which ends the server.
 	if _, err := cmd.StdinPipe(); err != nil {
 		tb.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := s.in(cmd.Start); err != nil {
 		tb.Fatal(err)
 	}
 	go func() { _ = cmd.Wait(); close(exited) }()
@@ -113,4 +142,12 @@ func (s *Server) waitReady(tb testing.TB) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// in runs f where the server is.
+func (s *Server) in(f func() error) error {
+	if s.opts.Netns == nil {
+		return f()
+	}
+	return s.opts.Netns.Do(f)
 }
