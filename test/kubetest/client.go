@@ -44,6 +44,9 @@ func (s *Server) TryKubectl(stdin string, args ...string) (string, error) {
 // KubectlPath is where kubectl is.
 func (s *Server) KubectlPath() string { return filepath.Join(s.bin, "kubectl") }
 
+// ServerPath is where the program server is, which is a kubelet too.
+func (s *Server) ServerPath() string { return filepath.Join(s.bin, "server") }
+
 // Apply applies YAML as the administrator.
 func (s *Server) Apply(tb testing.TB, yaml string) {
 	tb.Helper()
