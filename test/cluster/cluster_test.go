@@ -18,5 +18,9 @@ func TestCluster(t *testing.T) {
 	start := time.Now()
 	s := New(t, tars)
 	t.Logf("cluster up after %s", time.Since(start).Round(100*time.Millisecond))
-	t.Log(s.API.Kubectl(t, "", "get", "nodes", "-o", "wide"))
+	start = time.Now()
+	s.Install()
+	t.Logf("Penstock installed after %s", time.Since(start).Round(100*time.Millisecond))
+	t.Log(s.API.Kubectl(t, "", "get", "pods", "-A", "-o", "wide"))
+	t.Log(s.Penstock(s.LBs[0], "status"))
 }

@@ -60,6 +60,7 @@ func New(tb testing.TB, images []string) *Site {
 	for _, n := range s.Nodes() {
 		n.boot(tb)
 	}
+	tb.Cleanup(s.showLogs) // while all runs still
 	s.FRR = fixture.StartFRR(tb, s.Router, s.frr(), "bfdd")
 	s.up(images)
 	return s
