@@ -38,6 +38,7 @@ type Site struct {
 
 	tb    testing.TB
 	began time.Time
+	rows  []row
 }
 
 // Nodes are all nodes.
