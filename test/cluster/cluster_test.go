@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"fmt"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -29,54 +27,13 @@ func TestCluster(t *testing.T) {
 	}{
 		{"install", (*Site).sceneInstall},
 		{"traefik", (*Site).sceneTraefik},
+		{"load", (*Site).sceneLoad},
+		{"roll-traefik", (*Site).sceneRollTraefik},
+		{"roll-agents", (*Site).sceneRollAgents},
 	} {
 		if !t.Run(scene.name, func(t *testing.T) { s.play(t, scene.play) }) {
 			break // the others would find a cluster that is not as it should be
 		}
 	}
 	s.table()
-}
-
-func (s *Site) sceneInstall() {
-	start := time.Now()
-	s.Install()
-	s.row("Penstock installed", start, "")
-}
-
-func (s *Site) sceneTraefik() {
-	start := time.Now()
-	vips := s.DeployTraefik()
-	s.WaitRoutes(vips, s.LBs...)
-	s.row("Traefik serves", start, "")
-	for _, vip := range vips {
-		for _, host := range []string{ingressHost, routeHost} {
-			s.Wait("an answer of "+host+" by "+vip.String(), func() error {
-				a, err := s.Get(vip, host)
-				if err == nil && a.For != s.clientOf(vip).String() {
-					err = fmt.Errorf("the L7 tier saw client %s", a.For)
-				}
-				return err
-			})
-		}
-	}
-	s.Wait("the addresses in the Ingress's status", func() error {
-		got, err := s.IngressAddresses()
-		if err == nil && !slices.Equal(got, vips) {
-			err = fmt.Errorf("it has %v, not %v", got, vips)
-		}
-		return err
-	})
-	s.Wait("access logs with the clients' own addresses", func() error {
-		seen, err := s.Logged()
-		if err != nil {
-			return err
-		}
-		for _, vip := range vips {
-			if seen[s.clientOf(vip)] == 0 {
-				return fmt.Errorf("they have %v", seen)
-			}
-		}
-		return nil
-	})
-	s.row("answers by Ingress and HTTPRoute", start, "both families, client's own address logged")
 }

@@ -39,6 +39,8 @@ type Site struct {
 	tb    testing.TB
 	began time.Time
 	rows  []row
+	web   []netip.Addr // addresses of the L7 tier
+	load  *Load        // from the scene of that name on
 }
 
 // Nodes are all nodes.

@@ -20,7 +20,7 @@ const (
 	// accepting is for how long a server goes on as before after it was asked to end: the
 	// word must get round first.
 	accepting = 3 * time.Second
-	tick      = 250 * time.Millisecond
+	tick      = 500 * time.Millisecond
 )
 
 // echo answers each request with a line of who answers and who is seen to ask. On the line port it

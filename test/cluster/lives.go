@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+)
+
+// lives is what is known of the ends of pods, by their names.
+type lives struct {
+	mu     sync.Mutex
+	nodes  map[string]string    // of pods
+	ends   map[string]time.Time // since when pods are asked to end
+	killed map[string]time.Time // nodes
+}
+
+// watchPods follows all pods until ctx ends.
+func (s *Site) watchPods(ctx context.Context) *lives {
+	l := &lives{nodes: map[string]string{}, ends: map[string]time.Time{}, killed: map[string]time.Time{}}
+	f := informers.NewSharedInformerFactory(s.API.Client, 0)
+	_, _ = f.Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { l.note(o.(*corev1.Pod), false) },
+		UpdateFunc: func(_, o any) { l.note(o.(*corev1.Pod), false) },
+		DeleteFunc: func(o any) {
+			if p, ok := o.(*corev1.Pod); ok {
+				l.note(p, true)
+			}
+		},
+	})
+	f.Start(ctx.Done())
+	f.WaitForCacheSync(ctx.Done())
+	return l
+}
+
+func (l *lives) note(p *corev1.Pod, gone bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.nodes[p.Name] = p.Spec.NodeName
+	if _, known := l.ends[p.Name]; !known && (gone || p.DeletionTimestamp != nil) {
+		l.ends[p.Name] = time.Now()
+	}
+}
+
+// kill notes that a node was killed, and all pods with it.
+func (l *lives) kill(node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.killed[node] = time.Now()
+}
+
+// ending tells why a pod may end its connections now, if it may: it has been ending for as long as
+// grace, give or take slack, or its node was killed.
+func (l *lives) ending(pod string, grace, slack time.Duration) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at, ok := l.ends[pod]; ok && time.Since(at) > grace-slack {
+		return "the pod ends"
+	}
+	if _, ok := l.killed[l.nodes[pod]]; ok {
+		return "the pod's node was killed"
+	}
+	return ""
+}
