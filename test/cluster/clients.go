@@ -56,6 +56,7 @@ func (l *Load) fresh(ctx context.Context, vip netip.Addr) {
 	start := time.Now()
 	conn, err := l.dial(ctx, vip, 80)
 	if err != nil {
+		l.began(start)
 		l.failed(ctx, start, "connect: %v", err)
 		return
 	}
@@ -64,14 +65,16 @@ func (l *Load) fresh(ctx context.Context, vip netip.Addr) {
 	a, _, err := page(conn, bufio.NewReader(conn), "Connection: close\r\n")
 	switch {
 	case errors.Is(err, errStatus):
-		l.with(func(r *Report) { r.Errors++ })
+		l.refused(conn, err)
 	case err != nil:
+		l.began(start)
 		l.failed(ctx, start, "request from %s: %v", conn.LocalAddr(), err)
 		return
 	default:
 		l.seen(conn, a.For, a.By, "")
 	}
 	l.answered(start)
+	l.began(start)
 	pause(ctx, 50*time.Millisecond)
 }
 
@@ -90,7 +93,7 @@ func (l *Load) kept(ctx context.Context, vip netip.Addr) {
 		a, closing, err := page(conn, in, "")
 		switch {
 		case errors.Is(err, errStatus):
-			l.with(func(r *Report) { r.Errors++ })
+			l.refused(conn, err)
 		case err != nil && by == "":
 			l.failed(ctx, start, "request from %s: %v", conn.LocalAddr(), err)
 			return
@@ -128,6 +131,10 @@ func (l *Load) stream(ctx context.Context, vip netip.Addr) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	_ = conn.SetDeadline(start.Add(patience))
 	resp, err := request(conn, bufio.NewReader(conn), anyHost(), "/stream", "")
+	if errors.Is(err, errStatus) {
+		l.refused(conn, err)
+		return
+	}
 	if err != nil {
 		l.failed(ctx, start, "stream from %s: %v", conn.LocalAddr(), err)
 		return

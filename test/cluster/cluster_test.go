@@ -29,7 +29,14 @@ func TestCluster(t *testing.T) {
 		{"traefik", (*Site).sceneTraefik},
 		{"load", (*Site).sceneLoad},
 		{"roll-traefik", (*Site).sceneRollTraefik},
+		{"pod-firewall", (*Site).sceneFirewall},
 		{"roll-agents", (*Site).sceneRollAgents},
+		{"upgrade", (*Site).sceneUpgrade},
+		{"lb-killed", (*Site).sceneLBKilled},
+		{"ingress-killed", (*Site).sceneIngressKilled},
+		{"kubelet-frozen", (*Site).sceneKubeletFrozen},
+		{"control-plane", (*Site).sceneControlPlane},
+		{"scale", (*Site).sceneScale},
 	} {
 		if !t.Run(scene.name, func(t *testing.T) { s.play(t, scene.play) }) {
 			break // the others would find a cluster that is not as it should be

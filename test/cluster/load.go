@@ -20,7 +20,8 @@ const (
 	lineClients  = 120
 
 	holders  = keptClients + streams + lineClients
-	patience = 10 * time.Second // for one answer
+	patience = 10 * time.Second       // for one answer
+	slow     = 900 * time.Millisecond // a packet was lost: TCP repeats a SYN after a second
 )
 
 // Load is clients at work, half of them by IPv6, from many addresses. Connections that end are made anew.
@@ -49,8 +50,9 @@ type Report struct {
 	Opened   int       // connections of those that hold them
 	Closed   int       // on their pod's wish, or with it
 	Broken   []Failure
-	Errors   int           // answers of the L7 tier that say it can't
+	Errors   []Failure     // answers of the L7 tier that say it can't
 	Longest  time.Duration // until an answer that came
+	LastSlow time.Time     // when the last request on a new connection began that took longer than slow
 	Wrong    []string      // pods that saw another client, or changed
 }
 
@@ -67,6 +69,7 @@ func (s *Site) StartLoad(web, lines []netip.Addr) *Load {
 	s.tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Load{site: s, pods: s.watchPods(ctx), web: web, lines: lines, stop: stop}
+	s.whole.Cleanup(l.Stop)
 	start := func(n int, client func(context.Context, netip.Addr), vips []netip.Addr) {
 		for i := range n {
 			l.done.Go(func() {
@@ -112,7 +115,7 @@ func (l *Load) End() Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.report
-	r.Failed, r.Broken, r.Wrong = slices.Clone(r.Failed), slices.Clone(r.Broken), slices.Clone(r.Wrong)
+	r.Failed, r.Errors, r.Broken, r.Wrong = slices.Clone(r.Failed), slices.Clone(r.Errors), slices.Clone(r.Broken), slices.Clone(r.Wrong)
 	return r
 }
 
@@ -144,6 +147,18 @@ func (l *Load) answered(start time.Time) {
 	l.with(func(r *Report) { r.Requests++; r.Longest = max(r.Longest, took) })
 }
 
+// began notes how long a request took that began with a connection, answered or not.
+func (l *Load) began(start time.Time) {
+	if time.Since(start) < slow {
+		return
+	}
+	l.with(func(r *Report) {
+		if r.LastSlow.Before(start) {
+			r.LastSlow = start
+		}
+	})
+}
+
 func (l *Load) failed(ctx context.Context, start time.Time, format string, args ...any) {
 	if ctx.Err() != nil {
 		return
@@ -151,6 +166,13 @@ func (l *Load) failed(ctx context.Context, start time.Time, format string, args 
 	what := fmt.Sprintf(format, args...) + fmt.Sprintf(", after %s", time.Since(start).Round(time.Millisecond))
 	l.with(func(r *Report) { r.Failed = append(r.Failed, Failure{time.Now(), what}) })
 	pause(ctx, 200*time.Millisecond)
+}
+
+// refused counts an answer that says that the L7 tier can't serve.
+func (l *Load) refused(conn net.Conn, err error) {
+	l.with(func(r *Report) {
+		r.Errors = append(r.Errors, Failure{time.Now(), fmt.Sprintf("request from %s: %v", conn.LocalAddr(), err)})
+	})
 }
 
 // hold counts a connection while it is open.
@@ -203,10 +225,12 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Site) check(what string, start time.Time, r Report, allowFailed bool) {
 	s.tb.Helper()
 	s.row(what, start, "%s", r)
-	if len(r.Failed) > 0 && !allowFailed || len(r.Broken) > 0 || len(r.Wrong) > 0 || r.Errors > 0 && !allowFailed {
+	if len(r.Failed) > 0 && !allowFailed || len(r.Broken) > 0 || len(r.Wrong) > 0 || len(r.Errors) > 0 && !allowFailed {
 		s.tb.Errorf("%s: %s", what, r)
-		for _, f := range slices.Concat(r.Failed[:min(10, len(r.Failed))], r.Broken[:min(10, len(r.Broken))]) {
-			s.tb.Log(f)
+		for _, list := range [][]Failure{r.Failed, r.Errors, r.Broken} {
+			for _, f := range list[:min(10, len(list))] {
+				s.tb.Log(f)
+			}
 		}
 		s.tb.Log(strings.Join(r.Wrong[:min(10, len(r.Wrong))], "\n"))
 	}
@@ -217,8 +241,8 @@ func (r Report) String() string {
 	if n := len(r.Failed); n > 0 {
 		text += fmt.Sprintf(" within %s", r.Failed[n-1].At.Sub(r.Failed[0].At).Round(time.Millisecond))
 	}
-	if r.Errors > 0 {
-		text += fmt.Sprintf(", %d refused by the L7 tier", r.Errors)
+	if n := len(r.Errors); n > 0 {
+		text += fmt.Sprintf(", %d refused by the L7 tier", n)
 	}
 	return text + fmt.Sprintf(", longest %s; %d connections held, %d ended with their pod, %d broken",
 		r.Longest.Round(time.Millisecond), holders, r.Closed, len(r.Broken))

@@ -111,15 +111,15 @@ func (n *Node) stop() error {
 	return err
 }
 
-// Start boots the node once more after [Node.Kill].
-func (n *Node) Start(tb testing.TB) {
-	tb.Helper()
+// Start boots the node once more after [Node.Kill]. It runs on after the scene.
+func (n *Node) Start() {
+	n.tb.Helper()
 	// Bridges and routes of the pods that there were go with a machine's memory.
 	_, _ = n.Output("ip", "link", "delete", "cni0")
-	n.Plug(tb)
-	n.boot(tb)
+	n.Plug(n.tb)
+	n.boot(n.tb)
 	if err := n.up(nil); err != nil {
-		tb.Fatal(err)
+		n.tb.Fatal(err)
 	}
 }
 

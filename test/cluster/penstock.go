@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -41,7 +42,7 @@ func (s *Site) WaitDaemonSets() {
 
 // Agent is the Penstock pod of a node.
 func (s *Site) Agent(n *Node) (corev1.Pod, error) {
-	list, err := s.API.Client.CoreV1().Pods(system).List(s.tb.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + n.Name})
+	list, err := s.API.Client.CoreV1().Pods(system).List(context.Background(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + n.Name})
 	if err != nil {
 		return corev1.Pod{}, err
 	}

@@ -37,9 +37,8 @@ func (s *Site) table() {
 
 // play has a scene report to its own test.
 func (s *Site) play(t *testing.T, scene func(*Site)) {
-	whole := s.tb
 	s.tb = t
-	defer func() { s.tb = whole }()
+	defer func() { s.tb = s.whole }()
 	scene(s)
 }
 

@@ -36,7 +36,8 @@ type Site struct {
 	API                 *kubetest.Server
 	LBs, Ingress        []*Node
 
-	tb    testing.TB
+	tb    testing.TB // of the scene
+	whole testing.TB // of the cluster
 	began time.Time
 	rows  []row
 	web   []netip.Addr // addresses of the L7 tier
@@ -50,7 +51,7 @@ func (s *Site) Nodes() []*Node { return slices.Concat(s.LBs, s.Ingress) }
 // the pods' pause container among them.
 func New(tb testing.TB, images []string) *Site {
 	tb.Helper()
-	s := &Site{tb: tb, began: time.Now()}
+	s := &Site{tb: tb, whole: tb, began: time.Now()}
 	s.network()
 	for i := range 2 {
 		s.LBs = append(s.LBs, newNode(tb, s, fmt.Sprintf("lb%d", i+1), 11+i, 1+i))
@@ -131,7 +132,7 @@ func (s *Site) controlPlane() {
 		users = append(users, kubetest.User{Name: "system:node:" + n.Name, Groups: []string{"system:nodes"}})
 	}
 	s.API = kubetest.StartWith(s.tb, kubetest.Options{Netns: s.Hub, Users: users, Args: []string{
-		"-controllers", "*", "-scheduler", "--",
+		"-controllers", "*", "-unreachable-after", "10s", "-scheduler", "--",
 		"--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction",
 	}})
 	address, _, _ := strings.Cut(apiAddress, ":")

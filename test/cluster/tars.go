@@ -14,6 +14,8 @@ const (
 	echoImage     = "penstock-test/echo:test"
 	traefikImage  = "penstock-test/traefik:test"
 	penstockImage = "docker.io/penstock-lb/penstock:test"
+	// nextImage is a version whose tables are laid out in another way.
+	nextImage = "docker.io/penstock-lb/penstock:next"
 )
 
 const module = "github.com/penstock-lb/penstock"
@@ -22,16 +24,48 @@ const module = "github.com/penstock-lb/penstock"
 func images(tb testing.TB) []string {
 	tb.Helper()
 	dir := tb.TempDir()
-	helper, penstock := filepath.Join(dir, "helper"), filepath.Join(dir, "penstock")
+	helper, penstock, next := filepath.Join(dir, "helper"), filepath.Join(dir, "penstock"), filepath.Join(dir, "next")
 	build(tb, helper, module+"/test/cluster/helper")
 	build(tb, penstock, module+"/cmd/penstock")
+	build(tb, next, module+"/cmd/penstock", "-overlay="+otherTables(tb, dir))
 	return tars(tb, dir,
 		image{ref: "docker.io/" + pauseImage, files: map[string]string{"/helper": helper}, entrypoint: []string{"/helper", "pause"}},
 		image{ref: "docker.io/" + echoImage, files: map[string]string{"/helper": helper}, entrypoint: []string{"/helper", "echo"}},
-		image{ref: penstockImage, files: map[string]string{
-			"/usr/local/bin/penstock": penstock, "/etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt",
-		}, entrypoint: []string{"/usr/local/bin/penstock"}, cmd: []string{"agent"}},
+		penstockOf(penstockImage, penstock), penstockOf(nextImage, next),
 	)
+}
+
+func penstockOf(ref, binary string) image {
+	return image{ref: ref, files: map[string]string{
+		"/usr/local/bin/penstock": binary, "/etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt",
+	}, entrypoint: []string{"/usr/local/bin/penstock"}, cmd: []string{"agent"}}
+}
+
+// otherTables is an overlay for go build with which the tables of either role have another schema. Flows
+// have the same one.
+func otherTables(tb testing.TB, dir string) string {
+	tb.Helper()
+	source, err := filepath.Abs("../../bpf/schema.go")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b, err := os.ReadFile(source)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	const made = "h := sha256.New()\n"
+	text := strings.Replace(string(b), made, made+`if g.name == "tables" || g.name == "node-tables" { h.Write([]byte("next")) }`+"\n", 1)
+	if text == string(b) {
+		tb.Fatalf("%s has no %q", source, made)
+	}
+	file, overlay := filepath.Join(dir, "schema.go"), filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.WriteFile(overlay, encode(map[string]any{"Replace": map[string]string{source: file}}), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return overlay
 }
 
 // traefikTar is the image of the L7 tier.
@@ -51,8 +85,7 @@ func traefikTar(tb testing.TB) string {
 func tars(tb testing.TB, dir string, list ...image) (files []string) {
 	tb.Helper()
 	for _, i := range list {
-		name, _, _ := strings.Cut(filepath.Base(i.ref), ":")
-		tar := filepath.Join(dir, name+".tar")
+		tar := filepath.Join(dir, strings.ReplaceAll(filepath.Base(i.ref), ":", "-")+".tar")
 		if err := i.write(tar); err != nil {
 			tb.Fatalf("image %s: %v", i.ref, err)
 		}
