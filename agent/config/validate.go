@@ -111,8 +111,15 @@ func within[T ~int64 | ~uint8 | ~uint16 | ~uint32](found *faults, key string, v,
 	if v >= least && v <= most {
 		return true
 	}
-	found.add(key, fmt.Sprint(v), "write a value from %v to %v", least, most)
+	found.add(key, fmt.Sprint(v), "%w", &outside{fmt.Sprint(least), fmt.Sprint(most)})
 	return false
+}
+
+// outside says which values a key can have. Schema reads it.
+type outside struct{ least, most string }
+
+func (o *outside) Error() string {
+	return fmt.Sprintf("write a value from %s to %s", o.least, o.most)
 }
 
 func wholeSeconds(found *faults, key string, d, least, most time.Duration) {
