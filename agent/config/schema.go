@@ -90,10 +90,15 @@ func bounds(key string, at value, faults func(text string) faults) (out outside)
 		return out
 	}
 	out = outside{"0", most}
-	for _, text := range []string{"0", most} {
+	for _, text := range []string{most, "0"} {
 		for _, f := range faults(text) {
-			if o := (*outside)(nil); f.Key == key && errors.As(f.Err, &o) {
-				out = *o
+			var o *outside
+			switch {
+			case f.Key != key:
+			case errors.As(f.Err, &o):
+				return *o
+			case text == "0": // refused for what it means, as that of an AS
+				out.least = "1"
 			}
 		}
 	}
