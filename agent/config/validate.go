@@ -34,7 +34,7 @@ func (c *Config) general() (found faults) {
 	check(&found, "role", c.Role, []Role{RoleLB, RoleBackend})
 	found = append(found, c.Source.faults()...)
 	check(&found, "forwarding", c.Forwarding, []string{"auto", "dsr", "nat"})
-	check(&found, "shutdown", c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart})
+	check(&found, "shutdown", c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart, ShutdownAuto})
 	within(&found, "drainTimeout", c.DrainTimeout, 0, time.Hour)
 	if a := c.Metrics.Address; a != "" {
 		if _, err := hostPort(a); err != nil {

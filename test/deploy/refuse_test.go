@@ -65,6 +65,7 @@ func TestRefuse(t *testing.T) {
 		{"monitor without a Service", "metrics: {service: {enabled: false}, serviceMonitor: {enabled: true}}", []string{"metrics.service"}},
 		{"no probes", "config: {metrics: {address: \"\"}}", []string{"metrics.address", "probes"}},
 		{"killed while it drains", "config: {drainTimeout: 2m}", []string{"lb.terminationGracePeriodSeconds is 120", "2m", "150 s"}},
+		{"killed while it forwards", "backend: {terminationGracePeriodSeconds: 54}", []string{"backend.terminationGracePeriodSeconds is 54", "10s", "55 s"}},
 		{"no bpffs", "config: {datapath: {bpffs: /var/bpf}}", []string{"datapath.bpffs is /var/bpf", "/sys/fs/bpf"}},
 		{"socket", "lb: {config: {api: {socket: /tmp/agent.sock}}}", []string{"api.socket is /tmp/agent.sock", "/run/penstock"}},
 		{"history", "config: {source: {history: /run/penstock/../x}}", []string{"source.history", "/run/penstock"}},

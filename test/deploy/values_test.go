@@ -35,7 +35,7 @@ config:
     - {name: edge, peers: [tor1, tor2], pools: [public], communities: [64512:100], med: 100, linkBandwidth: 10G}
     - {name: rest, localPref: 200, linkBandwidth: auto}
     gracefulRestart: {longLivedTime: 1h}
-  drainTimeout: 1m30s
+  drainTimeout: 1m15s
 bgpPasswords: {values: {tor1: secret}}
 `,
 	"more capabilities": seeded + `

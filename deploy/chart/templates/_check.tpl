@@ -71,8 +71,9 @@ values.schema.json refuses.
 {{- $counting := include "penstock.pick" (dict "keys" (include (printf "penstock.keys.%s" .role) . | fromJsonArray) "from" $own.config) | fromJson -}}
 {{- include "penstock.check.counts" (dict "where" (printf "%s.config" .role) "given" $own.config "counting" $counting) -}}
 {{- $least := add (include "penstock.seconds" (dig "drainTimeout" "10s" $config) | int) 30 -}}
-{{- if and (eq .role "lb") (lt (int $own.terminationGracePeriodSeconds) (int $least)) -}}
-{{- fail (printf "lb.terminationGracePeriodSeconds is %d, and a drain takes up to %v (drainTimeout), with what comes after it %d s: kubelets would kill it in the middle. Set at least that." (int $own.terminationGracePeriodSeconds) (dig "drainTimeout" "10s" $config) $least) -}}
+{{- if eq .role "backend" }}{{ $least = add $least 15 }}{{ end -}}
+{{- if and (ne (dig "shutdown" "drain" $config) "restart") (lt (int $own.terminationGracePeriodSeconds) (int $least)) -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds is %d, and LB nodes drain for up to %v (drainTimeout), with what comes after that %d s: kubelets would end it in the middle. Set at least that." .role (int $own.terminationGracePeriodSeconds) (dig "drainTimeout" "10s" $config) $least) -}}
 {{- end -}}
 {{- $metrics := dig "metrics" "address" ":9470" $config -}}
 {{- if not (regexMatch "^(\\[[0-9A-Fa-f:]+\\]|[0-9.]*|localhost):[0-9]+$" $metrics) -}}
