@@ -5,14 +5,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 
+	"github.com/penstock-lb/penstock/agent/kube/rollout"
+	"github.com/penstock-lb/penstock/test/fixture"
 	"github.com/penstock-lb/penstock/test/kubetest"
 )
 
@@ -22,7 +27,9 @@ const controllers = kubetest.Controllers
 // TestServer has a real API server judge what the chart makes.
 func TestServer(t *testing.T) {
 	s := kubetest.Start(t, "-controllers", controllers)
-	s.Kubectl(t, "", "create", "namespace", namespace)
+	s.Kubectl(t, "", "create", "namespace", namespace, "--save-config")
+	// A Pod by itself is refused where its account is not there yet, and a dry run makes none.
+	s.Kubectl(t, "", "create", "serviceaccount", "penstock-check", "-n", namespace, "--save-config")
 
 	t.Run("strict", func(t *testing.T) {
 		for name, values := range sites {
@@ -42,7 +49,41 @@ func TestServer(t *testing.T) {
 			})
 		}
 	})
+	t.Run("check", func(t *testing.T) { check(t, s) })
 	t.Run("life", func(t *testing.T) { life(t, s) })
+}
+
+// check has the account of `helm test` look at agents: what it may do is enough.
+func check(t *testing.T, s *kubetest.Server) {
+	out, err := Template(t, namespace, seeded)
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	all := filepath.Join(t.TempDir(), "all.yaml")
+	if err := os.WriteFile(all, []byte(withoutKind(out, "Pod", "Job")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Kubectl(t, "", "apply", "-f", all)
+	client, err := kubernetes.NewForConfig(s.As(t.Context(), t, namespace, "penstock-check"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixture.Wait(t, 10*time.Second, "the account to see what is missing", func() error {
+		r, err := rollout.Read(t.Context(), client, namespace)
+		if want := "DaemonSet penstock-lb has changed"; err == nil && !strings.Contains(fmt.Sprint(r.Problems), want) {
+			return fmt.Errorf("it sees %q", r.Problems)
+		}
+		return err // rights take a moment
+	})
+	s.Kubectl(t, "", "delete", "-f", all)
+}
+
+// withoutKind leaves out documents of some kinds.
+func withoutKind(text string, kinds ...string) string {
+	docs := slices.DeleteFunc(strings.Split(text, "\n---\n"), func(doc string) bool {
+		return slices.ContainsFunc(kinds, func(kind string) bool { return strings.Contains(doc, "\nkind: "+kind+"\n") })
+	})
+	return strings.Join(docs, "\n---\n")
 }
 
 // life installs, upgrades and removes a release. Hooks are for a cluster with kubelets.

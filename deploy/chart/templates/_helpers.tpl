@@ -5,6 +5,10 @@
 {{/* What all objects have; what selects pods is their name and component alone. */}}
 {{- define "penstock.labels" -}}
 app.kubernetes.io/name: penstock
+{{ include "penstock.labels.release" . }}
+{{- end }}
+
+{{- define "penstock.labels.release" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}

@@ -1,9 +1,10 @@
-{{/* penstock.hook is what the objects of the Job before helm uninstall have in their metadata. */}}
+{{/* penstock.hook is what objects have in their metadata that helm makes at a certain moment, and removes. */}}
 {{- define "penstock.hook" -}}
 labels:
-  {{- include "penstock.labels" .root | nindent 2 }}
+  app.kubernetes.io/name: penstock-hook
+  {{- include "penstock.labels.release" .root | nindent 2 }}
 annotations:
-  helm.sh/hook: pre-delete
+  helm.sh/hook: {{ .on }}
   helm.sh/hook-weight: {{ .weight | quote }}
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
