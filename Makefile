@@ -17,6 +17,10 @@ generate: ## Compile the BPF programs and write their Go types
 	@hack/setup.sh lint
 	go generate ./bpf ./test/bench
 
+manifests: ## Render deploy/kubernetes from deploy/chart, and what the chart has of the table of keys
+	go test ./agent/config -run Chart -update
+	go test ./test/deploy -run Manifests -update
+
 test: ## Install what is missing, then run every test and each fuzzer for five seconds
 	@hack/setup.sh test
 	hack/test.sh
@@ -25,6 +29,7 @@ test: ## Install what is missing, then run every test and each fuzzer for five s
 e2e: ## Only the end-to-end tests in network namespaces
 	@hack/setup.sh test
 	@hack/kubetest.sh >/dev/null
+	@hack/helm.sh >/dev/null
 	go test -count=1 -timeout 20m ./test/...
 
 bench: ## Nanoseconds per packet, our programs beside floors
@@ -69,5 +74,5 @@ clean: ## Remove built files
 	rm -rf bin
 
 FORCE:
-.PHONY: help build generate test e2e bench churn lint fmt fuzz demo demo-up demo-down clean
+.PHONY: help build generate manifests test e2e bench churn lint fmt fuzz demo demo-up demo-down clean
 .DEFAULT_GOAL := help

@@ -73,6 +73,7 @@ type Agent struct {
 	peering      peering
 	peersPending bool // the speaker has yet to take the peers that this node has
 	ending       bool
+	leaving      bool // for good
 	life         *lifecycle
 	warming      bool                   // as of the last steer
 	poll         *time.Timer            // looks at the traffic of a drain
@@ -151,6 +152,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		return a.work(ctx, work, g)
 	})
 	err := g.Wait()
+	if a.leaving { // now that nobody writes them any more
+		err = errors.Join(err, control.RemoveFiles(a.booted))
+	}
 	a.update(func(s *api.Status) { s.State = api.Stopped })
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/kube"
 	"github.com/penstock-lb/penstock/agent/system"
@@ -17,7 +18,7 @@ import (
 )
 
 // Cluster is the API server beside the Source: what the agent tells it, and what it does
-// there. None of its methods waits for an answer.
+// there. None but Run, Tenure and Forget waits for an answer.
 type Cluster interface {
 	Run(ctx context.Context) error // until ctx ends
 	Configure(*config.Config)      // what applies live
@@ -26,7 +27,10 @@ type Cluster interface {
 	Services(reports []kube.ServiceReport)
 	Gone(services []string)
 	Node(desired.Published)
+	Forget(ctx context.Context) error // takes back what Node published, for good
 	SessionEnded(kube.SessionEnd)
+	Trouble(reason, subject, message string)
+	control.Tenant
 }
 
 var (
@@ -157,7 +161,7 @@ func (a *Agent) tellNode() {
 	}
 	switch {
 	case a.ending:
-		p.Reason = "it is shutting down"
+		p.Reason, p.Leaving = "it is shutting down", a.leaving
 	case len(a.life.asks) > 0:
 		p.Reason = "it drains, by " + string(a.life.asks[0].By)
 	case a.reconciler == nil || !a.reconciler.synced:

@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/kube"
+	"github.com/penstock-lb/penstock/agent/tenure"
 	"github.com/penstock-lb/penstock/bgp"
 )
 
@@ -23,6 +26,9 @@ type fakeCluster struct {
 	reports int
 	node    desired.Published
 	ended   []string // sessions
+	verdict tenure.Verdict
+	left    chan string // Forget, with what was published last; nil: it is not looked at
+	trouble []string
 }
 
 func (f *fakeCluster) Run(ctx context.Context) error { <-ctx.Done(); return nil }
@@ -48,6 +54,26 @@ func (f *fakeCluster) Node(p desired.Published) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.node = p
+}
+
+func (f *fakeCluster) Tenure(context.Context) tenure.Verdict { return f.verdict }
+func (f *fakeCluster) TenureWarnings(needs time.Duration) []string {
+	return []string{"needs " + needs.String()}
+}
+
+func (f *fakeCluster) Forget(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left != nil {
+		f.left <- fmt.Sprintf("ready %t, leaving %t", f.node.Ready, f.node.Leaving)
+	}
+	return nil
+}
+
+func (f *fakeCluster) Trouble(reason, subject, message string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.trouble = append(f.trouble, strings.Join([]string{reason, subject, message}, ": "))
 }
 
 func (f *fakeCluster) SessionEnded(end kube.SessionEnd) {

@@ -61,7 +61,8 @@ type Datapath interface {
 	Attached() []string // devices with a pinned link, from before too
 	Settle() error      // removes what older programs left
 	Schema() string
-	Close() error // leaves the pins in place
+	Remove() (devices []string, err error) // detaches everywhere and removes the pins
+	Close() error                          // leaves the pins in place
 }
 
 // Tables are the data path's maps.

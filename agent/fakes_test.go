@@ -483,6 +483,14 @@ func (f fakeDatapath) Attached() []string {
 func (f fakeDatapath) Settle() error  { return f.call("settle") }
 func (f fakeDatapath) Schema() string { return "tables-0 state-0" }
 func (f fakeDatapath) Close() error   { return f.call("datapath.Close") }
+func (f fakeDatapath) Remove() ([]string, error) {
+	devices := f.Attached()
+	err := f.call("datapath.Remove")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.attached)
+	return devices, err
+}
 
 type fakeSource struct{ *world }
 

@@ -221,7 +221,7 @@ func (a *Agent) unwanted(vip netip.Addr) {
 
 // publish makes a pass visible to readers.
 func (a *Agent) publish(want desired.State, err error, began, next time.Time) {
-	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want), a.capacityWarnings())
+	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want), a.capacityWarnings(), a.tenureWarnings())
 	tunnels := a.tunnels(want)
 	usage, usageErr := a.reconciler.tables.Usage()
 	if usageErr != nil {

@@ -8,7 +8,9 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/drain"
+	"github.com/penstock-lb/penstock/agent/tenure"
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -19,19 +21,53 @@ const (
 	stragglers  = 2 * time.Second        // for what is under way once the routes are withdrawn
 )
 
-// shutdown ends as configured. Either way program and tables stay pinned: after
+// shutdown ends as configured. Unless that is for good, program and tables stay pinned: after
 // a drain they carry the stragglers, after a restart they carry everything.
 func (a *Agent) shutdown(ctx context.Context) error {
-	a.log.Info("shutting down", "mode", a.cfg.Shutdown)
+	v := control.Outcome(ctx, a.cfg, tenant(a.deps.Cluster))
+	a.log.Info("shutting down", "mode", a.cfg.Shutdown, "outcome", v.Outcome, "why", v.Why)
 	a.update(func(s *api.Status) { s.State = api.Draining })
-	a.ending = true
-	if a.cfg.Shutdown == config.ShutdownRestart {
+	a.ending, a.leaving = true, v.Outcome == tenure.Leave
+	if v.Outcome == tenure.Restart {
 		return a.stopSpeaker(ctx, bgp.StopRestart)
 	}
 	if a.reconciler.synced {
 		a.leave(ctx)
 	}
-	return a.stopSpeaker(ctx, bgp.StopDrain)
+	err := a.stopSpeaker(ctx, bgp.StopDrain)
+	if a.leaving {
+		err = errors.Join(err, a.remove(ctx))
+	}
+	return err
+}
+
+// leaveMargin is what an end for good takes at most beside drainTimeout.
+const leaveMargin = stopTimeout + stragglers + control.ForgetTimeout + 3*time.Second
+
+// tenureWarnings says what keeps an end for good from being one.
+func (a *Agent) tenureWarnings() []string {
+	if a.deps.Cluster == nil || a.cfg.Shutdown != config.ShutdownAuto {
+		return nil
+	}
+	return a.deps.Cluster.TenureWarnings(a.cfg.DrainTimeout + leaveMargin)
+}
+
+// tenant is nil where there is no cluster, and not an interface around nothing.
+func tenant(c Cluster) control.Tenant {
+	if c == nil {
+		return nil
+	}
+	return c
+}
+
+// remove takes away what this agent made of its node. Ingress nodes know it until its program is
+// gone: what comes back from them is for flows that it has sent.
+func (a *Agent) remove(ctx context.Context) error {
+	devices, err := a.datapath.Remove()
+	if err == nil {
+		a.log.Info("left for good: nothing is attached or pinned any more", "interfaces", devices)
+	}
+	return errors.Join(err, control.Forget(ctx, a.deps.Cluster))
 }
 
 func (a *Agent) stopSpeaker(ctx context.Context, mode bgp.StopMode) error {

@@ -202,6 +202,22 @@ func Cleanup(dir string) ([]string, error) {
 		return nil, err
 	}
 	defer pins.Close()
+	return removeLB(dir)
+}
+
+// Remove is Cleanup by the agent that holds the pins, so that no other one comes between. The LB
+// is to be closed all the same, and good for nothing else.
+func (lb *LB) Remove() ([]string, error) {
+	var errs []error
+	for _, a := range lb.links { // a program stays as long as anybody holds its link
+		errs = append(errs, a.link.Close())
+	}
+	clear(lb.links)
+	devices, err := removeLB(lb.pins.Dir)
+	return devices, errors.Join(append(errs, err)...)
+}
+
+func removeLB(dir string) ([]string, error) {
 	devices := pinnedDevices(dir)
 	var errs []error
 	for _, d := range devices {

@@ -268,6 +268,22 @@ func CleanupNode(dir string) ([]string, error) {
 		return nil, err
 	}
 	defer pins.Close()
+	return removeNode(dir)
+}
+
+// Remove is CleanupNode by the agent that holds the pins, so that no other one comes between. The
+// Node is to be closed all the same, and good for nothing else.
+func (n *Node) Remove() ([]string, error) {
+	var errs []error
+	for _, h := range n.hooks { // a program stays as long as anybody holds its link
+		errs = append(errs, h.close())
+	}
+	clear(n.hooks)
+	devices, err := removeNode(n.pins.Dir)
+	return devices, errors.Join(append(errs, err)...)
+}
+
+func removeNode(dir string) ([]string, error) {
 	devices := nodeDevices(dir)
 	var errs []error
 	for _, d := range devices {

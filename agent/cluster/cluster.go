@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,16 +15,18 @@ import (
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/kube"
+	"github.com/penstock-lb/penstock/agent/tenure"
 )
 
 // Cluster is one agent's way to the API server. Its methods may be called concurrently,
-// and none but Run waits for an answer.
+// and none but Run, Forget and Tenure waits for an answer.
 type Cluster struct {
 	client     *kube.Client
 	source     *kube.Source
 	copied     *Copy // nil: no copy of the source's objects is kept
 	reporter   *kube.Reporter
 	controller *kube.Controller // nil: this role allocates no addresses
+	owner      *kube.Owner      // nil: the agent is of no DaemonSet
 	node       string
 	pooled     atomic.Bool // a pool is configured
 }
@@ -42,6 +45,9 @@ func Connect(cfg *config.Config, version string, log *slog.Logger) (*Cluster, er
 		c.copied = NewCopy(c.source, cfg.Source.Copy, log.With("part", "source"))
 	}
 	c.reporter = kube.NewReporter(client, cfg.Node, string(cfg.Role), log.With("part", "events"))
+	if cfg.Source.DaemonSet != "" {
+		c.owner = kube.NewOwner(client, c.source, cfg.Source.DaemonSet, log.With("part", "kubernetes"))
+	}
 	c.pooled.Store(len(cfg.Pools) > 0)
 	if cfg.Role == config.RoleLB {
 		c.controller = kube.NewController(client, c.source, kube.ControllerOptions{
@@ -67,6 +73,9 @@ func (c *Cluster) Run(ctx context.Context) error {
 	g.Go(func() error { return part("reports", c.reporter.Run(ctx)) })
 	if c.controller != nil {
 		g.Go(func() error { return part("allocation of addresses", c.controller.Run(ctx)) })
+	}
+	if c.owner != nil {
+		g.Go(func() error { return part("watch of the DaemonSet", c.owner.Run(ctx)) })
 	}
 	return g.Wait()
 }
@@ -140,3 +149,44 @@ func (c *Cluster) Node(p desired.Published) { c.reporter.Node(p) }
 
 // Forget takes back what Node published.
 func (c *Cluster) Forget(ctx context.Context) error { return c.reporter.Forget(ctx) }
+
+// Trouble tells of what keeps this agent from its work, on its Node.
+func (c *Cluster) Trouble(reason, subject, message string) {
+	c.reporter.Trouble(reason, subject, message)
+}
+
+// Tenure says what it means that this agent is told to end. It takes some seconds.
+func (c *Cluster) Tenure(ctx context.Context) tenure.Verdict {
+	if c.owner == nil {
+		return tenure.Verdict{Outcome: tenure.Restart, Why: "source.daemonSet is not set, so that nothing says that this end is for good"}
+	}
+	return c.owner.Ask(ctx)
+}
+
+// TenureWarnings says what keeps Tenure from telling, and that less time is allowed for an end
+// for good than the agent needs.
+func (c *Cluster) TenureWarnings(needs time.Duration) (out []string) {
+	if c.owner == nil {
+		return nil
+	}
+	if p := c.owner.Problem(); p != "" {
+		out = append(out, p)
+	}
+	if g := c.owner.Facts().Grace(); g != 0 && g < needs {
+		out = append(out, fmt.Sprintf("the pod's terminationGracePeriodSeconds is %.0f, and an end for good may take %s, drainTimeout included: it would be cut short, and leave things behind; set it to %.0f at least", g.Seconds(), needs, needs.Seconds()))
+	}
+	return out
+}
+
+// TellFailure says on the Node of an agent that it could not start, in as much time as ctx has.
+func TellFailure(ctx context.Context, cfg *config.Config, version string, failure error) error {
+	client, err := kube.Connect(kube.Options{
+		Kubeconfig: cfg.Source.Kubeconfig, Namespace: cfg.Source.Namespace,
+		Node: cfg.Node, Role: string(cfg.Role), UserAgent: "penstock/" + version,
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.Failed(ctx, failure.Error())
+}

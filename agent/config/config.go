@@ -55,6 +55,7 @@ type Source struct {
 	Copy       string // a file; empty: none
 	Kubeconfig string // a file; empty: the pod's ServiceAccount
 	Namespace  string // of Leases; empty: the pod's
+	DaemonSet  string // that the agent's pod is of; empty: none
 }
 
 // SourceKind says where Kubernetes objects come from.
@@ -167,6 +168,7 @@ type ShutdownMode string
 const (
 	ShutdownDrain   ShutdownMode = "drain"
 	ShutdownRestart ShutdownMode = "restart"
+	ShutdownAuto    ShutdownMode = "auto" // as the DaemonSet of the agent's pod says
 )
 
 // Metrics configures the Prometheus endpoint.

@@ -37,8 +37,8 @@ func DefaultFileFor(role Role) string {
 // ofIngressNodes are the keys, and sections, that count for RoleBackend. Those of
 // RoleLB are all but the section backend.
 var ofIngressNodes = []string{
-	"node", "role", "source.kind", "source.directory", "source.kubeconfig", "source.namespace", "lbNodes", "datapath.interfaces", "datapath.mode", "datapath.compile", "datapath.clang",
-	"datapath.sources", "datapath.bpffs", "datapath.discardFlows", "tunnel.port", "backend", "metrics", "api", "log",
+	"node", "role", "source.kind", "source.directory", "source.kubeconfig", "source.namespace", "source.daemonSet", "lbNodes", "datapath.interfaces", "datapath.mode", "datapath.compile", "datapath.clang",
+	"datapath.sources", "datapath.bpffs", "datapath.discardFlows", "tunnel.port", "backend", "shutdown", "drainTimeout", "metrics", "api", "log",
 }
 
 // counts tells whether a key means anything to a role; to none, every key does.

@@ -130,6 +130,8 @@ var settings = []setting[Config]{
 		func(c *Config) value { return stringValue{&c.Source.Kubeconfig} }},
 	{Key{"source.namespace", "", restart, "Namespace of the Leases by which LB nodes agree on who hands out addresses. The same on all LB nodes"},
 		func(c *Config) value { return stringValue{&c.Source.Namespace} }},
+	{Key{"source.daemonSet", "", restart, "Name of the DaemonSet that the agent's pod is of, in `source.namespace`, for `shutdown: auto`; empty: none"},
+		func(c *Config) value { return stringValue{&c.Source.DaemonSet} }},
 	{Key{"source.history", "", restart, "File in which an LB node remembers what the objects do not tell: since when it knows an endpoint, its former weights and the like; empty: nowhere. Without it, displaced flows cost more for `chains.retention` after a restart"},
 		func(c *Config) value { return stringValue{&c.Source.History} }},
 	{Key{"source.copy", "", restart, "File with a copy of the objects that the API server has, with which an agent goes on that starts while the API server is away; empty: none, and such an agent announces nothing until it answers"},
@@ -269,9 +271,9 @@ var settings = []setting[Config]{
 	{Key{"bgp.damping.max", "", live, "How long a VIP is held back at most after its last withdrawal"},
 		func(c *Config) value { return durationValue{&c.BGP.Damping.Max} }},
 
-	{Key{"shutdown", "", live, "What SIGTERM does: `drain` has routers prefer other LB nodes, waits for traffic to cease, and withdraws the routes; `restart` leaves them to graceful restart"},
+	{Key{"shutdown", "", live, "What SIGTERM does: `drain` has routers prefer other LB nodes, waits for traffic to cease, and withdraws the routes; `restart` leaves them to graceful restart; `auto` is for pods: `restart` if the DaemonSet of `source.daemonSet` still wants a pod on this Node, else `drain`, and then all is removed that the agent made here"},
 		func(c *Config) value {
-			return choiceValue[ShutdownMode]{&c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart}}
+			return choiceValue[ShutdownMode]{&c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart, ShutdownAuto}}
 		}},
 	{Key{"drainTimeout", "", live, "How long a drain waits at most for traffic to cease before the routes are withdrawn, whatever began it: SIGTERM, the Node, or `penstock drain` without `--timeout`"},
 		func(c *Config) value { return durationValue{&c.DrainTimeout} }},

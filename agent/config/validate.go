@@ -34,7 +34,7 @@ func (c *Config) general() (found faults) {
 	check(&found, "role", c.Role, []Role{RoleLB, RoleBackend})
 	found = append(found, c.Source.faults()...)
 	check(&found, "forwarding", c.Forwarding, []string{"auto", "dsr", "nat"})
-	check(&found, "shutdown", c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart})
+	check(&found, "shutdown", c.Shutdown, []ShutdownMode{ShutdownDrain, ShutdownRestart, ShutdownAuto})
 	within(&found, "drainTimeout", c.DrainTimeout, 0, time.Hour)
 	if a := c.Metrics.Address; a != "" {
 		if _, err := hostPort(a); err != nil {
@@ -111,8 +111,15 @@ func within[T ~int64 | ~uint8 | ~uint16 | ~uint32](found *faults, key string, v,
 	if v >= least && v <= most {
 		return true
 	}
-	found.add(key, fmt.Sprint(v), "write a value from %v to %v", least, most)
+	found.add(key, fmt.Sprint(v), "%w", &outside{fmt.Sprint(least), fmt.Sprint(most)})
 	return false
+}
+
+// outside says which values a key can have. Schema reads it.
+type outside struct{ least, most string }
+
+func (o *outside) Error() string {
+	return fmt.Sprintf("write a value from %s to %s", o.least, o.most)
 }
 
 func wholeSeconds(found *faults, key string, d, least, most time.Duration) {

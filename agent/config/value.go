@@ -196,9 +196,11 @@ func (v prefixesValue) Set(s string) error {
 
 type levelValue struct{ p *slog.Level }
 
+var levels = []string{"debug", "info", "warn", "error"}
+
 func (v levelValue) String() string { return strings.ToLower(v.p.String()) }
 func (v levelValue) Set(s string) error {
-	if err := oneOf(s, []string{"debug", "info", "warn", "error"}); err != nil {
+	if err := oneOf(s, levels); err != nil {
 		return err
 	}
 	return v.p.UnmarshalText([]byte(s))

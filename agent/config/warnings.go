@@ -25,6 +25,9 @@ func (c *Config) warnings() (found faults) {
 	if c.Datapath.Sources != "" && !c.Datapath.Compile {
 		found.add("datapath.sources", "", "datapath.sources is set but datapath.compile is false: the program that came with the binary is loaded; set datapath.compile: true")
 	}
+	if c.Shutdown == ShutdownAuto && (c.Source.Kind != SourceKubernetes || c.Source.DaemonSet == "") {
+		found.add("shutdown", "", "shutdown is auto, but nothing names the DaemonSet that decides, so that it is restart: set source.daemonSet, in a pod of one with source.kind: kubernetes, or set shutdown to restart or drain")
+	}
 	if c.Role == RoleBackend {
 		return found // VIPs, routers and the seed are LB nodes' affair
 	}
@@ -43,8 +46,8 @@ func (c *Config) warnings() (found faults) {
 	if len(c.BGP.Peers) == 0 {
 		found.add("bgp.peers", "", "bgp.peers is empty: no VIP is announced; add the routers, or route the VIPs to this node by other means")
 	}
-	if c.Shutdown == ShutdownRestart && !c.BGP.GracefulRestart.Enabled {
-		found.add("shutdown", "", "shutdown is restart but bgp.gracefulRestart.enabled is false: routers drop the routes at once; enable it, or drain")
+	if c.Shutdown != ShutdownDrain && !c.BGP.GracefulRestart.Enabled {
+		found.add("shutdown", "", "shutdown is %s but bgp.gracefulRestart.enabled is false: routers drop the routes at once; enable it, or drain", c.Shutdown)
 	}
 	return append(found, c.unreached()...)
 }

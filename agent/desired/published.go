@@ -22,6 +22,7 @@ type Published struct {
 	TunnelPort uint16    `json:"tunnelPort"`
 	Ready      bool      `json:"ready"`                // its programs are attached and its tables written
 	Reason     string    `json:"reason,omitempty"`     // why it is not ready
+	Leaving    bool      `json:"leaving,omitempty"`    // it is about to end for good
 	Placement  string    `json:"placement,omitempty"`  // of an LB node: a digest of all that decides where flows go
 	Allocation string    `json:"allocation,omitempty"` // of an LB node: a digest of all that decides which addresses Services have
 	Alive      time.Time `json:"alive,omitzero"`       // of an LB node: when its agent last said so, about every 30 s, by its own clock

@@ -26,6 +26,8 @@ type index struct {
 	namespaces  map[string]*corev1.Namespace
 	inNamespace map[string]map[string]bool // records with a Service
 	nodes       map[string]*corev1.Node
+	self        string          // name of this node's Node
+	departed    bool            // it was there, and is not any more
 	holding     map[string]bool // records with held endpoints
 	pods        *podTable       // nil in the role backend
 
@@ -197,6 +199,9 @@ func (ix *index) settle(name string, r *record, before, after *discoveryv1.Endpo
 }
 
 func (ix *index) putNode(n *corev1.Node) {
+	if n.Name == ix.self {
+		ix.departed = false
+	}
 	if before := ix.nodes[n.Name]; before == nil || !apiequality.Semantic.DeepEqual(before, n) {
 		ix.nodes[n.Name] = n
 		ix.nodesDirty = true
@@ -207,6 +212,7 @@ func (ix *index) removeNode(name string) {
 	if _, known := ix.nodes[name]; known {
 		delete(ix.nodes, name)
 		ix.nodesDirty = true
+		ix.departed = ix.departed || name == ix.self
 	}
 }
 

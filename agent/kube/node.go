@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -29,9 +30,12 @@ type annotator struct {
 	log        *slog.Logger
 	changed    chan struct{}
 
+	writing sync.Mutex // one write at a time: none may come after the last
+
 	mu   sync.Mutex
 	want *desired.Published // nil: not known yet
 	text string             // as last written
+	over bool               // nothing is to be said any more
 }
 
 func newAnnotator(set kubernetes.Interface, node, role string, log *slog.Logger) *annotator {
@@ -45,6 +49,9 @@ func newAnnotator(set kubernetes.Interface, node, role string, log *slog.Logger)
 func (a *annotator) publish(p desired.Published) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.over {
+		return
+	}
 	a.want = &p
 	select {
 	case a.changed <- struct{}{}:
@@ -85,6 +92,8 @@ func (a *annotator) run(ctx context.Context) {
 
 // write patches the newest content, if it is not what was written last.
 func (a *annotator) write(ctx context.Context, force bool) error {
+	a.writing.Lock()
+	defer a.writing.Unlock()
 	a.mu.Lock()
 	want, last := a.want, a.text
 	a.mu.Unlock()
@@ -108,6 +117,20 @@ func (a *annotator) write(ctx context.Context, force bool) error {
 	return nil
 }
 
+// forget removes the annotation, and lets nothing write it again. Where the Node is gone, so is
+// the annotation.
+func (a *annotator) forget(ctx context.Context) error {
+	a.mu.Lock()
+	a.want, a.over = nil, true
+	a.mu.Unlock()
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	if err := a.patch(ctx, nil); !apierrors.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
 // patch sets the annotation, or with nil removes it.
 func (a *annotator) patch(ctx context.Context, text *string) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
@@ -126,5 +149,5 @@ func (a *annotator) patch(ctx context.Context, text *string) error {
 // Node publishes what this agent is on its Node.
 func (r *Reporter) Node(p desired.Published) { r.own.publish(p) }
 
-// Forget takes what this agent said of itself from its Node.
-func (r *Reporter) Forget(ctx context.Context) error { return r.own.patch(ctx, nil) }
+// Forget takes what this agent said of itself from its Node, for good.
+func (r *Reporter) Forget(ctx context.Context) error { return r.own.forget(ctx) }

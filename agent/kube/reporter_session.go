@@ -5,17 +5,25 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// SessionDown is the reason of Events of BGP sessions that ended.
-const SessionDown = "BGPSessionDown"
+// Reasons of Events of Nodes.
+const (
+	SessionDown  = "BGPSessionDown" // an established BGP session ended
+	AgentFailed  = "AgentFailed"    // an agent could not start, or ended by itself
+	AttachFailed = "AttachFailed"   // no program could be put on a device
+)
 
-// sessionKey is the prefix of the keys of jobs of sessions.
-const sessionKey = "session "
+// Prefixes of the keys of jobs.
+const (
+	sessionKey = "session "
+	troubleKey = "trouble "
+)
 
 // SessionEnd is an established BGP session of this node that ended.
 type SessionEnd struct {
@@ -33,13 +41,36 @@ func (e SessionEnd) String() string {
 // SessionEnded warns on this node's Node object. There is one Event for each peer, which counts; of two
 // ends that come before the first is written the newer one is.
 func (r *Reporter) SessionEnded(end SessionEnd) {
-	r.out.put(sessionKey+end.Peer, jitter(r.delay.soon), func(ctx context.Context) error {
-		// As kubelets have it, so that `kubectl describe node` finds it: the name is the UID.
-		node := corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.node, UID: types.UID(r.node)}
-		s := subject{"/" + r.node, node.UID}
-		name := eventName(s, SessionDown, end.Peer)
-		return r.events.putOf(ctx, node, metav1.NamespaceDefault, name, func(e *corev1.Event) bool {
-			return again(e, corev1.EventTypeWarning, SessionDown, end.String())
-		})
+	r.warn(sessionKey+end.Peer, jitter(r.delay.soon), SessionDown, end.Peer, end.String())
+}
+
+// Trouble warns on this node's Node object of what keeps the agent from its work. There is one
+// Event for each subject, which counts.
+func (r *Reporter) Trouble(reason, subject, message string) {
+	r.warn(troubleKey+reason+" "+subject, r.delay.soon, reason, subject, message)
+}
+
+func (r *Reporter) warn(key string, delay time.Duration, reason, subject, message string) {
+	r.out.put(key, delay, func(ctx context.Context) error {
+		return r.events.warnOfNode(ctx, r.node, reason, subject, message)
 	})
+}
+
+// warnOfNode writes an Event of a Node.
+func (w eventWriter) warnOfNode(ctx context.Context, name, reason, subject, message string) error {
+	// As kubelets have it, so that `kubectl describe node` finds it: the name is the UID.
+	node := corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: name, UID: types.UID(name)}
+	event := eventName(subjectOf(node), reason, subject)
+	return w.putOf(ctx, node, metav1.NamespaceDefault, event, func(e *corev1.Event) bool {
+		return again(e, corev1.EventTypeWarning, reason, message)
+	})
+}
+
+func subjectOf(node corev1.ObjectReference) subject { return subject{"/" + node.Name, node.UID} }
+
+// Failed writes at once, and once, that the agent of a node could not start. It works beside a
+// Client that does nothing else.
+func (c *Client) Failed(ctx context.Context, message string) error {
+	w := eventWriter{set: c.reads, write: func(context.Context) error { return nil }}
+	return w.warnOfNode(ctx, c.Options.Node, AgentFailed, c.Options.Role, message)
 }

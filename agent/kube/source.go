@@ -67,8 +67,17 @@ func NewSource(c *Client, log *slog.Logger) *Source {
 		}
 	}
 	s.ix = newIndex(c.Options.Role, c.Options.holdTime(), pods)
+	s.ix.self = c.Options.Node
 	s.feeds = s.allFeeds(c.Options)
 	return s
+}
+
+// ownNode gives this node's Node as it is at the moment, without waiting for a burst of changes
+// to end; nil with true if it was there and is not any more.
+func (s *Source) ownNode() (n *corev1.Node, gone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ix.nodes[s.ix.self], s.ix.departed
 }
 
 // Changed receives after Delta or Snapshot has something new.

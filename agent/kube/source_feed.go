@@ -120,10 +120,16 @@ func (f *feed) askWatch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 	if err == nil && stream { // then nothing has to be listed
 		f.source.note("list", f.resource, f.kind, nil)
 	}
+	return w, streamError(o, err)
+}
+
+// streamError is what a reflector is to be told of a watch that failed.
+func streamError(o metav1.ListOptions, err error) error {
+	stream := o.SendInitialEvents != nil && *o.SendInitialEvents
 	if err != nil && stream && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !apierrors.IsTimeout(err) {
-		err = fmt.Errorf("%w: %s", errNoStream, err.Error())
+		return fmt.Errorf("%w: %s", errNoStream, err.Error())
 	}
-	return w, err
+	return err
 }
 
 // Transformer lets the reflector trim what it collects for Replace.

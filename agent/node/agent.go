@@ -44,6 +44,7 @@ type Agent struct {
 	lbNodes     ipam.Selector
 	seen        watched
 	synced      bool // the tables were written at least once
+	leaving     bool // for good
 	last        struct {
 		mtu    uint32 // that could be read
 		uplink string // that had it
@@ -74,30 +75,44 @@ func New(cfg *config.Config, deps Deps, log *slog.Logger) *Agent {
 	}
 }
 
-// Run works until ctx ends; what is in the kernel stays and goes on forwarding. It returns
-// early if the data path cannot be loaded or a part of the agent ends.
+// Run works until ctx ends; what is in the kernel stays and goes on forwarding, unless this node
+// is left for good. It returns early if the data path cannot be loaded or a part of the agent
+// ends.
 func (a *Agent) Run(ctx context.Context) error {
-	g, work := errgroup.WithContext(ctx)
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, work := errgroup.WithContext(work)
 	control.Component(work, g, "source", a.deps.Source.Run)
 	control.Component(work, g, "configuration", a.deps.Configs.Run)
 	if a.deps.Cluster != nil {
 		control.Component(work, g, "cluster", a.deps.Cluster.Run)
 	}
-	g.Go(func() error { return a.work(work) })
+	g.Go(func() error {
+		defer cancel()
+		return a.work(ctx, work)
+	})
 	err := g.Wait()
+	if a.leaving { // now that nobody writes them any more
+		err = errors.Join(err, control.RemoveFiles(a.booted))
+	}
 	a.update(func(s *api.Status) { s.State = api.Stopped })
 	return err
 }
 
-// work is the loop's whole life.
-func (a *Agent) work(ctx context.Context) (err error) {
+// work is the loop's whole life. It ends by itself after stop, and at once when ctx ends because
+// a component failed.
+func (a *Agent) work(stop, ctx context.Context) (err error) {
 	if err := a.load(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	a.loop(ctx)
-	a.log.Info("ended; the programs stay attached and forward on", "interfaces", a.uplinks.attached())
-	return nil
+	a.retry = time.NewTimer(0)
+	defer a.retry.Stop()
+	a.loop(stop, ctx)
+	if ctx.Err() != nil {
+		return nil // the component's error says why
+	}
+	return a.shutdown(ctx)
 }
 
 // load brings the data path into the kernel, where no packet meets it yet.
@@ -140,16 +155,16 @@ func (a *Agent) close() error {
 }
 
 // loop makes a pass whenever something may have changed, until ctx ends.
-func (a *Agent) loop(ctx context.Context) {
+func (a *Agent) loop(stop, ctx context.Context) {
 	resync := time.NewTicker(resync)
 	defer resync.Stop()
 	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
-	a.retry = time.NewTimer(0)
-	defer a.retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-stop.Done():
 			return
 		case <-a.deps.Source.Changed():
 			a.update(func(s *api.Status) { s.Source.Changed = time.Now() })

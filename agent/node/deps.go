@@ -22,11 +22,15 @@ type Source interface {
 	Changed() <-chan struct{}
 }
 
-// Cluster is the API server beside the Source. None but Run waits for an answer.
+// Cluster is the API server beside the Source. None but Run, Tenure and Forget waits for an
+// answer.
 type Cluster interface {
 	Run(ctx context.Context) error // until ctx ends
 	Link() api.Link
 	Node(desired.Published)
+	Forget(ctx context.Context) error // takes back what Node published, for good
+	Trouble(reason, subject, message string)
+	control.Tenant
 }
 
 // Datapath is the loaded programs.
@@ -36,7 +40,8 @@ type Datapath interface {
 	Attached() []string // devices with our programs, from before too
 	Settle() error      // removes what older programs left
 	Schema() string
-	Close() error // leaves the pins in place
+	Remove() (devices []string, err error) // detaches everywhere and removes the pins
+	Close() error                          // leaves the pins in place
 }
 
 // Tables are the data path's maps.

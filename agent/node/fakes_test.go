@@ -56,6 +56,9 @@ type world struct {
 	flows    maps.FlowStats
 	probes   uint64
 
+	delivered uint64 // packets that came out of tunnels since the start
+	cluster   Cluster
+
 	agent  *Agent
 	log    *bytes.Buffer
 	signal func()
@@ -88,7 +91,7 @@ func run(t *testing.T, name string, test func(t *testing.T, w *world)) {
 
 func (w *world) start() {
 	w.agent = New(w.cfg, Deps{
-		Version: "test", Source: fakeSource{w}, System: fakeSystem{w}, Configs: fakeConfigs{w}, Level: new(slog.LevelVar),
+		Version: "test", Source: fakeSource{w}, System: fakeSystem{w}, Configs: fakeConfigs{w}, Level: new(slog.LevelVar), Cluster: w.cluster,
 		Load: func(*config.Config) (Datapath, Tables, error) {
 			return fakeDatapath{w}, fakeTables{w}, w.call("load")
 		},
@@ -206,6 +209,14 @@ func (f fakeDatapath) Attached() []string {
 func (f fakeDatapath) Settle() error  { return f.call("settle") }
 func (f fakeDatapath) Schema() string { return "node-tables-0 node-state-0" }
 func (f fakeDatapath) Close() error   { return f.call("datapath.Close") }
+func (f fakeDatapath) Remove() ([]string, error) {
+	devices := f.Attached()
+	err := f.call("datapath.Remove")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.attached)
+	return devices, err
+}
 
 type fakeTables struct{ *world }
 
@@ -227,7 +238,7 @@ func (f fakeTables) Sweep(context.Context) (maps.SweepStats, error) {
 func (f fakeTables) Verdicts() ([]maps.VerdictCount, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return []maps.VerdictCount{{Name: "deliver", Packets: 9}, {Name: "probe_answered", Packets: f.probes}}, nil
+	return []maps.VerdictCount{{Name: "deliver", Action: "deliver", Packets: 9 + f.delivered}, {Name: "probe_answered", Packets: f.probes}}, nil
 }
 func (f fakeTables) Flows() (maps.FlowStats, error) {
 	f.mu.Lock()

@@ -70,7 +70,7 @@ func (a *Agent) quiet(out outcome) bool {
 
 // publish makes a pass visible to readers.
 func (a *Agent) publish(delta desired.Delta, out outcome, began, next time.Time) {
-	warnings := a.cfg.Warnings()
+	warnings := append(a.cfg.Warnings(), a.tenureWarnings()...)
 	if len(a.uplinks.attached()) > 1 { // a client's packet may come by another one than its reply leaves by
 		warnings = append(warnings, system.Warnings(a.deps.System, a.uplinks.status())...)
 	}

@@ -109,7 +109,7 @@ read its tables in the kernel, which go on forwarding without it.`,
 	fs.StringVar(&c.socket, "socket", "", "the agent's unix socket, also PENSTOCK_API_SOCKET (default: api.socket of the configuration)")
 	fs.StringVar(&c.bpffs, "bpffs", "", "directory of the pinned tables, also PENSTOCK_DATAPATH_BPFFS (default: datapath.bpffs of the configuration)")
 	root.SetVersionTemplate("penstock {{.Version}}\n")
-	root.AddGroup(&cobra.Group{ID: "read", Title: "Look at a node:"}, &cobra.Group{ID: "run", Title: "Run one:"})
+	root.AddGroup(&cobra.Group{ID: "read", Title: "Look at a node:"}, &cobra.Group{ID: "cluster", Title: "Look at a cluster:"}, &cobra.Group{ID: "run", Title: "Run one:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, cmd := range commands {
 			cmd.GroupID = group
@@ -117,6 +117,7 @@ read its tables in the kernel, which go on forwarding without it.`,
 		root.AddCommand(commands...)
 	}
 	add("read", c.statusCmd(), c.servicesCmd(), c.backendsCmd(), c.nodesCmd(), c.poolsCmd(), c.verdictsCmd(), c.bgpCmd(), c.reasonsCmd())
+	add("cluster", c.checkCmd())
 	add("run", c.agentCmd(), c.drainCmd(), c.undrainCmd(), c.configCmd(), c.sourcesCmd(), c.cleanupCmd(), c.versionCmd())
 	return root
 }

@@ -53,15 +53,19 @@ func (s *Server) Apply(tb testing.TB, yaml string) {
 	s.Kubectl(tb, yaml, "apply", "-f", "-")
 }
 
-// Deploy applies deploy/kubernetes as shipped, and waits until the ServiceAccounts exist and
-// what they may do is in force.
+// Deploy applies the accounts, rights and policies of deploy/kubernetes as shipped, and waits until
+// the ServiceAccounts exist and what they may do is in force.
 func (s *Server) Deploy(tb testing.TB) {
 	tb.Helper()
 	root, err := root()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.Kubectl(tb, "", "apply", "-f", filepath.Join(root, "deploy/kubernetes"))
+	args := []string{"apply"}
+	for _, name := range []string{"namespace.yaml", "rbac.yaml", "admission.yaml"} {
+		args = append(args, "-f", filepath.Join(root, "deploy/kubernetes", name))
+	}
+	s.Kubectl(tb, "", args...)
 	for _, role := range []string{"lb", "backend"} {
 		account := "system:serviceaccount:penstock-system:penstock-" + role
 		deadline := time.Now().Add(10 * time.Second)

@@ -1,0 +1,220 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/penstock-lb/penstock/agent/kube/rollout"
+	"github.com/penstock-lb/penstock/test/fixture"
+	"github.com/penstock-lb/penstock/test/kubetest"
+)
+
+// controllers have nothing that acts on DaemonSets: no pods are made.
+const controllers = kubetest.Controllers
+
+// TestServer has a real API server judge what the chart makes.
+func TestServer(t *testing.T) {
+	s := kubetest.Start(t, "-controllers", controllers)
+	s.Kubectl(t, "", "create", "namespace", namespace, "--save-config")
+	// A Pod by itself is refused where its account is not there yet, and a dry run makes none.
+	s.Kubectl(t, "", "create", "serviceaccount", "penstock-check", "-n", namespace, "--save-config")
+
+	t.Run("strict", func(t *testing.T) {
+		for name, values := range sites {
+			t.Run(name, func(t *testing.T) {
+				values := values
+				if name == "all options" || name == "service monitor" { // whose kinds are the Prometheus operator's
+					values = strings.NewReplacer("podMonitor: {enabled: true", "podMonitor: {enabled: false",
+						"serviceMonitor: {enabled: true", "serviceMonitor: {enabled: false").Replace(values)
+				}
+				out, err := Template(t, namespace, values)
+				if err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+				if out, err := s.TryKubectl(out, "apply", "--dry-run=server", "--validate=strict", "-f", "-"); err != nil || strings.Contains(out, "Warning") {
+					t.Errorf("%v: %s", err, out)
+				}
+			})
+		}
+	})
+	t.Run("check", func(t *testing.T) { check(t, s) })
+	t.Run("life", func(t *testing.T) { life(t, s) })
+}
+
+// check has the account of `helm test` look at agents: what it may do is enough.
+func check(t *testing.T, s *kubetest.Server) {
+	out, err := Template(t, namespace, seeded)
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	all := filepath.Join(t.TempDir(), "all.yaml")
+	if err := os.WriteFile(all, []byte(withoutKind(out, "Pod", "Job")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Kubectl(t, "", "apply", "-f", all)
+	client, err := kubernetes.NewForConfig(s.As(t.Context(), t, namespace, "penstock-check"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixture.Wait(t, 10*time.Second, "the account to see what is missing", func() error {
+		r, err := rollout.Read(t.Context(), client, namespace)
+		if want := "DaemonSet penstock-lb has changed"; err == nil && !strings.Contains(fmt.Sprint(r.Problems), want) {
+			return fmt.Errorf("it sees %q", r.Problems)
+		}
+		return err // rights take a moment
+	})
+	s.Kubectl(t, "", "delete", "-f", all)
+}
+
+// withoutKind leaves out documents of some kinds.
+func withoutKind(text string, kinds ...string) string {
+	docs := slices.DeleteFunc(strings.Split(text, "\n---\n"), func(doc string) bool {
+		return slices.ContainsFunc(kinds, func(kind string) bool { return strings.Contains(doc, "\nkind: "+kind+"\n") })
+	})
+	return strings.Join(docs, "\n---\n")
+}
+
+// life installs, upgrades and removes a release. Hooks are for a cluster with kubelets.
+func life(t *testing.T, s *kubetest.Server) {
+	before := everything(t, s)
+	helm := func(values string, args ...string) {
+		t.Helper()
+		args = append(args, "--kubeconfig", s.Kubeconfig, "--namespace", namespace)
+		if out, err := Helm(t, values, args...); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	state := func() objects { return manifest(t, s) }
+	upgrade := func(values string) {
+		t.Helper()
+		helm(values, "upgrade", "--install", "penstock", Chart, "--values", "-")
+	}
+
+	upgrade("config: {log: {format: text}}")
+	seed, _ := at(state()["Secret/penstock-seed"], "data", "seed").(string)
+	if len(seed) != 44 { // 32 hexadecimal digits, by base64
+		t.Errorf("the seed is %q", seed)
+	}
+	first := state()
+
+	// Routers and pools are for the running agents to apply.
+	upgrade(`
+config:
+  log: {format: text}
+  pools: [{name: public, addresses: [198.51.100.0/24]}]
+  bgp: {peers: [{name: tor1, address: 192.0.2.1, asn: 64512}], advertisements: [{name: all}]}
+lb: {config: {bgp: {asn: 64513}}}`)
+	second := state()
+	if got := at(second["Secret/penstock-seed"], "data", "seed"); got != seed {
+		t.Errorf("an upgrade made the seed %v of %s", got, seed)
+	}
+	if !strings.Contains(second.file("lb"), "198.51.100.0/24") {
+		t.Errorf("LB nodes have no pool:\n%s", second.file("lb"))
+	}
+	if generation(second, "backend") != generation(first, "backend") {
+		t.Error("routers and pools replace the pods of ingress nodes")
+	}
+	upgrade(`
+config:
+  log: {format: text, level: debug}
+  pools: [{name: other, addresses: [203.0.113.0/24]}]
+lb: {config: {bgp: {asn: 64513, peers: [{name: tor2, address: 192.0.2.2, asn: 64512}]}}}`)
+	third := state()
+	if generation(third, "lb") != generation(second, "lb") {
+		t.Errorf("another pool and another peer replace the pods of LB nodes:\n%s", cmp.Diff(second.template("lb"), third.template("lb")))
+	}
+	upgrade("config: {log: {format: json}}")
+	fourth := state()
+	for _, role := range []string{"lb", "backend"} {
+		if generation(fourth, role) == generation(third, role) {
+			t.Errorf("a key that needs a restart does not replace the pods of role %s", role)
+		}
+	}
+	helm("", "rollback", "penstock", "1")
+	if got := at(state()["Secret/penstock-seed"], "data", "seed"); got != seed {
+		t.Errorf("a rollback made the seed %v of %s", got, seed)
+	}
+
+	helm("", "uninstall", "penstock", "--no-hooks")
+	if diff := cmp.Diff(before, everything(t, s)); diff != "" {
+		t.Errorf("something is left (-before +after):\n%s", diff)
+	}
+}
+
+// generation grows when a DaemonSet's spec changes.
+func generation(o objects, role string) any {
+	return at(o["DaemonSet/penstock-"+role], "metadata", "generation")
+}
+
+// manifest is what the release has in the cluster, as the API server tells it.
+func manifest(t *testing.T, s *kubetest.Server) objects {
+	t.Helper()
+	out := objects{}
+	list := s.Kubectl(t, "", "get", "daemonsets,configmaps,secrets", "-n", namespace, "-l", "app.kubernetes.io/name=penstock", "-o", "json")
+	var items struct{ Items []map[string]any }
+	if err := json.Unmarshal([]byte(list), &items); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range items.Items {
+		out[fmt.Sprintf("%v/%v", o["kind"], at(o, "metadata", "name"))] = o
+	}
+	return out
+}
+
+// everything lists the objects of a cluster by kind and name, of all kinds that there are.
+func everything(t *testing.T, s *kubetest.Server) map[string]bool {
+	t.Helper()
+	client, err := dynamic.NewForConfig(s.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, lists, err := s.Client.Discovery().ServerGroupsAndResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, list := range lists {
+		version, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range list.APIResources {
+			if !strings.Contains(strings.Join(r.Verbs, " "), "list") || r.Name == "events" {
+				continue
+			}
+			items, err := client.Resource(version.WithResource(r.Name)).List(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				t.Fatalf("%s: %v", r.Name, err)
+			}
+			for _, i := range items.Items {
+				found[filepath.Join(version.Group, r.Kind, i.GetNamespace(), i.GetName())] = true
+			}
+		}
+	}
+	return found
+}
+
+// TestBase has the API server judge the kustomize base.
+func TestBase(t *testing.T) {
+	s := kubetest.Start(t, "-controllers", controllers)
+	b, err := os.ReadFile("../../deploy/kubernetes/namespace.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Apply(t, string(b))
+	if out, err := s.TryKubectl("", "apply", "--dry-run=server", "--validate=strict", "-k", "../../deploy/kubernetes"); err != nil || strings.Contains(out, "Warning") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
