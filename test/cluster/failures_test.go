@@ -146,10 +146,7 @@ func (s *Site) settle(since time.Time) {
 func (s *Site) sceneUpgrade() {
 	before := s.schemas()
 	start := s.begin()
-	for _, d := range []string{"penstock-lb", "penstock-backend"} {
-		s.API.Kubectl(s.tb, "", "-n", system, "set", "image", "daemonset/"+d, "penstock="+strings.TrimPrefix(nextImage, "docker.io/"))
-	}
-	s.WaitDaemonSets()
+	s.Upgrade(nextImage)
 	s.check("Penstock upgraded, other tables", start, s.load.End(), false)
 	for i, after := range s.schemas() {
 		kept := func(name string) bool { return slices.Contains(before[i], name) }

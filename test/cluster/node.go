@@ -116,6 +116,8 @@ func (n *Node) Start() {
 	n.tb.Helper()
 	// Bridges and routes of the pods that there were go with a machine's memory.
 	_, _ = n.Output("ip", "link", "delete", "cni0")
+	// The kubelet waits for each cgroup that it can't account for.
+	fixture.ClearCgroups(n.tb, n.cgroup())
 	n.Plug(n.tb)
 	n.boot(n.tb)
 	if err := n.up(nil); err != nil {

@@ -11,20 +11,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-const system = "penstock-system"
-
-// Install installs Penstock and waits until all its pods are ready.
-func (s *Site) Install() {
-	s.tb.Helper()
-	s.API.Kubectl(s.tb, "", "apply", "-f", "../../deploy/kubernetes")
-	s.API.Kubectl(s.tb, "", "apply", "-f", "testdata/penstock.yaml")
-	s.WaitDaemonSets()
-}
+const (
+	system                        = "penstock-system"
+	lbDaemonSet, backendDaemonSet = "penstock-lb", "penstock-backend"
+)
 
 // WaitDaemonSets waits until each node has the agent it is to have, of the newest revision and ready.
 func (s *Site) WaitDaemonSets() {
 	s.tb.Helper()
-	for name, want := range map[string]int{"penstock-lb": len(s.LBs), "penstock-backend": len(s.Ingress)} {
+	for name, want := range map[string]int{lbDaemonSet: len(s.LBs), backendDaemonSet: len(s.Ingress)} {
 		s.Wait("DaemonSet "+name, func() error {
 			d, err := s.API.Client.AppsV1().DaemonSets(system).Get(s.tb.Context(), name, metav1.GetOptions{})
 			if err != nil {

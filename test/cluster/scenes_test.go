@@ -72,7 +72,7 @@ func (s *Site) sceneRollTraefik() {
 // sceneRollAgents replaces each pod of Penstock.
 func (s *Site) sceneRollAgents() {
 	start := s.begin()
-	for _, d := range []string{"penstock-lb", "penstock-backend"} {
+	for _, d := range []string{lbDaemonSet, backendDaemonSet} {
 		s.API.Kubectl(s.tb, "", "-n", system, "rollout", "restart", "daemonset/"+d)
 	}
 	s.WaitDaemonSets()

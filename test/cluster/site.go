@@ -148,7 +148,7 @@ func (s *Site) frr() string {
 	for _, n := range s.LBs {
 		for _, addr := range []netip.Addr{n.Addr4, n.Addr6} {
 			fmt.Fprintf(&b, " neighbor %s remote-as %d\n neighbor %[1]s timers 3 9\n neighbor %[1]s timers connect 2\n"+
-				" neighbor %[1]s bfd\n neighbor %[1]s bfd 3 100 100\n", addr, lbASN)
+				" neighbor %[1]s bfd\n neighbor %[1]s bfd 3 300 300\n", addr, lbASN)
 		}
 	}
 	for _, family := range []string{"ipv4", "ipv6"} {
