@@ -13,6 +13,10 @@ build: ## Build bin/penstock, static
 	@hack/setup.sh build
 	$(BUILD) -o bin/penstock ./cmd/penstock
 
+image: ## Build bin/image/penstock.tar, for amd64 and arm64 (PLATFORMS=linux/amd64 for one), without an engine
+	@hack/setup.sh build
+	go run ./hack/image -version $(VERSION) $(if $(PLATFORMS),-platforms $(PLATFORMS))
+
 generate: ## Compile the BPF programs and write their Go types
 	@hack/setup.sh lint
 	go generate ./bpf ./test/bench
@@ -69,5 +73,5 @@ clean: ## Remove built files
 	rm -rf bin
 
 FORCE:
-.PHONY: help build generate test e2e bench churn lint fmt fuzz demo demo-up demo-down clean
+.PHONY: help build image generate test e2e bench churn lint fmt fuzz demo demo-up demo-down clean
 .DEFAULT_GOAL := help
