@@ -20,9 +20,6 @@ import (
 
 // writeArchive packs the images, says what they are, and puts the archive in its place only when it is whole.
 func (o options) writeArchive(images []v1.Image, stdout io.Writer) error {
-	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp(filepath.Dir(o.out), ".image-*")
 	if err != nil {
 		return err

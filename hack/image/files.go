@@ -49,10 +49,14 @@ func (o options) layers(ctx context.Context, p v1.Platform) ([]layer, error) {
 	if err != nil {
 		return nil, err
 	}
+	bill, err := sbom(data, o.about)
+	if err != nil {
+		return nil, err
+	}
 	return []layer{
 		{"root certificates", []file{{rootsPath, 0o644, roots()}}},
 		{"licences of what is linked into penstock", texts},
-		{"penstock", []file{{binaryPath, 0o755, data}}},
+		{"penstock", []file{{binaryPath, 0o755, data}, {sbomPath, 0o644, bill}}},
 	}, nil
 }
 

@@ -53,11 +53,17 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if o.rootfs != "" {
 		return o.writeRootfs(ctx)
 	}
+	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
+		return err
+	}
 	var images []v1.Image
 	for _, p := range o.platforms {
 		layers, err := o.layers(ctx, p)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
+		}
+		if err := o.writeSBOM(p, layers); err != nil {
+			return err
 		}
 		img, err := newImage(p, layers, o.about)
 		if err != nil {
@@ -95,9 +101,6 @@ func parse(ctx context.Context, args []string) (options, error) {
 	}
 	if len(o.platforms) != 1 && (o.rootfs != "" || o.binary != "") {
 		return o, errors.New("-rootfs and -binary are of one platform: name it by -platforms")
-	}
-	if o.rootfs != "" {
-		return o, nil // files are of no commit
 	}
 	return o, o.about.fromCommit(ctx)
 }

@@ -53,6 +53,9 @@ func (a *about) fromCommit(ctx context.Context) error {
 	return nil
 }
 
+// licenceExpression is Penstock's own, in SPDX: the BPF programs have a choice of their own.
+const licenceExpression = "Apache-2.0 AND (GPL-2.0-only OR BSD-2-Clause)"
+
 // labels are those of the OCI image specification; the index has them as annotations.
 func (a about) labels() map[string]string {
 	const prefix = "org.opencontainers.image."
@@ -62,7 +65,7 @@ func (a about) labels() map[string]string {
 		prefix + "version":     a.version,
 		prefix + "revision":    a.revision,
 		prefix + "created":     a.created.Format(time.RFC3339),
-		prefix + "licenses":    "Apache-2.0 AND (GPL-2.0-only OR BSD-2-Clause)",
+		prefix + "licenses":    licenceExpression,
 		prefix + "source":      "https://github.com/penstock-lb/penstock",
 	}
 }

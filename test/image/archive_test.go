@@ -25,6 +25,7 @@ const (
 
 	binaryPath   = "usr/local/bin/penstock"
 	rootsPath    = "etc/ssl/certs/ca-certificates.crt"
+	sbomPath     = "usr/share/sbom/penstock.cdx.json"
 	licencesPath = "usr/share/licenses/penstock/"
 )
 
@@ -72,7 +73,7 @@ func build(dir string, env []string, args ...string) (string, error) {
 	}
 	cmd := exec.Command(name, append([]string{"-version", version}, args...)...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+created, "SOURCE_REVISION="+revision)
+	cmd.Env = append(cmd.Environ(), "SOURCE_DATE_EPOCH="+created, "SOURCE_REVISION="+revision)
 	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"debug/buildinfo"
 	"debug/elf"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	cdx "github.com/CycloneDX/cyclonedx-go"
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
@@ -152,6 +154,40 @@ func TestLicences(t *testing.T) {
 			if len(found) == 0 {
 				t.Errorf("%s: no licence at %s", p, w)
 			}
+		}
+	}
+}
+
+// TestSBOM compares the bill of materials with what the binary says is in it.
+func TestSBOM(t *testing.T) {
+	for _, p := range platforms {
+		dir := rootfs(t, p)
+		info, err := buildinfo.ReadFile(filepath.Join(dir, binaryPath))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"pkg:golang/std@" + strings.TrimPrefix(info.GoVersion, "go")}
+		for _, m := range info.Deps {
+			want = append(want, "pkg:golang/"+m.Path+"@"+strings.ReplaceAll(m.Version, "+", "%2B"))
+		}
+		data, err := os.ReadFile(filepath.Join(dir, sbomPath))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bom := new(cdx.BOM)
+		if err := cdx.NewBOMDecoder(bytes.NewReader(data), cdx.BOMFileFormatJSON).Decode(bom); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range *bom.Components {
+			got = append(got, c.PackageURL)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-binary +bill):\n%s", p, diff)
+		}
+		self, hash := bom.Metadata.Component, fmt.Sprintf("%x", sum(t, filepath.Join(dir, binaryPath)))
+		if self.Version != version || (*self.Hashes)[0].Value != hash {
+			t.Errorf("%s: the bill is of version %s, binary %s, want %s, %s", p, self.Version, (*self.Hashes)[0].Value, version, hash)
 		}
 	}
 }

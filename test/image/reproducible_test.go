@@ -2,11 +2,14 @@ package image
 
 import (
 	"crypto/sha256"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestReproducible builds again in another folder, without the repository, in another time zone, with
@@ -22,11 +25,17 @@ func TestReproducible(t *testing.T) {
 	if sum(t, out) == sum(t, built(t)) {
 		return
 	}
+	t.Error("the archives differ")
 	again, first := images(t, out), images(t, built(t))
 	for _, p := range platforms {
-		a, errA := again[p].Manifest()
-		b, errB := first[p].Manifest()
-		t.Errorf("%s is not the same: %+v, %v, and before %+v, %v", p, a, errA, b, errB)
+		b, err := again[p].Manifest()
+		a, errFirst := first[p].Manifest()
+		if err := errors.Join(err, errFirst); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(a, b); diff != "" {
+			t.Errorf("%s, manifest (-first +again):\n%s", p, diff)
+		}
 	}
 }
 
