@@ -29,7 +29,7 @@ type goPackage struct {
 
 // licenceName is what licence texts are called; notices and patent grants have to go with them. The
 // first group is there if it is a licence by itself.
-var licenceName = regexp.MustCompile(`(?i)^(?:((?:un)?licen[cs]e|copying)|notice|patents|copyright)(?:[.-]?(?:txt|md|rst|[a-z0-9-]+(?:\.txt|\.md)?))?$`)
+var licenceName = regexp.MustCompile(`(?i)^(?:((?:un)?licen[cs]e|copying)|notice|patents|copyright)(?:[._-].*)?$`)
 
 // licences finds the texts of all that is linked into the binary of a platform: in the folder of each
 // package and above it up to its module's, so that code which a module took over from elsewhere brings
