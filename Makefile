@@ -13,6 +13,10 @@ build: ## Build bin/penstock, static
 	@hack/setup.sh build
 	$(BUILD) -o bin/penstock ./cmd/penstock
 
+image: ## Build bin/image/penstock.tar, for amd64 and arm64 (PLATFORMS=linux/amd64 for one), without an engine
+	@hack/setup.sh build
+	go run ./hack/image -version $(VERSION) $(if $(PLATFORMS),-platforms $(PLATFORMS))
+
 generate: ## Compile the BPF programs and write their Go types
 	@hack/setup.sh lint
 	go generate ./bpf ./test/bench
@@ -31,6 +35,11 @@ e2e: ## Only the end-to-end tests in network namespaces
 	@hack/kubetest.sh >/dev/null
 	@hack/helm.sh >/dev/null
 	go test -count=1 -timeout 20m ./test/...
+
+e2e-cluster: ## Helm installs Penstock on real kubelets, behind which Traefik serves while nodes die (5 minutes)
+	@hack/setup.sh test
+	@hack/kubetest.sh >/dev/null && hack/helm.sh >/dev/null && hack/traefik.sh >/dev/null
+	go test -count=1 -v -timeout 20m -run TestCluster ./test/cluster
 
 bench: ## Nanoseconds per packet, our programs beside floors
 	@hack/setup.sh test
@@ -74,5 +83,5 @@ clean: ## Remove built files
 	rm -rf bin
 
 FORCE:
-.PHONY: help build generate manifests test e2e bench churn lint fmt fuzz demo demo-up demo-down clean
+.PHONY: help build image generate manifests test e2e e2e-cluster bench churn lint fmt fuzz demo demo-up demo-down clean
 .DEFAULT_GOAL := help

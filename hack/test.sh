@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 hack/kubetest.sh >/dev/null # outside of go test's time limit
 hack/helm.sh >/dev/null
+hack/traefik.sh >/dev/null
 go test -count=1 -timeout 20m ./bpf/... ./hack/... ./test/...
 go list ./... | grep -vE '/(bpf|hack|test)(/|$)' |
   xargs go test -race '-gcflags=github.com/osrg/gobgp/v3/...=-race=false' -timeout 20m
