@@ -40,6 +40,7 @@ func TestRefuse(t *testing.T) {
 		{"digest", "image: {digest: abc}", []string{"/image/digest", "pattern"}},
 		{"label", "lb: {nodeLabel: lb}", []string{"/lb/nodeLabel", "pattern"}},
 		{"long password", "bgpPasswords: {values: {a: " + strings.Repeat("x", 81) + "}}", []string{"/bgpPasswords/values/a", "maxLength"}},
+		{"password of two lines", "bgpPasswords: {values: {a: \"b\\nc\"}}", []string{"/bgpPasswords/values/a", "pattern"}},
 
 		// By templates.
 		{"no ASN of our own", "config: {bgp: {peers: [{address: 192.0.2.1, asn: 64512}]}}", []string{"bgp.asn is not set"}},
@@ -99,5 +100,15 @@ func TestSeedless(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("the message has no %q:\n%s", want, out)
 		}
+	}
+}
+
+// TestOldKubernetes: its API servers know no admission policies.
+func TestOldKubernetes(t *testing.T) {
+	if out, err := Template(t, namespace, seeded, "--kube-version", "1.29.9"); err == nil || !strings.Contains(out, ">=1.30") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := Template(t, namespace, seeded, "--kube-version", "1.30.0"); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
