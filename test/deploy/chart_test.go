@@ -210,3 +210,22 @@ bgpPasswords: {values: {tor1: secret}}`, nil},
 		})
 	}
 }
+
+// TestUninstallRights: by Helm's Job and by hand, `penstock uninstall` may do the same.
+func TestUninstallRights(t *testing.T) {
+	b, err := os.ReadFile("../../deploy/uninstall/rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	byHand, byHelm := parse(t, string(b)), render(t, seeded)
+	for key, o := range byHand {
+		for _, part := range []string{"rules", "roleRef", "subjects"} {
+			if diff := cmp.Diff(o[part], byHelm[key][part]); diff != "" {
+				t.Errorf("%s of %s (-by hand +by Helm):\n%s", part, key, diff)
+			}
+		}
+	}
+	if len(byHand) < 5 {
+		t.Errorf("%d objects", len(byHand))
+	}
+}
