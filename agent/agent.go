@@ -79,6 +79,7 @@ type Agent struct {
 	poll         *time.Timer            // looks at the traffic of a drain
 	own          map[netip.Addr]string  // this node's addresses, nil until they have been read
 	attachErr    error                  // of the last attempt to attach
+	troubled     string                 // what the Node object was told of that
 	forwarding   []api.ForwardingStatus // as of the last attempt to attach
 	bypassed     []api.BypassStatus     // as of the last announcement
 	announced    map[netip.Addr]verdict // by VIP, as last logged
@@ -178,7 +179,6 @@ func (a *Agent) work(stop, ctx context.Context, g *errgroup.Group) (err error) {
 func (a *Agent) load() error {
 	a.configure()
 	a.beginPeering()
-	a.tellNode()
 	if err := system.CheckPorts(a.deps.System, a.cfg.NAT.Ports); err != nil {
 		return err
 	}
@@ -196,11 +196,11 @@ func (a *Agent) load() error {
 	survived := datapath.Attached()
 	flows, err := tables.Flows()
 	if err != nil {
-		return errors.Join(err, tables.Close(), datapath.Close())
+		return errors.Join(err, tables.Close(), datapath.Discard())
 	}
 	speaker, err := a.deps.Speaker(a.cfg, len(survived) > 0)
 	if err != nil {
-		return errors.Join(err, tables.Close(), datapath.Close())
+		return errors.Join(err, tables.Close(), datapath.Discard())
 	}
 	if len(survived) > 0 {
 		a.log.Info("the data path has forwarded on without an agent", "interfaces", survived)
@@ -213,6 +213,7 @@ func (a *Agent) load() error {
 	a.attachments = &attachments{
 		datapath: datapath, system: a.deps.System, mode: modeOf(a.cfg), log: a.log,
 	}
+	a.tellNode() // not before: a start that fails leaves no word behind
 	a.open.Lock()
 	a.tables = tables
 	a.open.Unlock()

@@ -41,7 +41,7 @@ func TestStart(t *testing.T) {
 		l.session = bgp.Active
 		l.mu.Unlock()
 		s = l.agent.Status()
-		if v := s.VIPs[0]; v.Announced || v.Reason != NoSession || !slices.Contains(s.NotReady, "no BGP session up") {
+		if v := s.VIPs[0]; v.Announced || v.Reason != NoSession || !slices.Contains(s.NotReady, "no BGP session up: tor is active") {
 			t.Errorf("without a session: VIP %+v, not ready: %v", v, s.NotReady)
 		}
 		l.stop()

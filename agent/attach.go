@@ -112,8 +112,7 @@ func (a *attachments) one(name string, now time.Time) device {
 // source, and the kernel resolves and forwards it. Without accept_local it would
 // drop such a packet as a martian.
 func (a *attachments) prepare(name string) {
-	key := "net/ipv4/conf/" + name + "/accept_local"
-	if err := a.system.SetSysctl(key, "1"); err != nil {
+	if err := a.system.SetAcceptLocal(name, "1"); err != nil {
 		a.log.Warn("packets without a known next hop will be lost", "interface", name, "err", err)
 	}
 }

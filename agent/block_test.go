@@ -169,7 +169,7 @@ func TestSessionThatCarriesTheOtherFamily(t *testing.T) {
 		l.mu.Lock()
 		l.session = bgp.Active
 		l.mu.Unlock()
-		if s := l.agent.Status(); !slices.Equal(s.NotReady, []string{"no BGP session up"}) {
+		if s := l.agent.Status(); !slices.Equal(s.NotReady, []string{"no BGP session up: tor is active"}) {
 			t.Errorf("without any session: not ready %q", s.NotReady)
 		}
 		l.stop()

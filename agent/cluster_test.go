@@ -222,3 +222,23 @@ func TestNodeWithoutASession(t *testing.T) {
 		l.stop()
 	})
 }
+
+func TestClusterKnowsWhatKeepsTheProgramAway(t *testing.T) {
+	run(t, "attach", func(t *testing.T, l *lab) {
+		cluster := &fakeCluster{told: map[string]kube.ServiceReport{}}
+		l.cluster = cluster
+		l.failing("attach")
+		l.start()
+		time.Sleep(10 * time.Second) // it is tried again, and nothing is new about it
+		want := []string{"AttachFailed: lb: interface eth0: injected"}
+		if d := cmp.Diff(want, cluster.trouble); d != "" {
+			t.Errorf("trouble -want, +got\n%s", d)
+		}
+		l.failing()
+		time.Sleep(time.Minute)
+		l.stop()
+		if d := cmp.Diff(want, cluster.trouble); d != "" {
+			t.Errorf("once it is attached -want, +got\n%s", d)
+		}
+	})
+}

@@ -62,6 +62,7 @@ type Datapath interface {
 	Settle() error      // removes what older programs left
 	Schema() string
 	Remove() (devices []string, err error) // detaches everywhere and removes the pins
+	Discard() error                        // Close, without the pins that loading made
 	Close() error                          // leaves the pins in place
 }
 
@@ -105,7 +106,8 @@ type System interface {
 	Ifindex(name string) (int, error)
 	// Sysctl reads a setting, its name in slashes: "net/ipv4/ip_forward".
 	Sysctl(name string) (string, error)
-	SetSysctl(name, value string) error
+	// SetAcceptLocal sets a device's net.ipv4.conf.DEVICE.accept_local.
+	SetAcceptLocal(device, value string) error
 	// Device looks an interface up by its index.
 	Device(index int) (system.Device, error)
 	Link(name string) (system.Link, error)

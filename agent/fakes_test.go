@@ -483,6 +483,7 @@ func (f fakeDatapath) Attached() []string {
 func (f fakeDatapath) Settle() error  { return f.call("settle") }
 func (f fakeDatapath) Schema() string { return "tables-0 state-0" }
 func (f fakeDatapath) Close() error   { return f.call("datapath.Close") }
+func (f fakeDatapath) Discard() error { return f.call("datapath.Discard") }
 func (f fakeDatapath) Remove() ([]string, error) {
 	devices := f.Attached()
 	err := f.call("datapath.Remove")
@@ -588,9 +589,9 @@ func (f fakeSystem) Sysctl(name string) (string, error) {
 	return v, nil
 }
 
-func (f fakeSystem) SetSysctl(name, value string) error {
+func (f fakeSystem) SetAcceptLocal(device, value string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.sysctls[name] = value
+	f.sysctls["net/ipv4/conf/"+device+"/accept_local"] = value
 	return nil
 }

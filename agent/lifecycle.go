@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/damping"
 	"github.com/penstock-lb/penstock/agent/desired"
@@ -15,10 +16,10 @@ import (
 
 // Reasons of a VIP that come of what this node has done and seen over time.
 const (
-	Draining    desired.Reason = "Draining"    // this node drains; in force while its stage is gracefulShutdown
-	WarmingUp   desired.Reason = "WarmingUp"   // in force as the last choice, for this node has just started
-	Damped      desired.Reason = "Damped"      // it was withdrawn too often lately
-	ProbeFailed desired.Reason = "ProbeFailed" // the loaded program does not forward to it
+	Draining    desired.Reason = "Draining"      // this node drains; in force while its stage is gracefulShutdown
+	WarmingUp   desired.Reason = "WarmingUp"     // in force as the last choice, for this node has just started
+	Damped      desired.Reason = "Damped"        // it was withdrawn too often lately
+	ProbeFailed desired.Reason = api.ProbeFailed // the loaded program does not forward to it
 )
 
 // probeAgain is when a VIP is tried again that the program does not forward to; a pass that

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/kube"
 	"github.com/penstock-lb/penstock/agent/system"
 	"github.com/penstock-lb/penstock/maps"
 )
@@ -183,7 +184,17 @@ func (a *Agent) report(want desired.State, out outcome, peersErr error, only map
 	}
 	a.ledger.Settle()
 	a.remarks.Settle()
+	a.tellTrouble()
 	a.reportVIPs(out.vips, only == nil)
+}
+
+// tellTrouble has the Node object say what keeps the program from devices.
+func (a *Agent) tellTrouble() {
+	now := text(a.attachErr)
+	if a.deps.Cluster != nil && now != "" && now != a.troubled && !a.ending {
+		a.deps.Cluster.Trouble(kube.AttachFailed, "lb", now)
+	}
+	a.troubled = now
 }
 
 // reportVIPs logs what became of VIPs: of all that there are, or of some.

@@ -67,7 +67,7 @@ func load(c *config.Config, log *slog.Logger) (Datapath, Tables, error) {
 	}
 	tables, err := maps.Open(lb, mapsOptions(c), log.With("part", "maps"))
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open tables: %w", err), lb.Close())
+		return nil, nil, errors.Join(fmt.Errorf("open tables: %w", err), lb.Discard())
 	}
 	return lb, tables, nil
 }

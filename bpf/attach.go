@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -101,8 +102,8 @@ func (lb *LB) attach(dev *net.Interface, mode Mode) (*attached, error) {
 		a.link, err = lb.attachWith(dev.Index, link.XDPGenericMode)
 	}
 	if errors.Is(err, unix.EBUSY) {
-		return nil, fmt.Errorf("another XDP program is on the device: see `bpftool net show dev %s`,"+
-			" remove it, or leave the device out of datapath.interfaces: %w", dev.Name, err)
+		return nil, fmt.Errorf("another XDP program%s is on the device: see `bpftool net show dev %s`,"+
+			" remove it, or leave the device out of datapath.interfaces: %w", onDevice(dev.Index), dev.Name, err)
 	} else if err != nil {
 		return nil, err
 	}
@@ -130,6 +131,25 @@ func modeOf(ifindex int) Mode {
 }
 
 const xdpAttachedSKB = 2 // linux/if_link.h
+
+// onDevice says which XDP program a device has. Its name takes CAP_SYS_ADMIN to ask for.
+func onDevice(ifindex int) string {
+	l, err := netlink.LinkByIndex(ifindex)
+	if err != nil || l.Attrs().Xdp == nil || l.Attrs().Xdp.ProgId == 0 {
+		return ""
+	}
+	id := l.Attrs().Xdp.ProgId
+	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if err != nil {
+		return fmt.Sprintf(" (ID %d)", id)
+	}
+	defer prog.Close()
+	info, err := prog.Info()
+	if err != nil {
+		return fmt.Sprintf(" (ID %d)", id)
+	}
+	return fmt.Sprintf(" (ID %d, %s)", id, info.Name)
+}
 
 // syncDevices lets packets be redirected between our devices. A driver that runs
 // the program natively can be sent to natively; a generic device can only be

@@ -66,16 +66,16 @@ func Load(cfg Config, log *slog.Logger) (_ *LB, err error) {
 	lb := &LB{log: log, pins: pins, maps: make(map[string]*ebpf.Map), links: make(map[string]*attached)}
 	defer func() {
 		if err != nil {
-			lb.Close()
+			err = errors.Join(err, lb.Discard())
 		}
 	}()
 	if err := checkState(pins.Dir, spec, cfg.DiscardFlows); err != nil {
 		return nil, err
 	}
 	for _, g := range []group{tables, state} {
-		maps, dir, err := g.open(pins.Dir, spec)
+		maps, dir, err := g.open(pins, spec)
 		if err != nil {
-			return nil, withCapabilities(err)
+			return nil, explain(err, spec)
 		}
 		lb.dirs = append(lb.dirs, dir)
 		for name, m := range maps {
@@ -86,7 +86,7 @@ func Load(cfg Config, log *slog.Logger) (_ *LB, err error) {
 		return nil, err
 	}
 	if err := lb.loadProgram(spec); err != nil {
-		return nil, withCapabilities(err)
+		return nil, explain(err, spec)
 	}
 	return lb, nil
 }
@@ -123,8 +123,9 @@ func (lb *LB) loadProgram(spec *ebpf.CollectionSpec) error {
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: lb.maps})
 	if err != nil {
 		if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
-			return fmt.Errorf("the kernel's verifier refuses the program: %w; its log ends:\n%s",
-				refused, strings.Join(refused.Log[max(0, len(refused.Log)-30):], "\n"))
+			// Apart from the error: of what a pod said last only so much is shown.
+			lb.log.Error("the kernel's verifier refuses the program", "log", strings.Join(refused.Log[max(0, len(refused.Log)-30):], "\n"))
+			return fmt.Errorf("the kernel's verifier refuses the program: %w", refused)
 		}
 		return fmt.Errorf("load the program: %w", err)
 	}
@@ -229,3 +230,6 @@ func (lb *LB) Close() error {
 	}
 	return errors.Join(append(errs, lb.pins.Close())...)
 }
+
+// Discard is Close for an agent whose start has failed: it removes the pins that Load made.
+func (lb *LB) Discard() error { return errors.Join(lb.pins.fresh.remove(), lb.Close()) }

@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -57,7 +58,7 @@ func TestPins(t *testing.T) {
 	dir := filepath.Join(fixture.MountBPFFS(t), "penstock")
 	lb := load(t, testConfig(dir))
 	_, err := Load(testConfig(dir), slog.New(slog.DiscardHandler))
-	wantError(t, err, "in use by another agent")
+	wantError(t, err, fmt.Sprintf("in use by another agent, process %d (", os.Getpid()))
 	key, value := uint32(3), Backend{Port: 7}
 	if err := lb.Map(lbMapBackends).Put(key, value); err != nil {
 		t.Fatal(err)
@@ -154,7 +155,7 @@ func TestAttach(t *testing.T) {
 		}
 		attachOther(t, "busy")
 		_, err = lb.Attach("busy", Auto)
-		wantError(t, err, "another XDP program is on the device")
+		wantError(t, err, "foreign) is on the device")
 		shut(t, lb)
 		return nil
 	}); err != nil {
@@ -323,5 +324,43 @@ func TestCapabilities(t *testing.T) {
 	}
 	if got, want := withCapabilities(os.ErrPermission).Error(), os.ErrPermission.Error(); got != want {
 		t.Errorf("with all capabilities: %s", got)
+	}
+}
+
+// TestFailedLoad has a start fail at its second group of maps: what it made goes, and what was
+// there before stays.
+func TestFailedLoad(t *testing.T) {
+	dir := filepath.Join(fixture.MountBPFFS(t), "penstock")
+	huge := testConfig(dir)
+	huge.MaxFlows = 1 << 30
+	fails := func() {
+		t.Helper()
+		_, err := Load(huge, slog.New(slog.DiscardHandler))
+		wantError(t, err, "create map flows")
+	}
+	fails()
+	gone := func() {
+		t.Helper()
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a failed start leaves %s: %v", dir, err)
+		}
+	}
+	gone()
+	hugeNode := nodeConfig(dir)
+	hugeNode.MaxFlows = 1 << 31
+	_, err := LoadNode(hugeNode, slog.New(slog.DiscardHandler))
+	wantError(t, err, "create map node_flows")
+	gone()
+
+	lb := load(t, testConfig(dir))
+	schema := strings.Fields(lb.Schema())
+	shut(t, lb)
+	if err := os.RemoveAll(filepath.Join(dir, schema[1])); err != nil {
+		t.Fatal(err)
+	}
+	fails()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 || left[0].Name() != schema[0] {
+		t.Errorf("a failed start leaves %v of %v, %v", left, schema, err)
 	}
 }

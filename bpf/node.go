@@ -71,16 +71,16 @@ func LoadNode(cfg NodeConfig, log *slog.Logger) (_ *Node, err error) {
 		maps: make(map[string]*ebpf.Map), hooks: make(map[string]*nodeHooks)}
 	defer func() {
 		if err != nil {
-			n.Close()
+			err = errors.Join(err, n.Discard())
 		}
 	}()
 	if err := nodeGroups[1].check(pins.Dir, specs[0], cfg.DiscardFlows); err != nil {
 		return nil, err
 	}
 	for _, g := range nodeGroups {
-		maps, dir, err := g.open(pins.Dir, specs[0])
+		maps, dir, err := g.open(pins, specs[0])
 		if err != nil {
-			return nil, withCapabilities(err)
+			return nil, explain(err, specs...)
 		}
 		n.dirs = append(n.dirs, dir)
 		for name, m := range maps {
@@ -89,7 +89,7 @@ func LoadNode(cfg NodeConfig, log *slog.Logger) (_ *Node, err error) {
 	}
 	for _, spec := range specs {
 		if err := n.loadPrograms(spec); err != nil {
-			return nil, withCapabilities(err)
+			return nil, explain(err, spec)
 		}
 	}
 	return n, nil
@@ -111,8 +111,9 @@ func (n *Node) loadPrograms(spec *ebpf.CollectionSpec) error {
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: n.maps})
 	if err != nil {
 		if refused, ok := errors.AsType[*ebpf.VerifierError](err); ok {
-			return fmt.Errorf("the kernel's verifier refuses the program: %w; its log ends:\n%s",
-				refused, strings.Join(refused.Log[max(0, len(refused.Log)-30):], "\n"))
+			// Apart from the error: of what a pod said last only so much is shown.
+			n.log.Error("the kernel's verifier refuses the program", "log", strings.Join(refused.Log[max(0, len(refused.Log)-30):], "\n"))
+			return fmt.Errorf("the kernel's verifier refuses the program: %w", refused)
 		}
 		return fmt.Errorf("load the ingress node's programs: %w", err)
 	}
@@ -201,6 +202,9 @@ func (n *Node) Close() error {
 	}
 	return errors.Join(append(errs, n.pins.Close())...)
 }
+
+// Discard is Close for an agent whose start has failed: it removes the pins that LoadNode made.
+func (n *Node) Discard() error { return errors.Join(n.pins.fresh.remove(), n.Close()) }
 
 // OpenNodeTables opens the pinned maps for reading, for whoever looks while no agent
 // runs. The caller closes them.

@@ -78,6 +78,7 @@ func (n *Node) Attach(device string, mode NodeMode) (NodeAttachment, error) {
 		return NodeAttachment{}, fmt.Errorf("attach to %s: %w", device, err)
 	}
 	h := &nodeHooks{NodeAttachment{Interface: device, Ifindex: dev.Index}, make(map[string]link.Link)}
+	_, missing := os.Stat(nodePin(n.pins.Dir, device))
 	if err := os.MkdirAll(nodePin(n.pins.Dir, device), 0o755); err != nil {
 		return NodeAttachment{}, fmt.Errorf("attach to %s: %w", device, err)
 	}
@@ -85,7 +86,11 @@ func (n *Node) Attach(device string, mode NodeMode) (NodeAttachment, error) {
 		err = n.attachIngress(h, mode)
 	}
 	if err != nil {
-		return NodeAttachment{}, errors.Join(fmt.Errorf("attach to %s: %w", device, err), h.close())
+		err = errors.Join(fmt.Errorf("attach to %s: %w", device, err), h.close())
+		if missing != nil { // no program of ours was here: half of them are of no use
+			err = errors.Join(err, detachNode(n.pins.Dir, device))
+		}
+		return NodeAttachment{}, err
 	}
 	if old := n.hooks[device]; old != nil {
 		old.close()
@@ -102,14 +107,14 @@ func (n *Node) attachIngress(h *nodeHooks, mode NodeMode) (err error) {
 		}
 		busy := errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST)
 		if mode != NodeAuto && busy {
-			return fmt.Errorf("another XDP program is on the device: see `bpftool net show dev %s`,"+
-				" or set the mode to auto or tc: %w", h.Interface, err)
+			return fmt.Errorf("another XDP program%s is on the device: see `bpftool net show dev %s`,"+
+				" or set the mode to auto or tc: %w", onDevice(h.Ifindex), h.Interface, err)
 		} else if mode != NodeAuto {
 			return err
 		}
 		h.Fallback = err.Error()
 		if busy {
-			h.Fallback = "another XDP program is on the device"
+			h.Fallback = fmt.Sprintf("another XDP program%s is on the device, see `bpftool net show dev %s`", onDevice(h.Ifindex), h.Interface)
 		}
 	}
 	if h.Ingress, err = n.attachTC(h, pinIngress, mode == NodeClsact); err != nil {

@@ -217,3 +217,26 @@ func programName(t *testing.T, id ebpf.ProgramID) string {
 	}
 	return info.Name
 }
+
+// TestNodeHalfAttached finds another program where ours must be: the one that could be attached
+// goes again.
+func TestNodeHalfAttached(t *testing.T) {
+	dir := filepath.Join(fixture.MountBPFFS(t), "penstock")
+	a, b := fixture.NewNetns(t, "a"), fixture.NewNetns(t, "b")
+	fixture.Link(t, a, "eth0", b, "peer", fixture.LinkOptions{})
+	if err := a.Do(func() error {
+		attachOther(t, "eth0")
+		n := loadNodeFor(t, nodeConfig(dir))
+		_, err := n.Attach("eth0", NodeNative)
+		wantError(t, err, "foreign) is on the device")
+		if got := n.Attached(); len(got) > 0 {
+			t.Errorf("attached: %v", got)
+		}
+		return n.Close()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"xdp foreign"}, hooksOf(t, a, "eth0")); diff != "" {
+		t.Errorf("hooks (-want +got):\n%s", diff)
+	}
+}

@@ -22,8 +22,9 @@ const bpffsMagic = 0xcafe4a11
 // Pins is the bpffs directory of one data path. See the package's documentation
 // for what is in it.
 type Pins struct {
-	Dir  string
-	lock *os.File
+	Dir   string
+	lock  *os.File
+	fresh fresh
 }
 
 // OpenPins makes the directory where it is missing and locks it, so that there
@@ -31,6 +32,10 @@ type Pins struct {
 func OpenPins(dir string) (*Pins, error) {
 	if err := onBPFFS(dir); err != nil {
 		return nil, err
+	}
+	p := &Pins{Dir: dir}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		p.fresh.root = dir
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("datapath.bpffs %s: %w", dir, err)
@@ -40,11 +45,33 @@ func OpenPins(dir string) (*Pins, error) {
 		return nil, fmt.Errorf("datapath.bpffs %s: %w", dir, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		by := holder(f)
 		f.Close()
-		return nil, fmt.Errorf("datapath.bpffs %s is in use by another agent:"+
-			" stop it, or give this one a directory of its own: %w", dir, err)
+		return nil, fmt.Errorf("datapath.bpffs %s is in use by another agent%s:"+
+			" stop it, or give this one a directory of its own: %w", dir, by, err)
 	}
-	return &Pins{Dir: dir, lock: f}, nil
+	p.lock = f
+	return p, nil
+}
+
+// holder says which process has the lock; empty where that can't be seen, as of a process in
+// another PID namespace.
+func holder(f *os.File) string {
+	var st unix.Stat_t
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil || unix.Fstat(int(f.Fd()), &st) != nil {
+		return ""
+	}
+	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
+	for line := range strings.Lines(string(locks)) {
+		w := strings.Fields(line) // 1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE START END
+		if len(w) < 6 || w[1] != "FLOCK" || w[5] != file {
+			continue
+		}
+		command, _ := os.ReadFile("/proc/" + w[4] + "/cmdline") // it may be gone by now
+		return fmt.Sprintf(", process %s (%s)", w[4], strings.TrimSpace(strings.ReplaceAll(string(command), "\x00", " ")))
+	}
+	return ""
 }
 
 // onBPFFS looks at the nearest directory that exists, so that nothing is made on
@@ -75,12 +102,12 @@ func (g group) dirs(pins string) ([]string, error) {
 
 // open returns the group's maps: those pinned under its schema, or new ones,
 // pinned in a directory that appears when it is complete.
-func (g group) open(pins string, spec *ebpf.CollectionSpec) (maps map[string]*ebpf.Map, dir string, err error) {
+func (g group) open(p *Pins, spec *ebpf.CollectionSpec) (maps map[string]*ebpf.Map, dir string, err error) {
 	schema, err := g.schema(spec)
 	if err != nil {
 		return nil, "", err
 	}
-	dir = filepath.Join(pins, g.name+"-"+schema)
+	dir = filepath.Join(p.Dir, g.name+"-"+schema)
 	maps = make(map[string]*ebpf.Map)
 	defer func() {
 		if err != nil {
@@ -99,11 +126,12 @@ func (g group) open(pins string, spec *ebpf.CollectionSpec) (maps map[string]*eb
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return maps, dir, err
 	}
-	return maps, dir, g.create(maps, dir, pins, spec)
+	return maps, dir, g.create(maps, dir, p, spec)
 }
 
-func (g group) create(maps map[string]*ebpf.Map, dir, pins string, spec *ebpf.CollectionSpec) error {
-	tmp := filepath.Join(pins, "new-"+g.name)
+func (g group) create(maps map[string]*ebpf.Map, dir string, p *Pins, spec *ebpf.CollectionSpec) error {
+	tmp := filepath.Join(p.Dir, "new-"+g.name)
+	p.fresh.dirs = append(p.fresh.dirs, tmp, dir)
 	if err := os.RemoveAll(tmp); err != nil { // a start that did not come to its end
 		return err
 	}

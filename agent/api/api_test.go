@@ -267,7 +267,7 @@ func TestHealthOverTCP(t *testing.T) {
 	agent.stuck = errors.New("the loop has been in one pass for 2m0s")
 	agent.status.NotReady = []string{"tables not synced", "no BGP session up"}
 	expect(health, "/healthz", 503, "2m0s")
-	expect(health, "/readyz", 503, "tables not synced; no BGP session up")
+	expect(health, "/readyz", 503, "not ready:\ntables not synced\nno BGP session up\n")
 }
 
 func TestEmptyListsAreLists(t *testing.T) {

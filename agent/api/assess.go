@@ -23,15 +23,13 @@ func (s *Status) Assess() {
 	}
 }
 
-// notReady: traffic may be sent here only if the tables are written, a program
-// sees it arrive and, where routers are configured, one of them was told.
+// notReady: an agent does its work only if the tables are written, a program sees packets
+// arrive and hands them on and, where routers are configured, one of them was told. A node that
+// drains does as it was told: an update of the others does not wait for it.
 func (s *Status) notReady() []string {
 	missing := []string{}
 	if s.State == Draining || s.State == Stopped {
 		missing = append(missing, string(s.State))
-	}
-	if s.Drain != nil {
-		missing = append(missing, "drain: "+s.Drain.String())
 	}
 	if !s.Source.Synced {
 		missing = append(missing, "source not synced")
@@ -40,13 +38,14 @@ func (s *Status) notReady() []string {
 		missing = append(missing, "tables not synced")
 	}
 	if s.attached() == 0 {
-		missing = append(missing, "no interface attached")
+		missing = append(missing, "no interface attached"+s.whyDetached())
 	}
-	if s.Ingress != nil && s.Source.Synced {
-		missing = append(missing, s.Ingress.Obstacles()...)
+	if s.Ingress != nil && s.Source.Synced && len(s.Ingress.Own) == 0 {
+		missing = append(missing, s.Ingress.noRole()) // that there are no LB nodes is not its own fault
 	}
+	missing = append(missing, s.notForwarded()...)
 	if len(s.BGP.Peers) > 0 && s.sessions() == 0 {
-		missing = append(missing, "no BGP session up")
+		missing = append(missing, "no BGP session up"+s.whyDown())
 	} else {
 		for _, family := range s.untold() {
 			missing = append(missing, "no BGP session up for "+family)
@@ -55,6 +54,39 @@ func (s *Status) notReady() []string {
 	for _, f := range s.Datapath.Forwarding {
 		if f.Lost {
 			missing = append(missing, f.Text)
+		}
+	}
+	return missing
+}
+
+// whyDetached is the first thing that keeps programs from devices.
+func (s *Status) whyDetached() string {
+	for _, i := range s.Datapath.Interfaces {
+		if i.Error != "" {
+			return fmt.Sprintf(": %s: %s", i.Name, i.Error)
+		}
+	}
+	return ""
+}
+
+// whyDown says how each session is.
+func (s *Status) whyDown() string {
+	var states []string
+	for _, p := range s.BGP.Peers {
+		states = append(states, p.Name+" is "+stateOf(p))
+	}
+	return ": " + strings.Join(states, "; ")
+}
+
+// notForwarded says that the loaded program forwards to no VIP, if it was asked for one. Where it
+// does to others, the one has backends that can't be reached, which is its Service's affair.
+func (s *Status) notForwarded() (missing []string) {
+	for _, v := range s.VIPs {
+		switch {
+		case v.Announced:
+			return nil
+		case v.Reason == ProbeFailed && missing == nil:
+			missing = append(missing, fmt.Sprintf("the data path forwards to no VIP; to %s: %s", v.VIP, v.Detail))
 		}
 	}
 	return missing

@@ -54,17 +54,17 @@ func TestAssess(t *testing.T) {
 		{"tables", func(s *Status) { s.Sync = SyncStatus{Error: "no memory"} }, "tables not synced", "sync: no memory", ""},
 		{"later sync", func(s *Status) { s.Sync.Error = "no memory" }, "", "sync: no memory", ""},
 		{"interface", func(s *Status) { s.Datapath.Interfaces[0] = InterfaceStatus{Name: "eth0", Error: "no such device"} },
-			"no interface attached", "interface eth0 is not attached: no such device", ""},
+			"no interface attached: eth0: no such device", "interface eth0 is not attached: no such device", ""},
 		{"one of two interfaces", func(s *Status) {
 			s.Datapath.Interfaces = append(s.Datapath.Interfaces, InterfaceStatus{Name: "eth1", Error: "gone"})
 		}, "", "interface eth1 is not attached: gone", ""},
 		{"generic", func(s *Status) { s.Datapath.Interfaces[0].Fallback = "driver lacks XDP" }, "", "",
 			"interface eth0 runs in generic mode, which is slow: driver lacks XDP"},
-		{"peer", func(s *Status) { s.BGP.Peers[0].State = "active" }, "no BGP session up", "BGP peer tor-1 is active", ""},
+		{"peer", func(s *Status) { s.BGP.Peers[0].State = "active" }, "no BGP session up: tor-1 is active", "BGP peer tor-1 is active", ""},
 		{"peer with a reason", func(s *Status) {
 			s.BGP.Peers[0] = bgp.PeerState{Name: "tor-1", State: "idle", DownReason: "connect: refused"}
 		},
-			"no BGP session up", "BGP peer tor-1 is idle: connect: refused", ""},
+			"no BGP session up: tor-1 is idle: connect: refused", "BGP peer tor-1 is idle: connect: refused", ""},
 		{"BFD down", func(s *Status) { s.BGP.Peers[0].BFD = &bgp.BFDState{State: "down", Reason: "nothing heard"} }, "", "",
 			"BGP peer tor-1 is not watched by BFD, which is down: nothing heard; turn BFD on at the router too, bfdMultihop where it has it so, or set bfd: false"},
 		{"BFD about to come up", func(s *Status) { s.BGP.Peers[0].Since, s.BGP.Peers[0].BFD = time.Now(), &bgp.BFDState{State: "down"} }, "", "", ""},
@@ -91,6 +91,11 @@ func TestAssess(t *testing.T) {
 			"no BGP session up for ipv6", "no router has the ipv6 routes: no session that carries them is up", ""},
 		{"one VIP that no router has yet", func(s *Status) { s.VIPs = []VIPStatus{{VIP: four, Reason: NoSession}, {VIP: four, Announced: true}} },
 			"", "", ""},
+		{"probe", func(s *Status) { s.VIPs = []VIPStatus{{VIP: six, Reason: ProbeFailed, Detail: "drop_table"}} },
+			"the data path forwards to no VIP; to " + six.String() + ": drop_table", "", ""},
+		{"probe of one of two", func(s *Status) {
+			s.VIPs = []VIPStatus{{VIP: six, Reason: ProbeFailed, Detail: "drop_no_route"}, {VIP: four, Announced: true}}
+		}, "", "", ""},
 		{"restart", func(s *Status) { s.Config.Restart = []string{"nat.ports", "bgp.asn"} }, "", "",
 			"restart the agent to apply nat.ports, bgp.asn"},
 		{"dead node", func(s *Status) { s.Tunnels = tunnels(false, probe.Dead) }, "", "ingress node ing-1 at 10.0.0.1 is dead: why", ""},

@@ -11,8 +11,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options says where to listen. An empty address is not listened on.
@@ -150,8 +153,9 @@ func RemoveStale(path string) (removed bool, err error) {
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
+		who := rival(conn, path)
 		return false, errors.Join(
-			fmt.Errorf("API socket %s is served by a running agent; stop that one or set another path", path),
+			fmt.Errorf("API socket %s is served by a running agent%s: one node has one agent; stop that one, as by 'systemctl stop penstock' or by deleting its pod, or set another api.socket", path, who),
 			conn.Close())
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
@@ -161,6 +165,28 @@ func RemoveStale(path string) (removed bool, err error) {
 		return false, fmt.Errorf("remove stale API socket: %w", err)
 	}
 	return true, nil
+}
+
+// rival says what is known of the agent at the other end of a connection: its process, unless
+// that is of another PID namespace, and what it says of itself.
+func rival(conn net.Conn, path string) string {
+	var known []string
+	if raw, err := conn.(*net.UnixConn).SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { // without it there is a little less to say
+			if peer, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil && peer.Pid != 0 {
+				known = append(known, fmt.Sprintf("process %d", peer.Pid))
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s, err := NewClient(path).Status(ctx); err == nil {
+		known = append(known, fmt.Sprintf("role %s, version %s, since %s", s.Role, s.Version, s.Since.UTC().Format(time.RFC3339)))
+	}
+	if len(known) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(known, ", ") + ")"
 }
 
 // listenLoopback refuses addresses that other machines could reach: the API has
@@ -179,6 +205,9 @@ func listenLoopback(addr string) (net.Listener, error) {
 func listenTCP(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("listen on %s: %w; another agent may have it, see `ss -ltnp`, or set another metrics.address or api.address", addr, err)
+		}
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	return l, nil

@@ -14,6 +14,8 @@ import (
 const (
 	Refused   desired.Reason = "Refused"   // the tables did not take the service
 	NoSession desired.Reason = "NoSession" // no router has the VIP at the moment
+
+	ProbeFailed desired.Reason = "ProbeFailed" // the loaded program does not forward to the VIP
 	// FailOpen is of a backend whose node does not answer, but counts as if it did.
 	FailOpen desired.Reason = "FailOpen"
 	// SourceProblem is of an object that the source cannot read.

@@ -59,13 +59,17 @@ type IngressStatus struct {
 // Obstacles say why no tunnel packet is taken at all.
 func (s *IngressStatus) Obstacles() (why []string) {
 	if len(s.Own) == 0 {
-		why = append(why, "this node's Node object has no annotation penstock.dev/role: backend, or no address of tunnels: "+
-			"no tunnel packet is taken; annotate it, and see that node in the configuration names it")
+		why = append(why, s.noRole())
 	}
 	if len(s.LBs) == 0 {
 		why = append(why, "no LB node is known, so no tunnel packet is taken: annotate their Node objects with penstock.dev/role: lb")
 	}
 	return why
+}
+
+func (s *IngressStatus) noRole() string {
+	return "this node's Node object has no annotation penstock.dev/role: backend, or no address of tunnels: " +
+		"no tunnel packet is taken; annotate it, and see that node in the configuration names it"
 }
 
 // Take sorts members into those that packets come from and those they come to.

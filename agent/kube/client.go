@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -21,6 +22,14 @@ import (
 
 // accountFiles is where a kubelet mounts what a ServiceAccount needs.
 const accountFiles = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// Namespace is that of the pod that this process is in, or else where Penstock is by default.
+func Namespace() string {
+	if text, err := os.ReadFile(filepath.Join(accountFiles, "namespace")); err == nil && len(text) > 0 {
+		return strings.TrimSpace(string(text))
+	}
+	return "penstock-system"
+}
 
 // Roles of agents, as in the configuration.
 const (

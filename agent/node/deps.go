@@ -41,6 +41,7 @@ type Datapath interface {
 	Settle() error      // removes what older programs left
 	Schema() string
 	Remove() (devices []string, err error) // detaches everywhere and removes the pins
+	Discard() error                        // Close, without the pins that loading made
 	Close() error                          // leaves the pins in place
 }
 

@@ -209,6 +209,7 @@ func (f fakeDatapath) Attached() []string {
 func (f fakeDatapath) Settle() error  { return f.call("settle") }
 func (f fakeDatapath) Schema() string { return "node-tables-0 node-state-0" }
 func (f fakeDatapath) Close() error   { return f.call("datapath.Close") }
+func (f fakeDatapath) Discard() error { return f.call("datapath.Discard") }
 func (f fakeDatapath) Remove() ([]string, error) {
 	devices := f.Attached()
 	err := f.call("datapath.Remove")

@@ -9,6 +9,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
+	"github.com/penstock-lb/penstock/agent/kube"
 	"github.com/penstock-lb/penstock/agent/system"
 )
 
@@ -61,6 +62,11 @@ func (a *Agent) report(out outcome) {
 		a.ledger.Note("step", "probes", a.seen.quiet)
 	}
 	a.ledger.Settle()
+	now := text(out.attach)
+	if a.deps.Cluster != nil && now != "" && now != a.troubled {
+		a.deps.Cluster.Trouble(kube.AttachFailed, "backend", now)
+	}
+	a.troubled = now
 }
 
 // quiet tells whether no probe comes in where some should: no obstacle says why.

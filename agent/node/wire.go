@@ -42,7 +42,7 @@ func load(c *config.Config, log *slog.Logger) (Datapath, Tables, error) {
 	}
 	tables, err := maps.OpenNode(n, maps.NodeOptions{Timeouts: timeouts(c)}, log.With("part", "maps"))
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open tables: %w", err), n.Close())
+		return nil, nil, errors.Join(fmt.Errorf("open tables: %w", err), n.Discard())
 	}
 	return n, tables, nil
 }

@@ -187,14 +187,10 @@ func (Kernel) Sysctl(name string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// SetSysctl writes /proc/sys/name unless it has the value already, which may
-// spare it a read-only file system.
-func (k Kernel) SetSysctl(name, value string) error {
-	if now, err := k.Sysctl(name); err == nil && now == value {
+// SetAcceptLocal sets net.ipv4.conf.DEVICE.accept_local unless it has the value already.
+func (k Kernel) SetAcceptLocal(device, value string) error {
+	if now, err := k.Sysctl("net/ipv4/conf/" + device + "/accept_local"); err == nil && now == value {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(procSys, name), []byte(value), 0); err != nil {
-		return fmt.Errorf("set sysctl: %w", err)
-	}
-	return nil
+	return setAcceptLocal(device, value)
 }

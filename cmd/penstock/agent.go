@@ -7,12 +7,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/penstock-lb/penstock/agent"
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/cluster"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/metrics"
@@ -38,6 +40,13 @@ graceful restart. Either way the program stays attached and goes on forwarding;
 'penstock cleanup' removes it.
 An ingress node's agent ends at once: Kubernetes drains pods, and flows go on.
 
+With 'shutdown: auto', for pods, the DaemonSet of 'source.daemonSet' decides: if it still
+wants a pod on this Node, another agent follows, and this one does as with 'restart'.
+Otherwise the node is left for good: it drains, and then removes what 'penstock cleanup'
+would.
+
+What keeps an agent from starting is an Event of its Node too: 'kubectl describe node'.
+
 A second signal (Ctrl-C again) ends the agent at once, without waiting for traffic to
 cease: the routers notice by the closed sessions, and those with graceful restart keep
 the routes for bgp.gracefulRestart.restartTime.
@@ -58,6 +67,7 @@ A change of the file is applied by itself; what needs a restart is logged.`,
 		path, _ := c.configPath()
 		cfg, err := config.Load(path, cmd.Flags())
 		if err != nil {
+			c.tellFailure(withoutConfig(), err)
 			return err
 		}
 		level := new(slog.LevelVar)
@@ -71,9 +81,38 @@ A change of the file is applied by itself; what needs a restart is logged.`,
 		if err != nil {
 			return err
 		}
-		return runAgent(cmd.Context(), cfg, a, log)
+		err = runAgent(cmd.Context(), cfg, a, log)
+		c.tellFailure(cfg, err)
+		return err
 	}
 	return cmd
+}
+
+// failureTime is what telling of a failure may take: nobody waits for more than the next start.
+const failureTime = 3 * time.Second
+
+// tellFailure has the Node object say why its agent does not run, where there is an API server.
+// It is a service to those who don't read the pod's log, and no matter if it fails.
+func (c *cli) tellFailure(cfg *config.Config, failure error) {
+	if failure == nil || cfg == nil || cfg.Source.Kind != config.SourceKubernetes {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), failureTime)
+	defer cancel()
+	if err := cluster.TellFailure(ctx, cfg, version, failure); err != nil {
+		c.mention("warning: Node %s could not be told of this: %v", cfg.Node, err)
+	}
+}
+
+// withoutConfig is what a pod knows of itself whose configuration is not valid; nil outside of pods.
+func withoutConfig() *config.Config {
+	node := os.Getenv("PENSTOCK_NODE")
+	if node == "" || os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+		return nil
+	}
+	cfg := config.Default()
+	cfg.Node, cfg.Source.Kind = node, config.SourceKubernetes
+	return cfg
 }
 
 // runner is an agent of either role.

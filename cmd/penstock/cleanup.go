@@ -27,14 +27,17 @@ this node ends, and with it every flow through it: drain it first, by ending the
 agent with 'shutdown: drain', for routers with graceful restart keep the routes of a
 node that ends otherwise for bgp.gracefulRestart.restartTime. A socket that an agent
 left behind is removed as well and, with 'source.kind: kubernetes', what the agent
-published on its Node: other nodes forget it. Refused while an agent runs.`,
-		Example: "  systemctl stop penstock && penstock cleanup",
-		Args:    noArgs,
+published on its Node: other nodes forget it. Refused while an agent runs: of a pod,
+have its DaemonSet want none on the Node first.`,
+		Example: `  systemctl stop penstock && penstock cleanup
+  kubectl debug node/lb1 -it --profile=sysadmin --image=penstock-lb/penstock:` + version + ` -- \
+    penstock cleanup --bpffs /host/sys/fs/bpf/penstock --socket /host/run/penstock/agent.sock`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			socket, bpffs := c.places()
 			devices, err := c.cleanup(bpffs)
 			if errors.Is(err, syscall.EWOULDBLOCK) {
-				return fmt.Errorf("an agent runs on %s: stop the agent first (systemctl stop penstock)", bpffs)
+				return fmt.Errorf("an agent runs on %s: stop the agent first (systemctl stop penstock, or let its DaemonSet want no pod on this Node)", bpffs)
 			}
 			for _, d := range devices {
 				fmt.Fprintf(c.stdout, "detached from %s\n", d)

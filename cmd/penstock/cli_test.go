@@ -507,7 +507,7 @@ func TestSourcesAreNotOverwritten(t *testing.T) {
 func TestCleanupWhileAnAgentRuns(t *testing.T) {
 	n := testNode()
 	n.viewErr = fmt.Errorf("in use: %w", syscall.EWOULDBLOCK)
-	if code, _, stderr := call(t, n, true, "cleanup"); code != exitError || !strings.Contains(stderr, "stop the agent first (systemctl stop penstock)") {
+	if code, _, stderr := call(t, n, true, "cleanup"); code != exitError || !strings.Contains(stderr, "stop the agent first (systemctl stop penstock, or let its DaemonSet want no pod on this Node)") {
 		t.Errorf("%d, %q", code, stderr)
 	}
 }

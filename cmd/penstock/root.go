@@ -22,7 +22,7 @@ const (
 	exitError    = 1
 	exitUsage    = 2
 	exitDegraded = 3 // of status
-	exitExpired  = 4 // of drain
+	exitExpired  = 4 // of drain and uninstall: not all came to its end
 )
 
 // env is what the commands touch of the world beside files and sockets.
@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, e env) int {
 		return exitOK
 	case errors.Is(err, errDegraded):
 		return exitDegraded
-	case errors.Is(err, errExpired):
+	case errors.Is(err, errExpired), errors.Is(err, errUnclean):
 		return exitExpired
 	case !c.started:
 		fmt.Fprintf(e.stderr, "penstock: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
@@ -109,7 +109,7 @@ read its tables in the kernel, which go on forwarding without it.`,
 	fs.StringVar(&c.socket, "socket", "", "the agent's unix socket, also PENSTOCK_API_SOCKET (default: api.socket of the configuration)")
 	fs.StringVar(&c.bpffs, "bpffs", "", "directory of the pinned tables, also PENSTOCK_DATAPATH_BPFFS (default: datapath.bpffs of the configuration)")
 	root.SetVersionTemplate("penstock {{.Version}}\n")
-	root.AddGroup(&cobra.Group{ID: "read", Title: "Look at a node:"}, &cobra.Group{ID: "cluster", Title: "Look at a cluster:"}, &cobra.Group{ID: "run", Title: "Run one:"})
+	root.AddGroup(&cobra.Group{ID: "read", Title: "Look at a node:"}, &cobra.Group{ID: "cluster", Title: "A whole cluster:"}, &cobra.Group{ID: "run", Title: "Run one:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, cmd := range commands {
 			cmd.GroupID = group
@@ -117,7 +117,7 @@ read its tables in the kernel, which go on forwarding without it.`,
 		root.AddCommand(commands...)
 	}
 	add("read", c.statusCmd(), c.servicesCmd(), c.backendsCmd(), c.nodesCmd(), c.poolsCmd(), c.verdictsCmd(), c.bgpCmd(), c.reasonsCmd())
-	add("cluster", c.checkCmd())
+	add("cluster", c.checkCmd(), c.uninstallCmd())
 	add("run", c.agentCmd(), c.drainCmd(), c.undrainCmd(), c.configCmd(), c.sourcesCmd(), c.cleanupCmd(), c.versionCmd())
 	return root
 }

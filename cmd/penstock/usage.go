@@ -36,7 +36,7 @@ var flagValues = map[string][]string{
 	"forwarding":         {"auto", "dsr", "nat"},
 	"datapath-mode":      {"auto", "native", "generic"},
 	"datapath-unmatched": {"reject", "drop"},
-	"shutdown":           {"drain", "restart"},
+	"shutdown":           {"drain", "restart", "auto"},
 	"log-level":          {"debug", "info", "warn", "error"},
 	"log-format":         {"text", "json"},
 }

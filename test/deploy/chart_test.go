@@ -91,6 +91,53 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestEnvironment: an agent takes its pod's variables together with the file, and has nothing to
+// complain of but what a site has yet to say.
+func TestEnvironment(t *testing.T) {
+	o := render(t, sites["least"])
+	for _, role := range []string{"lb", "backend"} {
+		t.Run(role, func(t *testing.T) {
+			env, _ := at(o.container(role), "env").([]any)
+			for _, e := range env {
+				value, _ := at(e, "value").(string)
+				switch at(e, "valueFrom", "fieldRef", "fieldPath") {
+				case "spec.nodeName":
+					value = "node1"
+				case "metadata.namespace":
+					value = "edge"
+				}
+				t.Setenv(at(e, "name").(string), value)
+			}
+			cfg := load(t, o.file(role))
+			got := []string{cfg.Node, cfg.Source.Namespace, cfg.Source.DaemonSet, string(cfg.Shutdown)}
+			if want := []string{"node1", "edge", "penstock-" + role, "auto"}; !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			for _, w := range cfg.Warnings() {
+				if role == "backend" || !strings.HasPrefix(w, "pools is empty") && !strings.HasPrefix(w, "bgp.peers is empty") {
+					t.Errorf("it warns: %s", w)
+				}
+			}
+		})
+	}
+}
+
+// TestNamespace: all is in the release's namespace, and the policies name it.
+func TestNamespace(t *testing.T) {
+	out, err := Template(t, "edge", seeded)
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, namespace) {
+			t.Errorf("another namespace in %s", line)
+		}
+	}
+	if !strings.Contains(out, "'system:serviceaccount:edge:penstock-lb'") {
+		t.Error("the policies do not name the namespace")
+	}
+}
+
 // TestPods: what pods have that depends on values.
 func TestPods(t *testing.T) {
 	caps := func(o objects, role string) string {
@@ -161,5 +208,24 @@ bgpPasswords: {values: {tor1: secret}}`, nil},
 				t.Errorf("new pods of %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// TestUninstallRights: by Helm's Job and by hand, `penstock uninstall` may do the same.
+func TestUninstallRights(t *testing.T) {
+	b, err := os.ReadFile("../../deploy/uninstall/rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	byHand, byHelm := parse(t, string(b)), render(t, seeded)
+	for key, o := range byHand {
+		for _, part := range []string{"rules", "roleRef", "subjects"} {
+			if diff := cmp.Diff(o[part], byHelm[key][part]); diff != "" {
+				t.Errorf("%s of %s (-by hand +by Helm):\n%s", part, key, diff)
+			}
+		}
+	}
+	if len(byHand) < 5 {
+		t.Errorf("%d objects", len(byHand))
 	}
 }

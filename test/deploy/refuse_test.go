@@ -40,6 +40,7 @@ func TestRefuse(t *testing.T) {
 		{"digest", "image: {digest: abc}", []string{"/image/digest", "pattern"}},
 		{"label", "lb: {nodeLabel: lb}", []string{"/lb/nodeLabel", "pattern"}},
 		{"long password", "bgpPasswords: {values: {a: " + strings.Repeat("x", 81) + "}}", []string{"/bgpPasswords/values/a", "maxLength"}},
+		{"password of two lines", "bgpPasswords: {values: {a: \"b\\nc\"}}", []string{"/bgpPasswords/values/a", "pattern"}},
 
 		// By templates.
 		{"no ASN of our own", "config: {bgp: {peers: [{address: 192.0.2.1, asn: 64512}]}}", []string{"bgp.asn is not set"}},
@@ -66,6 +67,7 @@ func TestRefuse(t *testing.T) {
 		{"no probes", "config: {metrics: {address: \"\"}}", []string{"metrics.address", "probes"}},
 		{"killed while it drains", "config: {drainTimeout: 2m}", []string{"lb.terminationGracePeriodSeconds is 120", "2m", "150 s"}},
 		{"killed while it forwards", "backend: {terminationGracePeriodSeconds: 54}", []string{"backend.terminationGracePeriodSeconds is 54", "10s", "55 s"}},
+		{"given up while it drains", "lb: {terminationGracePeriodSeconds: 200}", []string{"uninstall.timeout is 130s", "200 s", "lb.terminationGracePeriodSeconds"}},
 		{"no bpffs", "config: {datapath: {bpffs: /var/bpf}}", []string{"datapath.bpffs is /var/bpf", "/sys/fs/bpf"}},
 		{"socket", "lb: {config: {api: {socket: /tmp/agent.sock}}}", []string{"api.socket is /tmp/agent.sock", "/run/penstock"}},
 		{"history", "config: {source: {history: /run/penstock/../x}}", []string{"source.history", "/run/penstock"}},
@@ -99,5 +101,15 @@ func TestSeedless(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("the message has no %q:\n%s", want, out)
 		}
+	}
+}
+
+// TestOldKubernetes: its API servers know no admission policies.
+func TestOldKubernetes(t *testing.T) {
+	if out, err := Template(t, namespace, seeded, "--kube-version", "1.29.9"); err == nil || !strings.Contains(out, ">=1.30") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := Template(t, namespace, seeded, "--kube-version", "1.30.0"); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -28,10 +28,11 @@ const controllers = kubetest.Controllers
 func TestServer(t *testing.T) {
 	s := kubetest.Start(t, "-controllers", controllers)
 	s.Kubectl(t, "", "create", "namespace", namespace, "--save-config")
-	// A Pod by itself is refused where its account is not there yet, and a dry run makes none.
-	s.Kubectl(t, "", "create", "serviceaccount", "penstock-check", "-n", namespace, "--save-config")
 
 	t.Run("strict", func(t *testing.T) {
+		// A Pod by itself is refused where its account is not there yet, and a dry run makes none.
+		s.Kubectl(t, "", "create", "serviceaccount", "penstock-check", "-n", namespace, "--save-config")
+		defer s.Kubectl(t, "", "delete", "serviceaccount", "penstock-check", "-n", namespace)
 		for name, values := range sites {
 			t.Run(name, func(t *testing.T) {
 				values := values
@@ -51,6 +52,7 @@ func TestServer(t *testing.T) {
 	})
 	t.Run("check", func(t *testing.T) { check(t, s) })
 	t.Run("life", func(t *testing.T) { life(t, s) })
+	t.Run("hooks", func(t *testing.T) { hooks(t, s) })
 }
 
 // check has the account of `helm test` look at agents: what it may do is enough.
@@ -86,7 +88,7 @@ func withoutKind(text string, kinds ...string) string {
 	return strings.Join(docs, "\n---\n")
 }
 
-// life installs, upgrades and removes a release. Hooks are for a cluster with kubelets.
+// life installs, upgrades and removes a release, without hooks.
 func life(t *testing.T, s *kubetest.Server) {
 	before := everything(t, s)
 	helm := func(values string, args ...string) {

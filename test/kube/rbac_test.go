@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,7 +26,8 @@ func TestRBAC(t *testing.T) {
 	// Otherwise informers watch for what is there already, and list only from API servers that
 	// can't do that.
 	t.Setenv("KUBE_FEATURE_WatchListClient", "false")
-	s := newSite(t, lab.Options{})
+	s := newSite(t, lab.Options{Config: "shutdown: auto", IngressConfig: "shutdown: auto"})
+	s.asDaemonSets()
 	s.addPods("web", 2)
 	s.startAll()
 	granted := s.rights()
@@ -34,6 +36,18 @@ func TestRBAC(t *testing.T) {
 	}
 	vips := s.served("web")
 	s.waitAnswer(vips...)
+	g := s.Ingress[0]
+	first := g.Agent
+	for range 2 { // a second agent ends, and says why
+		g.StartAgent(t)
+		if code, err := g.Agent.Wait(30 * time.Second); err != nil || code == 0 {
+			t.Errorf("a second agent on %s ended with %d, %v", g.Name, code, err)
+		}
+	}
+	g.Agent = first
+	for _, h := range []*lab.Host{&s.LBs[0].Host, &g.Host} {
+		s.ends(h)
+	}
 	s.wait("each verb to be used", func() error {
 		used := map[right]bool{}
 		for _, c := range s.calls() {

@@ -75,6 +75,9 @@ values.schema.json refuses.
 {{- if and (ne (dig "shutdown" "drain" $config) "restart") (lt (int $own.terminationGracePeriodSeconds) (int $least)) -}}
 {{- fail (printf "%s.terminationGracePeriodSeconds is %d, and LB nodes drain for up to %v (drainTimeout), with what comes after that %d s: kubelets would end it in the middle. Set at least that." .role (int $own.terminationGracePeriodSeconds) (dig "drainTimeout" "10s" $config) $least) -}}
 {{- end -}}
+{{- if and .root.Values.uninstall.hook (lt (include "penstock.seconds" .root.Values.uninstall.timeout | int) (int $own.terminationGracePeriodSeconds)) -}}
+{{- fail (printf "uninstall.timeout is %s, and pods have %d s to end (%s.terminationGracePeriodSeconds): it would give up before they have. Set more, and more than twice that for helm uninstall --timeout." .root.Values.uninstall.timeout (int $own.terminationGracePeriodSeconds) .role) -}}
+{{- end -}}
 {{- $metrics := dig "metrics" "address" ":9470" $config -}}
 {{- if not (regexMatch "^(\\[[0-9A-Fa-f:]+\\]|[0-9.]*|localhost):[0-9]+$" $metrics) -}}
 {{- fail (printf "metrics.address of role %s is %q: the probes need an address and a port, as in :9470 or 127.0.0.1:9470." .role $metrics) -}}
