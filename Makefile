@@ -34,6 +34,7 @@ e2e: ## Only the end-to-end tests in network namespaces
 	@hack/setup.sh test
 	@hack/kubetest.sh >/dev/null
 	@hack/helm.sh >/dev/null
+	@hack/traefik.sh >/dev/null
 	go test -count=1 -timeout 20m ./test/...
 
 e2e-cluster: ## Helm installs Penstock on real kubelets, behind which Traefik serves while nodes die (5 minutes)

@@ -37,6 +37,8 @@ func TestCluster(t *testing.T) {
 		{"kubelet-frozen", (*Site).sceneKubeletFrozen},
 		{"control-plane", (*Site).sceneControlPlane},
 		{"scale", (*Site).sceneScale},
+		{"lb-leaves", (*Site).sceneLBLeaves},
+		{"uninstall", (*Site).sceneUninstall},
 	} {
 		if !t.Run(scene.name, func(t *testing.T) { s.play(t, scene.play) }) {
 			break // the others would find a cluster that is not as it should be

@@ -28,7 +28,7 @@ func (s *Site) sceneLBKilled() {
 	s.WaitDaemonSets()
 	s.row("its Penstock pod ready", start, "")
 	s.WaitRoutes(s.web, s.LBs...)
-	s.settle(time.Now())
+	s.settle(time.Now().Add(-patience / 2)) // flows move back
 	s.check("LB node back", start, s.load.End(), false)
 }
 
@@ -73,7 +73,6 @@ func (s *Site) sceneKubeletFrozen() {
 		}
 		return err
 	})
-	s.settle(time.Now())
 	s.row("kubelet frozen, node not ready", start, "")
 	victim.Thaw()
 	s.Wait("endpoints on "+victim.Name+" to be back", func() error {
@@ -113,7 +112,7 @@ func (s *Site) sceneControlPlane() {
 	const away = 20 * time.Second
 	start := s.begin()
 	s.API.Stop()
-	s.settle(start.Add(away))
+	time.Sleep(away)
 	r := s.load.End()
 	s.check("control plane away", start, r, false)
 	start = s.begin()
@@ -128,6 +127,8 @@ func (s *Site) sceneControlPlane() {
 func (s *Site) sceneScale() {
 	const many, few = 12, 3
 	start := s.begin()
+	// The first ones, with all connections, are to be the first to go.
+	s.API.Kubectl(s.tb, "", "-n", "ingress", "annotate", "pods", "-l", "app=traefik", "controller.kubernetes.io/pod-deletion-cost=-1", "--overwrite")
 	for _, n := range []int{many, few} {
 		s.API.Kubectl(s.tb, "", "-n", "ingress", "scale", "deployment/traefik", fmt.Sprintf("--replicas=%d", n))
 		s.WaitDeployment("ingress", "traefik")
@@ -146,7 +147,7 @@ func (s *Site) settle(since time.Time) {
 func (s *Site) sceneUpgrade() {
 	before := s.schemas()
 	start := s.begin()
-	s.Upgrade(nextImage)
+	s.Upgrade(nextTag)
 	s.check("Penstock upgraded, other tables", start, s.load.End(), false)
 	for i, after := range s.schemas() {
 		kept := func(name string) bool { return slices.Contains(before[i], name) }

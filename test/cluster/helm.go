@@ -38,9 +38,14 @@ func (s *Site) Install() {
 }
 
 // Upgrade has Penstock run from another image.
-func (s *Site) Upgrade(ref string) {
+func (s *Site) Upgrade(tag string) {
 	s.tb.Helper()
-	_, tag, _ := strings.Cut(ref, ":")
 	s.mustHelm("upgrade", release, chart, "--reuse-values", "--set", "image.tag="+tag)
 	s.WaitDaemonSets()
+}
+
+// Uninstall removes Penstock from the cluster.
+func (s *Site) Uninstall() {
+	s.tb.Helper()
+	s.mustHelm("uninstall", release, "--wait", "--timeout", "6m")
 }

@@ -20,7 +20,7 @@ const (
 	lineClients  = 120
 
 	holders  = keptClients + streams + lineClients
-	patience = 10 * time.Second       // for one answer
+	patience = 8 * time.Second        // for one answer: TCP repeats a SYN after 1, 3 and 7 s
 	slow     = 900 * time.Millisecond // a packet was lost: TCP repeats a SYN after a second
 )
 

@@ -19,20 +19,26 @@ const (
 // WaitDaemonSets waits until each node has the agent it is to have, of the newest revision and ready.
 func (s *Site) WaitDaemonSets() {
 	s.tb.Helper()
-	for name, want := range map[string]int{lbDaemonSet: len(s.LBs), backendDaemonSet: len(s.Ingress)} {
-		s.Wait("DaemonSet "+name, func() error {
-			d, err := s.API.Client.AppsV1().DaemonSets(system).Get(s.tb.Context(), name, metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			st := d.Status
-			if st.ObservedGeneration != d.Generation || int(st.DesiredNumberScheduled) != want ||
-				int(st.NumberAvailable) != want || int(st.UpdatedNumberScheduled) != want {
-				return fmt.Errorf("%d wanted, %d updated, %d available of %d", st.DesiredNumberScheduled, st.UpdatedNumberScheduled, st.NumberAvailable, want)
-			}
-			return nil
-		})
-	}
+	s.WaitDaemonSet(lbDaemonSet, len(s.LBs))
+	s.WaitDaemonSet(backendDaemonSet, len(s.Ingress))
+}
+
+// WaitDaemonSet waits until a DaemonSet wants that many pods, and has them.
+func (s *Site) WaitDaemonSet(name string, want int) {
+	s.tb.Helper()
+	s.Wait("DaemonSet "+name, func() error {
+		d, err := s.API.Client.AppsV1().DaemonSets(system).Get(s.tb.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		st := d.Status
+		if st.ObservedGeneration != d.Generation || int(st.DesiredNumberScheduled) != want || st.NumberMisscheduled != 0 ||
+			int(st.NumberAvailable) != want || int(st.UpdatedNumberScheduled) != want {
+			return fmt.Errorf("%d wanted of %d, %d not wanted, %d updated, %d available",
+				st.DesiredNumberScheduled, want, st.NumberMisscheduled, st.UpdatedNumberScheduled, st.NumberAvailable)
+		}
+		return nil
+	})
 }
 
 // Agent is the Penstock pod of a node.

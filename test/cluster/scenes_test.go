@@ -9,6 +9,7 @@ import (
 )
 
 func (s *Site) sceneInstall() {
+	s.before = s.footprints()
 	start := time.Now()
 	s.Install()
 	s.row("Penstock installed", start, "")

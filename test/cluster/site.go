@@ -40,8 +40,10 @@ type Site struct {
 	whole testing.TB // of the cluster
 	began time.Time
 	rows  []row
-	web   []netip.Addr // addresses of the L7 tier
-	load  *Load        // from the scene of that name on
+
+	before map[string]footprint // of each node, before Penstock came
+	web    []netip.Addr         // addresses of the L7 tier
+	load   *Load                // from the scene of that name on
 }
 
 // Nodes are all nodes.

@@ -4,18 +4,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
 
 // References of the images. None is ever pulled.
 const (
-	pauseImage    = "penstock-test/pause:test"
-	echoImage     = "penstock-test/echo:test"
-	traefikImage  = "penstock-test/traefik:test"
-	penstockImage = "docker.io/penstock-lb/penstock:test"
-	// nextImage is a version whose tables are laid out in another way.
-	nextImage = "docker.io/penstock-lb/penstock:next"
+	pauseImage   = "penstock-test/pause:test"
+	echoImage    = "penstock-test/echo:test"
+	traefikImage = "penstock-test/traefik:test"
+
+	// Tags of Penstock's image: of this tree, and of a version whose tables are laid out in another way.
+	thisTag, nextTag = "test", "next"
 )
 
 const module = "github.com/penstock-lb/penstock"
@@ -28,17 +29,21 @@ func images(tb testing.TB) []string {
 	build(tb, helper, module+"/test/cluster/helper")
 	build(tb, penstock, module+"/cmd/penstock")
 	build(tb, next, module+"/cmd/penstock", "-overlay="+otherTables(tb, dir))
-	return tars(tb, dir,
+	return append(tars(tb, dir,
 		image{ref: "docker.io/" + pauseImage, files: map[string]string{"/helper": helper}, entrypoint: []string{"/helper", "pause"}},
 		image{ref: "docker.io/" + echoImage, files: map[string]string{"/helper": helper}, entrypoint: []string{"/helper", "echo"}},
-		penstockOf(penstockImage, penstock), penstockOf(nextImage, next),
-	)
+	), penstockTar(tb, penstock, thisTag), penstockTar(tb, next, nextTag))
 }
 
-func penstockOf(ref, binary string) image {
-	return image{ref: ref, files: map[string]string{
-		"/usr/local/bin/penstock": binary, "/etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt",
-	}, entrypoint: []string{"/usr/local/bin/penstock"}, cmd: []string{"agent"}}
+// penstockTar is the image that is shipped, for this machine alone and with a binary of the test's.
+func penstockTar(tb testing.TB, binary, tag string) string {
+	tb.Helper()
+	out := binary + ".tar"
+	cmd := exec.Command("go", "run", module+"/hack/image", "-version", tag, "-platforms", "linux/"+runtime.GOARCH, "-binary", binary, "-o", out)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("image %s: %v\n%s", tag, err, text)
+	}
+	return out
 }
 
 // otherTables is an overlay for go build with which the tables of either role have another schema. Flows
