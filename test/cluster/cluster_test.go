@@ -1,7 +1,11 @@
 package cluster
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
@@ -10,6 +14,15 @@ import (
 
 func TestMain(m *testing.M) {
 	fixture.ServeSelf(newInit())
+	// A cluster is too much to leave behind for the next run to sweep.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		if err := fixture.RemoveOwn(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	})
 	os.Exit(m.Run())
 }
 

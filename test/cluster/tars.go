@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/penstock-lb/penstock/test/fixture"
 )
 
 // References of the images. None is ever pulled.
@@ -24,7 +26,7 @@ const module = "github.com/penstock-lb/penstock"
 // images builds what the cluster's containers run, and gives the tar files.
 func images(tb testing.TB) []string {
 	tb.Helper()
-	dir := tb.TempDir()
+	dir := fixture.Scratch(tb, "images")
 	helper, penstock, next := filepath.Join(dir, "helper"), filepath.Join(dir, "penstock"), filepath.Join(dir, "next")
 	build(tb, helper, module+"/test/cluster/helper")
 	build(tb, penstock, module+"/cmd/penstock")
@@ -81,7 +83,7 @@ func traefikTar(tb testing.TB) string {
 		tb.Fatalf("build Traefik: hack/traefik.sh: %v", err)
 	}
 	binary := filepath.Join(strings.TrimSpace(string(out)), "traefik")
-	return tars(tb, tb.TempDir(), image{
+	return tars(tb, fixture.Scratch(tb, "images"), image{
 		ref: "docker.io/" + traefikImage, files: map[string]string{"/traefik": binary}, entrypoint: []string{"/traefik"},
 	})[0]
 }

@@ -60,7 +60,10 @@ func StartWith(tb testing.TB, opts Options) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	dir := tb.TempDir()
+	dir := filepath.Join(fixture.Scratch(tb, "apiserver"), "state") // for its eyes only
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		tb.Fatal(err)
+	}
 	s := &Server{
 		Kubeconfig: filepath.Join(dir, "kubeconfig"), Log: filepath.Join(dir, "log"), bin: bin, dir: dir, opts: opts,
 	}
