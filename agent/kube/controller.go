@@ -9,8 +9,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -91,7 +93,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !c.cache.WaitSynced(ctx) {
 		return nil
 	}
-	told := false
+	told, unserved := false, map[types.UID]bool{}
 	for ctx.Err() == nil {
 		if pools, _ := c.settings(); len(pools) == 0 {
 			if !told {
@@ -101,6 +103,8 @@ func (c *Controller) Run(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 			case <-c.changed:
+			case <-time.After(looksIdle * c.opts.RetryPeriod):
+				c.tellUnserved(ctx, unserved)
 			}
 			continue
 		}
@@ -169,6 +173,13 @@ func (c *Controller) Usage() []ipam.Usage {
 
 // connected reports whether it is worth asking.
 func (c *Client) connected() bool { return c.Link().Connected }
+
+// serves tells whether a Service is for Penstock to give addresses to.
+func (c *Controller) serves(svc *corev1.Service) bool {
+	_, class := c.settings()
+	_, _, ours := desired.Claim(svc, nil, class)
+	return ours
+}
 
 // look queues a Service that changed.
 func (c *Controller) look(service string) {

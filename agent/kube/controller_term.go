@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/workqueue"
 
-	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/ipam"
 )
 
@@ -161,11 +160,7 @@ func (t *term) settled(service string) bool {
 	return svc != nil && t.store.same(service, svc, space) && t.ours(svc) && t.queue.NumRequeues(service) == 0
 }
 
-func (t *term) ours(svc *corev1.Service) bool {
-	_, class := t.c.settings()
-	_, _, ours := desired.Claim(svc, nil, class)
-	return ours
-}
+func (t *term) ours(svc *corev1.Service) bool { return t.c.serves(svc) }
 
 // handle writes what a batch comes to. What stops being ours loses our marks first, so
 // that nobody else is given its address while it still shows it.

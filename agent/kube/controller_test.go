@@ -180,3 +180,28 @@ func TestThousandServices(t *testing.T) {
 		t.Errorf("%d writes of statuses and %d reads", patches, reads)
 	}
 }
+
+// Where no agent has a pool, Services say so; and once one has, no more.
+func TestNoPoolAnywhere(t *testing.T) {
+	c := newCluster(t)
+	idle, _, _ := c.controller(t, "lb1")
+	c.controller(t, "lb2")
+	c.service(t, "web", nil)
+	c.service(t, "other", func(svc *corev1.Service) { svc.Spec.LoadBalancerClass = new("example.com/other") })
+	e := c.has(t, "web", corev1.EventTypeWarning, "NoPool", "no pool is configured on any LB node")
+	if e.Count != 1 {
+		t.Errorf("the Event counts %d", e.Count)
+	}
+	if all := c.events(t, "other"); len(all) > 0 {
+		t.Errorf("a Service of another class has %s", eventLines(all))
+	}
+	idle.SetPools([]ipam.Pool{pool("main", "192.0.2.0/28")})
+	c.becomes(t, "web", "192.0.2.0, True Allocated")
+	c.service(t, "late", nil)
+	c.becomes(t, "late", "192.0.2.1, True Allocated")
+	for _, e := range c.events(t, "late") {
+		if e.Reason == "NoPool" {
+			t.Errorf("late has %s", e.Message)
+		}
+	}
+}

@@ -11,8 +11,13 @@ import (
 	"github.com/penstock-lb/penstock/test/lab"
 )
 
-// TestCapabilities runs the agent with those of the systemd unit and no others,
-// and restarts it so, which has to take over what is pinned.
+// readOnly gives the command behind it a file system as containers have that may write nothing:
+// the root and /proc/sys are read-only, and the first argument is the one place where files go.
+const readOnly = `mount --bind "$0" "$0" && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys &&
+mount -o remount,bind,ro / && ! touch /penstock 2>/dev/null && exec "$@"`
+
+// TestCapabilities runs the agent with those of the systemd unit and no others, and nothing to
+// write to but its own directory, and restarts it so, which has to take over what is pinned.
 func TestCapabilities(t *testing.T) {
 	unit, err := os.ReadFile("../../deploy/systemd/penstock.service")
 	if err != nil {
@@ -29,7 +34,8 @@ func TestCapabilities(t *testing.T) {
 	}
 	l := lab.New(t, lab.Options{LBs: 1, Nodes: 1})
 	b := l.LBs[0]
-	b.Wrap = []string{"setpriv", "--no-new-privs", "--inh-caps", "-all", "--bounding-set", bound.String()}
+	b.Wrap = []string{"unshare", "--mount", "--propagation", "slave", "sh", "-c", readOnly, b.Dir,
+		"setpriv", "--no-new-privs", "--inh-caps", "-all", "--bounding-set", bound.String()}
 	l.Apply(t, lab.Web(l.Nodes...))
 	b.StartAgent(t)
 	l.WaitRoutes(t, 1)
@@ -38,6 +44,9 @@ func TestCapabilities(t *testing.T) {
 			t.Errorf("the program could not be probed:\n%s", out)
 		}
 	}()
+	if got := strings.TrimSpace(b.Run(t, "cat", "/proc/sys/net/ipv4/conf/eth0/accept_local")); got != "1" {
+		t.Errorf("accept_local is %q", got)
+	}
 	for range 2 {
 		for _, vip := range vips {
 			servers(t, l, vip, 3)
