@@ -38,6 +38,7 @@ type Deps struct {
 	Gateways   Gateways // nil: none is followed
 	Prober     Prober
 	System     System
+	Martians   AcceptLocal
 	Configs    control.Configs
 	Cluster    Cluster        // nil: none
 	ConfigFile string         // empty for none
@@ -211,7 +212,7 @@ func (a *Agent) load() error {
 	a.reconciler.last = a.life.judge
 	a.resume(len(survived) > 0)
 	a.attachments = &attachments{
-		datapath: datapath, system: a.deps.System, mode: modeOf(a.cfg), log: a.log,
+		datapath: datapath, system: a.deps.System, martians: a.deps.Martians, mode: modeOf(a.cfg), log: a.log,
 	}
 	a.tellNode() // not before: a start that fails leaves no word behind
 	a.open.Lock()

@@ -16,6 +16,7 @@ import (
 type attachments struct {
 	datapath Datapath
 	system   System
+	martians AcceptLocal
 	mode     bpf.Mode
 	log      *slog.Logger
 
@@ -112,7 +113,7 @@ func (a *attachments) one(name string, now time.Time) device {
 // source, and the kernel resolves and forwards it. Without accept_local it would
 // drop such a packet as a martian.
 func (a *attachments) prepare(name string) {
-	if err := a.system.SetAcceptLocal(name, "1"); err != nil {
+	if err := a.martians.Set(name); err != nil {
 		a.log.Warn("packets without a known next hop will be lost", "interface", name, "err", err)
 	}
 }
@@ -138,6 +139,7 @@ func (a *attachments) detachOthers(names []string) error {
 			errs = append(errs, fmt.Errorf("detach from %s: %w", name, err))
 			continue
 		}
+		errs = append(errs, a.martians.Reset(name))
 		a.log.Info("detached: no longer configured", "interface", name)
 	}
 	return errors.Join(errs...)

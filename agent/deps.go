@@ -96,6 +96,13 @@ type Speaker interface {
 	Stop(ctx context.Context, mode bgp.StopMode, why string) error
 }
 
+// AcceptLocal turns net.ipv4.conf.DEVICE.accept_local on, and back to what it was; without names for
+// all that it was turned on for.
+type AcceptLocal interface {
+	Set(device string) error
+	Reset(devices ...string) error
+}
+
 // System is what the agent asks of the node's kernel beside the data path.
 type System interface {
 	// DefaultDevices names the devices of the default routes, sorted.
@@ -106,8 +113,6 @@ type System interface {
 	Ifindex(name string) (int, error)
 	// Sysctl reads a setting, its name in slashes: "net/ipv4/ip_forward".
 	Sysctl(name string) (string, error)
-	// SetAcceptLocal sets a device's net.ipv4.conf.DEVICE.accept_local.
-	SetAcceptLocal(device, value string) error
 	// Device looks an interface up by its index.
 	Device(index int) (system.Device, error)
 	Link(name string) (system.Link, error)

@@ -589,9 +589,23 @@ func (f fakeSystem) Sysctl(name string) (string, error) {
 	return v, nil
 }
 
-func (f fakeSystem) SetAcceptLocal(device, value string) error {
+type fakeMartians struct{ *world }
+
+func (f fakeMartians) Set(device string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.sysctls["net/ipv4/conf/"+device+"/accept_local"] = value
+	f.sysctls["net/ipv4/conf/"+device+"/accept_local"] = "1"
+	return nil
+}
+
+func (f fakeMartians) Reset(devices ...string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name := range f.sysctls {
+		dev, ok := strings.CutSuffix(strings.TrimPrefix(name, "net/ipv4/conf/"), "/accept_local")
+		if ok && (len(devices) == 0 || slices.Contains(devices, dev)) {
+			delete(f.sysctls, name)
+		}
+	}
 	return nil
 }

@@ -71,6 +71,9 @@ func TestInterfaces(t *testing.T) {
 		next.Datapath.Interfaces = []string{"eth1"}
 		l.configs.set(&next, nil)
 		l.is("reload", syncWeb, "attach(eth1 auto)", "detach(eth0)", "speaker.Sync(192.0.2.1)")
+		if _, on := l.sysctls["net/ipv4/conf/eth0/accept_local"]; on || l.sysctls["net/ipv4/conf/eth1/accept_local"] != "1" {
+			t.Errorf("accept_local: %v", l.sysctls)
+		}
 		l.stop()
 	})
 	run(t, "changed to one that is not there", func(t *testing.T, l *lab) {

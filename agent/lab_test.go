@@ -88,7 +88,7 @@ func (l *lab) start() {
 		},
 	}))
 	l.agent = New(l.cfg, Deps{
-		Version: "test", Source: fakeSource{l.world}, Resolver: fakeResolver{l.world}, System: fakeSystem{l.world},
+		Version: "test", Source: fakeSource{l.world}, Resolver: fakeResolver{l.world}, System: fakeSystem{l.world}, Martians: fakeMartians{l.world},
 		Gateways: l.gateways,
 		Prober:   fakeProber{l.world}, History: func(*config.Config) History { return fakeHistory{l.world} },
 		Configs: l.configs, Level: new(slog.LevelVar), Cluster: l.cluster,

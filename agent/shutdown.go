@@ -64,6 +64,7 @@ func tenant(c Cluster) control.Tenant {
 // gone: what comes back from them is for flows that it has sent.
 func (a *Agent) remove(ctx context.Context) error {
 	devices, err := a.datapath.Remove()
+	err = errors.Join(err, a.deps.Martians.Reset())
 	if err == nil {
 		a.log.Info("left for good: nothing is attached or pinned any more", "interfaces", devices)
 	}

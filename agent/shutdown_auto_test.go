@@ -61,6 +61,9 @@ func TestShutdownAuto(t *testing.T) {
 		if len(l.announced()) != 0 || len(l.attached) != 0 {
 			t.Errorf("routers know %v, attached %v", l.announced(), l.attached)
 		}
+		if v, ok := l.sysctls["net/ipv4/conf/eth0/accept_local"]; ok {
+			t.Errorf("accept_local of eth0 is still %s", v)
+		}
 		if got := <-c.left; got != "ready false, leaving true" {
 			t.Errorf("ingress nodes knew until the end: %s", got)
 		}

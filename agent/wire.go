@@ -34,6 +34,7 @@ func Real(cfg *config.Config, version string, log *slog.Logger) (Deps, error) {
 			return history.Open(c.Source.History, history.Options{Retention: c.Chains.Retention, Rows: c.Datapath.Rows}, part("history"))
 		},
 		System:   system.Kernel{},
+		Martians: system.AcceptLocal{File: cfg.AcceptLocalFile()},
 		RouterID: id,
 		Load: func(c *config.Config) (Datapath, Tables, error) {
 			return load(c, log)

@@ -61,3 +61,12 @@ func (c *Config) DrainFile() string {
 	}
 	return filepath.Join(dir, "drain.json")
 }
+
+// AcceptLocalFile is where an LB node's agent remembers what it changed of devices' settings,
+// beside the socket, so that it can be put back in the end.
+func (c *Config) AcceptLocalFile() string { return AcceptLocalFile(c.API.Socket) }
+
+// AcceptLocalFile is that of the agent with this socket.
+func AcceptLocalFile(socket string) string {
+	return filepath.Join(filepath.Dir(socket), "accept_local")
+}

@@ -186,11 +186,3 @@ func (Kernel) Sysctl(name string) (string, error) {
 	}
 	return strings.TrimSpace(string(b)), nil
 }
-
-// SetAcceptLocal sets net.ipv4.conf.DEVICE.accept_local unless it has the value already.
-func (k Kernel) SetAcceptLocal(device, value string) error {
-	if now, err := k.Sysctl("net/ipv4/conf/" + device + "/accept_local"); err == nil && now == value {
-		return nil
-	}
-	return setAcceptLocal(device, value)
-}

@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/cluster"
 	"github.com/penstock-lb/penstock/agent/config"
+	"github.com/penstock-lb/penstock/agent/system"
 )
 
 func (c *cli) cleanupCmd() *cobra.Command {
@@ -44,6 +45,9 @@ have its DaemonSet want none on the Node first.`,
 			}
 			if err != nil {
 				return fmt.Errorf("clean up %s: %w", bpffs, err)
+			}
+			if err := (system.AcceptLocal{File: config.AcceptLocalFile(socket)}).Reset(); err != nil {
+				return fmt.Errorf("put back what the agent changed of devices: %w", err)
 			}
 			fmt.Fprintf(c.stdout, "nothing is pinned under %s any more\n", bpffs)
 			if removed, err := api.RemoveStale(socket); err != nil {

@@ -26,9 +26,6 @@ var marks = map[string]string{
 // pods' devices, addresses and routes are the CNI's, and come and go.
 var ofPods = regexp.MustCompile(`\bveth|cni0|\b10\.2\.|\bfd00:2:|nf_conntrack|\bmaster|^tc:$|^flow_dissector|^netfilter`)
 
-// accept_local of uplinks stays on: agents that end do not know any more whether it was before.
-var known = regexp.MustCompile(`^net\.ipv4\.conf\.eth0\.accept_local`)
-
 // counting is what changes by itself.
 var counting = regexp.MustCompile(` (valid_lft|preferred_lft|expires|age) \S+| qlen \d+|inode|nr_|tcp_mem|udp_mem`)
 
@@ -42,7 +39,7 @@ func (n *Node) footprint() (footprint, error) {
 		}
 		for line := range strings.Lines(out) {
 			line = strings.TrimSpace(counting.ReplaceAllString(line, ""))
-			if line != "" && !ofPods.MatchString(line) && !known.MatchString(line) {
+			if line != "" && !ofPods.MatchString(line) {
 				f[what] = append(f[what], line)
 			}
 		}
