@@ -44,6 +44,7 @@ type Site struct {
 	before map[string]footprint // of each node, before Penstock came
 	web    []netip.Addr         // addresses of the L7 tier
 	load   *Load                // from the scene of that name on
+	binary string               // of Penstock, for those who run it outside of pods
 }
 
 // Nodes are all nodes.
@@ -189,14 +190,17 @@ func (s *Site) up(images []string) {
 		s.tb.FailNow()
 	}
 	s.WaitReady(nodes...)
+	s.API.Kubectl(s.tb, "", "label", "nodes", "--all", tierLabel+"=l7")
 	for _, n := range s.LBs {
 		s.API.Kubectl(s.tb, "", "label", "node", n.Name, lbLabel+"=lb")
 		s.API.Kubectl(s.tb, "", "taint", "node", n.Name, "penstock.dev/lb=:NoSchedule")
 	}
 }
 
-// lbLabel is one that kubelets may not set.
-const lbLabel = "node-restriction.kubernetes.io/penstock"
+const (
+	lbLabel   = "node-restriction.kubernetes.io/penstock" // one that kubelets may not set
+	tierLabel = "example.com/tier"                        // without it a node is no ingress node either
+)
 
 // WaitReady waits until nodes are Ready.
 func (s *Site) WaitReady(nodes ...*Node) {
