@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -220,6 +221,22 @@ func TestNodeWithoutASession(t *testing.T) {
 		l.configs.set(&without, nil)
 		is("without peers in the configuration", "")
 		l.stop()
+	})
+}
+
+func TestClusterKnowsOfARefusedConfiguration(t *testing.T) {
+	run(t, "reload", func(t *testing.T, l *lab) {
+		cluster := &fakeCluster{told: map[string]kube.ServiceReport{}}
+		l.cluster = cluster
+		l.start()
+		l.configs.set(l.cfg, errors.New("penstock.yaml:3: bgp.asn: want a number"))
+		synctest.Wait()
+		l.configs.set(l.cfg, nil)
+		l.stop()
+		want := []string{"ConfigRefused: lb: the new configuration is not valid, the old one stays in force: penstock.yaml:3: bgp.asn: want a number"}
+		if d := cmp.Diff(want, cluster.trouble); d != "" {
+			t.Errorf("trouble -want, +got\n%s", d)
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"github.com/penstock-lb/penstock/agent/api"
 	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/control"
+	"github.com/penstock-lb/penstock/agent/kube"
 	"github.com/penstock-lb/penstock/bpf"
 )
 
@@ -14,6 +15,9 @@ func (a *Agent) reload() {
 	a.cfg = r.Config
 	a.configure()
 	a.peering.doubt = true
+	if a.deps.Cluster != nil && r.Refused != "" {
+		a.deps.Cluster.Trouble(kube.ConfigRefused, "lb", r.Refused)
+	}
 	a.update(func(s *api.Status) {
 		r.Note(&s.Config)
 		a.inForce = config.InForce(a.booted, a.cfg)

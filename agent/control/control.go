@@ -68,9 +68,10 @@ type Configs interface {
 
 // Reloaded is what came of a change of the configuration.
 type Reloaded struct {
-	Config *config.Config          // to be in force from now on
-	Live   []string                // the keys of it that changed and apply at once
-	Note   func(*api.ConfigStatus) // publishes it
+	Config  *config.Config          // to be in force from now on
+	Live    []string                // the keys of it that changed and apply at once
+	Refused string                  // why the newest is not in force; empty where it is
+	Note    func(*api.ConfigStatus) // publishes it
 }
 
 // Reload takes over what changed and applies live. What needs a restart, compared with the
@@ -79,7 +80,7 @@ type Reloaded struct {
 func Reload(configs Configs, booted, current *config.Config, level *slog.LevelVar, log *slog.Logger) Reloaded {
 	now := time.Now()
 	if err := configs.Err(); err != nil {
-		return Reloaded{Config: current, Note: func(s *api.ConfigStatus) {
+		return Reloaded{Config: current, Refused: "the new configuration is not valid, the old one stays in force: " + err.Error(), Note: func(s *api.ConfigStatus) {
 			s.Error, s.ErrorAt = err.Error(), now
 			s.Failures++
 		}}

@@ -14,9 +14,10 @@ import (
 
 // Reasons of Events of Nodes.
 const (
-	SessionDown  = "BGPSessionDown" // an established BGP session ended
-	AgentFailed  = "AgentFailed"    // an agent could not start, or ended by itself
-	AttachFailed = "AttachFailed"   // no program could be put on a device
+	SessionDown   = "BGPSessionDown" // an established BGP session ended
+	AgentFailed   = "AgentFailed"    // an agent could not start, or ended by itself
+	AttachFailed  = "AttachFailed"   // no program could be put on a device
+	ConfigRefused = "ConfigRefused"  // a running agent was given a configuration that is not valid
 )
 
 // Prefixes of the keys of jobs.

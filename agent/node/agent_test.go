@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,6 +19,18 @@ import (
 const syncAll = "tables.Sync(2 members, 2 pods, 1500)"
 
 var byAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+func TestRefusedConfiguration(t *testing.T) {
+	run(t, "its Node is told", func(t *testing.T, w *world) {
+		w.cluster = fakeCluster{world: w}
+		w.start()
+		w.is("start", "load", syncAll, "attach(eth0 auto)", "settle")
+		w.refused = errors.New("backend.mtu: want a number")
+		w.configs <- struct{}{}
+		w.is("reload", "trouble(ConfigRefused: backend: the new configuration is not valid, the old one stays in force: backend.mtu: want a number)", syncAll)
+		w.stop()
+	})
+}
 
 func TestLife(t *testing.T) {
 	run(t, "start and end", func(t *testing.T, w *world) {

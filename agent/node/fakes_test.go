@@ -40,6 +40,7 @@ type world struct {
 
 	cfg      *config.Config
 	configs  chan struct{}
+	refused  error // the newest configuration
 	snapshot desired.Snapshot
 	synced   bool
 	changed  chan struct{}
@@ -174,7 +175,7 @@ type fakeConfigs struct{ *world }
 
 func (f fakeConfigs) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (f fakeConfigs) Config() *config.Config        { f.mu.Lock(); defer f.mu.Unlock(); return f.cfg }
-func (f fakeConfigs) Err() error                    { return nil }
+func (f fakeConfigs) Err() error                    { return f.refused }
 func (f fakeConfigs) Changed() <-chan struct{}      { return f.configs }
 
 type fakeDatapath struct{ *world }

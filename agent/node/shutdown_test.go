@@ -24,10 +24,12 @@ type fakeCluster struct {
 func (f fakeCluster) Run(ctx context.Context) error         { <-ctx.Done(); return nil }
 func (f fakeCluster) Link() api.Link                        { return api.Link{Connected: true} }
 func (f fakeCluster) Node(desired.Published)                {}
-func (f fakeCluster) Trouble(string, string, string)        {}
 func (f fakeCluster) Tenure(context.Context) tenure.Verdict { return f.verdict }
 func (f fakeCluster) TenureWarnings(needs time.Duration) []string {
 	return []string{"needs " + needs.String()}
+}
+func (f fakeCluster) Trouble(reason, subject, message string) {
+	_ = f.call("trouble(%s: %s: %s)", reason, subject, message)
 }
 func (f fakeCluster) Forget(context.Context) error { return f.call("forget") }
 

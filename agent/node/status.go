@@ -115,6 +115,9 @@ func (a *Agent) reload() {
 	r := control.Reload(a.deps.Configs, a.booted, a.cfg, a.deps.Level, a.log)
 	a.cfg = r.Config
 	a.lbNodes, _ = config.ParseSelector(a.cfg.LBNodes) // it is valid
+	if a.deps.Cluster != nil && r.Refused != "" {
+		a.deps.Cluster.Trouble(kube.ConfigRefused, "backend", r.Refused)
+	}
 	a.update(func(s *api.Status) { r.Note(&s.Config) })
 }
 

@@ -33,6 +33,7 @@ func TestCluster(t *testing.T) {
 	t.Logf("images built after %s", time.Since(start).Round(100*time.Millisecond))
 	start = time.Now()
 	s := New(t, tars)
+	s.binary = binaryOf(tars)
 	s.row("nodes Ready", start, "")
 	for _, scene := range []struct {
 		name string
@@ -50,6 +51,8 @@ func TestCluster(t *testing.T) {
 		{"kubelet-frozen", (*Site).sceneKubeletFrozen},
 		{"control-plane", (*Site).sceneControlPlane},
 		{"scale", (*Site).sceneScale},
+		{"refused", (*Site).sceneRefused},
+		{"broken-image", (*Site).sceneBrokenImage},
 		{"lb-leaves", (*Site).sceneLBLeaves},
 		{"uninstall", (*Site).sceneUninstall},
 	} {

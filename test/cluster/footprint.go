@@ -44,7 +44,9 @@ func (n *Node) footprint() (footprint, error) {
 			}
 		}
 	}
-	return f, nil
+	tcx, err := n.tcx()
+	f["tcx"] = tcx
+	return f, err
 }
 
 // minus gives the lines that only f has.

@@ -44,6 +44,7 @@ type Site struct {
 	before map[string]footprint // of each node, before Penstock came
 	web    []netip.Addr         // addresses of the L7 tier
 	load   *Load                // from the scene of that name on
+	binary string               // of Penstock, for those who run it outside of pods
 }
 
 // Nodes are all nodes.
@@ -189,14 +190,17 @@ func (s *Site) up(images []string) {
 		s.tb.FailNow()
 	}
 	s.WaitReady(nodes...)
+	s.API.Kubectl(s.tb, "", "label", "nodes", "--all", tierLabel+"=l7")
 	for _, n := range s.LBs {
 		s.API.Kubectl(s.tb, "", "label", "node", n.Name, lbLabel+"=lb")
 		s.API.Kubectl(s.tb, "", "taint", "node", n.Name, "penstock.dev/lb=:NoSchedule")
 	}
 }
 
-// lbLabel is one that kubelets may not set.
-const lbLabel = "node-restriction.kubernetes.io/penstock"
+const (
+	lbLabel   = "node-restriction.kubernetes.io/penstock" // one that kubelets may not set
+	tierLabel = "example.com/tier"                        // without it a node is no ingress node either
+)
 
 // WaitReady waits until nodes are Ready.
 func (s *Site) WaitReady(nodes ...*Node) {
@@ -217,8 +221,30 @@ func (s *Site) WaitReady(nodes ...*Node) {
 	}
 }
 
-// Wait is fixture.Wait with the site's test.
+// WaitBack waits until a node that was started at since is Ready with all its pods, which the API server
+// may have taken it for all the time.
+func (s *Site) WaitBack(n *Node, since time.Time) {
+	s.tb.Helper()
+	since = since.Truncate(time.Second) // as the API has times
+	s.Wait("node "+n.Name+" and its pods to be back", func() error {
+		list, err := s.API.Client.CoreV1().Pods("").List(s.tb.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + n.Name})
+		if err != nil {
+			return err
+		}
+		for _, p := range list.Items {
+			for _, c := range p.Status.ContainerStatuses {
+				if r := c.State.Running; !c.Ready || r == nil || r.StartedAt.Time.Before(since) {
+					return fmt.Errorf("container %s of %s is %+v, ready %t", c.Name, p.Name, c.State, c.Ready)
+				}
+			}
+		}
+		return nil
+	})
+	s.WaitReady(n)
+}
+
+// Wait is fixture.Wait with the site's test, for as long as a crowded machine may need.
 func (s *Site) Wait(what string, cond func() error) {
 	s.tb.Helper()
-	fixture.Wait(s.tb, 60*time.Second, what, cond)
+	fixture.Wait(s.tb, 2*time.Minute, what, cond)
 }

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,6 +36,12 @@ func images(tb testing.TB) []string {
 		image{ref: "docker.io/" + pauseImage, files: map[string]string{"/helper": helper}, entrypoint: []string{"/helper", "pause"}},
 		image{ref: "docker.io/" + echoImage, files: map[string]string{"/helper": helper}, entrypoint: []string{"/helper", "echo"}},
 	), penstockTar(tb, penstock, thisTag), penstockTar(tb, next, nextTag))
+}
+
+// binaryOf is Penstock's binary of this tree, beside the images that are made of it.
+func binaryOf(tars []string) string {
+	i := slices.IndexFunc(tars, func(t string) bool { return filepath.Base(t) == "penstock.tar" })
+	return strings.TrimSuffix(tars[i], ".tar")
 }
 
 // penstockTar is the image that is shipped, for this machine alone and with a binary of the test's.
