@@ -39,7 +39,7 @@ type wire struct {
 
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
-	dead, stop, fail := w.dead, w.stop, w.fail
+	dead, stop, fail, next := w.dead, w.stop, w.fail, w.next
 	w.mu.Unlock()
 	if fail != nil && fail(r) {
 		w.mu.Lock()
@@ -61,7 +61,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	w.counts[r.Method+" "+kindOf(r.URL.Path)]++
 	w.mu.Unlock()
-	return w.next.RoundTrip(r)
+	return next.RoundTrip(r)
 }
 
 func (w *wire) cut() {

@@ -29,6 +29,10 @@ const (
 	// newsTime is what a change of the Node has to arrive here, of which a kubelet or the
 	// DaemonSet's controller has heard already and ended the pod for.
 	newsTime = time.Second
+	// successorTime is what a DaemonSet that is deleted may take to be made anew under its name, as
+	// by `kubectl replace --force`: all nodes would drain at once for it.
+	successorTime = 3 * time.Second
+	successorPoll = 250 * time.Millisecond
 )
 
 // Owner follows the DaemonSet that this agent's pod is of, from the start on: when the pod is
@@ -89,29 +93,58 @@ func (o *Owner) Run(ctx context.Context) error {
 // Ask says what the end of this pod means. It asks the API server once more, for as long as that
 // takes to answer at most; what it does not say is as last seen.
 func (o *Owner) Ask(ctx context.Context) tenure.Verdict {
-	asking, cancel := context.WithTimeout(ctx, askTime)
+	began := time.Now()
+	f := o.look(ctx)
+	v := tenure.Decide(f)
+	switch {
+	case v.Outcome == tenure.Restart:
+		sleep(ctx, newsTime)
+		later := o.Facts()
+		later.Ending = f.Ending
+		return tenure.Decide(later)
+	case f.Deleted && !f.Ending:
+		for ctx.Err() == nil && f.Deleted && time.Since(began) < successorTime {
+			sleep(ctx, successorPoll)
+			f = o.look(ctx)
+		}
+		return tenure.Decide(f)
+	}
+	return v
+}
+
+// look asks for all that decides: watches may be behind of what has ended the pod.
+func (o *Owner) look(ctx context.Context) tenure.Facts {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	set, err := o.client.AppsV1().DaemonSets(o.namespace).Get(asking, o.name, metav1.GetOptions{})
+	set, err := o.client.AppsV1().DaemonSets(o.namespace).Get(ctx, o.name, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		o.take(set)
-	case apierrors.IsNotFound(err):
+	case notThere(err):
 		o.take(nil)
 	default:
 		o.log.Warn("the DaemonSet can't be asked for at the end; it counts as last seen", "daemonSet", o.title(), "err", err)
 	}
 	f := o.Facts()
-	if n, err := o.client.CoreV1().Namespaces().Get(asking, o.namespace, metav1.GetOptions{}); err == nil {
+	if n, err := o.client.CoreV1().Namespaces().Get(ctx, o.namespace, metav1.GetOptions{}); err == nil {
 		f.Ending = n.DeletionTimestamp != nil
 	}
-	v := tenure.Decide(f)
-	if v.Outcome != tenure.Restart {
-		return v
+	self := fields.OneTermEqualSelector(metav1.ObjectNameField, o.source.self()).String()
+	// Agents may list Nodes and not get one.
+	if nodes, err := o.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{FieldSelector: self}); err == nil {
+		f.Gone = len(nodes.Items) == 0 && (f.Gone || f.Node != nil)
+		f.Node = nil
+		if len(nodes.Items) > 0 {
+			f.Node = &nodes.Items[0]
+		}
 	}
-	sleep(ctx, newsTime)
-	later := o.Facts()
-	later.Ending = f.Ending
-	return tenure.Decide(later)
+	return f
+}
+
+// notThere tells whether the API server says so: something in front of it that answers 404 to
+// all there is must not end all agents for good.
+func notThere(err error) bool {
+	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // Facts are what is known at the moment.

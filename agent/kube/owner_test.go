@@ -3,6 +3,8 @@ package kube
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -52,6 +54,16 @@ func (o *Owner) says(t testing.TB, want tenure.Outcome, part string) {
 	})
 }
 
+// elsewhere is a proxy that has lost its way.
+type elsewhere struct{ next http.RoundTripper }
+
+func (elsewhere) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: http.StatusNotFound, Header: http.Header{"Content-Type": {"text/plain"}},
+		Body: io.NopCloser(strings.NewReader("404 page not found\n")), Request: r,
+	}, nil
+}
+
 func TestOwner(t *testing.T) {
 	c := newCluster(t)
 	c.node(t, "lb1")
@@ -89,11 +101,55 @@ func TestOwner(t *testing.T) {
 		w.dead = false
 		w.mu.Unlock()
 	})
-	t.Run("the last question is ahead of the watch", func(t *testing.T) {
-		blind := &Owner{client: o.client, namespace: o.namespace, name: o.name, source: o.source, log: o.log}
-		blind.take(o.Facts().DaemonSet)
+	t.Run("something in front of the API server answers", func(t *testing.T) {
+		w.mu.Lock()
+		w.next = elsewhere{w.next}
+		w.mu.Unlock()
+		if v := o.Ask(t.Context()); v.Outcome != tenure.Restart {
+			t.Errorf("%+v", v)
+		}
+		w.mu.Lock()
+		w.next = w.next.(elsewhere).next
+		w.mu.Unlock()
+	})
+	// What it has seen is old, and watches bring nothing new.
+	blind := func() *Owner {
+		source := NewSource(&Client{Options: Options{Role: roleLB, Node: "lb1"}, reads: o.client}, o.log)
+		source.ix.putNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "lb1", Labels: map[string]string{"lb": "yes"}}})
+		b := &Owner{client: o.client, namespace: o.namespace, name: o.name, source: source, log: o.log}
+		b.take(o.Facts().DaemonSet)
+		return b
+	}
+	t.Run("the last question is ahead of the watch of Nodes", func(t *testing.T) {
+		label("no")
+		if v := blind().Ask(t.Context()); v.Outcome != tenure.Leave || v.Whole {
+			t.Errorf("%+v", v)
+		}
+		label("yes")
+		o.says(t, tenure.Restart, "still wants")
+	})
+	t.Run("another DaemonSet takes its place", func(t *testing.T) {
+		b := blind()
 		c.Kubectl(t, "", "-n", testNamespace, "delete", "daemonset", "penstock-lb")
-		if v := blind.Ask(t.Context()); v.Outcome != tenure.Leave || !v.Whole {
+		verdict := make(chan tenure.Verdict, 1)
+		path := "/apis/apps/v1/namespaces/" + testNamespace + "/daemonsets/penstock-lb"
+		asked := w.count("GET " + path)
+		go func() { verdict <- b.Ask(t.Context()) }()
+		eventually(t, "it to see that there is none", func() error {
+			if n := w.count("GET " + path); n < asked+2 {
+				return fmt.Errorf("it has asked %d times", n-asked)
+			}
+			return nil
+		})
+		c.daemonSet(t, "penstock-lb")
+		if v := <-verdict; v.Outcome != tenure.Restart {
+			t.Errorf("%+v", v)
+		}
+	})
+	t.Run("the last question is ahead of the watch", func(t *testing.T) {
+		b := blind()
+		c.Kubectl(t, "", "-n", testNamespace, "delete", "daemonset", "penstock-lb")
+		if v := b.Ask(t.Context()); v.Outcome != tenure.Leave || !v.Whole {
 			t.Errorf("%+v", v)
 		}
 	})

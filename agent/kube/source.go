@@ -80,6 +80,9 @@ func (s *Source) ownNode() (n *corev1.Node, gone bool) {
 	return s.ix.nodes[s.ix.self], s.ix.departed
 }
 
+// self is the name of this node's Node.
+func (s *Source) self() string { return s.ix.self }
+
 // Changed receives after Delta or Snapshot has something new.
 func (s *Source) Changed() <-chan struct{} { return s.changed }
 

@@ -39,6 +39,7 @@ type removal struct {
 	UninstallOptions
 	client  kubernetes.Interface
 	unclean map[string]string // by Node
+	again   bool              // penstock-lb was deleted before, and what has become of its agents is not seen
 }
 
 // Uninstall takes Penstock out of a cluster: it deletes the DaemonSets, waits for their agents to
@@ -65,7 +66,19 @@ func uninstall(ctx context.Context, client kubernetes.Interface, o UninstallOpti
 		}
 	}
 	err := errors.Join(r.nodes(ctx), r.leases(ctx))
+	if err == nil && len(r.unclean) == 0 && !r.DryRun {
+		r.say("%s", r.conclusion())
+	}
 	return r.left(), err
+}
+
+// conclusion says no more than is known: the Nodes that one uninstallation named the next one
+// does not see, as neither a pod nor an annotation is there any more.
+func (r *removal) conclusion() string {
+	if r.again {
+		return "nothing of Penstock is left in the cluster; if an earlier uninstall named Nodes, they are as it said until they are rebooted or 'penstock cleanup' has run there"
+	}
+	return "nothing of Penstock is left on the nodes"
 }
 
 func (r *removal) say(format string, args ...any) { r.Say(fmt.Sprintf(format, args...)) }
@@ -90,6 +103,7 @@ func (r *removal) daemonSet(ctx context.Context, name string) error {
 	switch {
 	case apierrors.IsNotFound(err):
 		r.say("DaemonSet %s/%s is not there", r.Namespace, name)
+		r.again = r.again || name == daemonSets[0]
 	case err != nil:
 		return fmt.Errorf("read DaemonSet %s/%s: %w", r.Namespace, name, err)
 	case r.DryRun:

@@ -205,10 +205,25 @@ func TestUninstall(t *testing.T) {
 		if got := in.uninstall(t, UninstallOptions{Timeout: 10 * time.Second}); len(got) > 0 {
 			t.Errorf("once it is on again: %v\n%s", got, strings.Join(in.lines, "\n"))
 		}
-		if got := in.uninstall(t, UninstallOptions{Timeout: time.Second}); len(got) > 0 || len(in.lines) != 2 {
+		// It does not know of lb2 any more, and must not say that all is well there.
+		if last := in.lines[len(in.lines)-1]; strings.Contains(last, "left on the nodes") || !strings.Contains(last, "earlier uninstall named") {
+			t.Errorf("once it is on again it says %q", last)
+		}
+		if got := in.uninstall(t, UninstallOptions{Timeout: time.Second}); len(got) > 0 || len(in.lines) != 3 {
 			t.Errorf("when nothing is left: %v, %q", got, in.lines)
 		}
 	})
+}
+
+func TestUninstallAtOnce(t *testing.T) {
+	in := newInstalled(t)
+	in.put(t, "lb", "lb1")
+	if got := in.uninstall(t, UninstallOptions{Timeout: 10 * time.Second}); len(got) > 0 {
+		t.Errorf("unclean %v", got)
+	}
+	if last := in.lines[len(in.lines)-1]; last != "nothing of Penstock is left on the nodes" {
+		t.Errorf("it says %q", last)
+	}
 }
 
 // An agent that still runs somewhere must not be able to undo it unseen.

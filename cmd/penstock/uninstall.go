@@ -55,8 +55,6 @@ Exit codes:
 				return err
 			case len(unclean) > 0:
 				return errUnclean
-			case !o.DryRun:
-				fmt.Fprintln(c.stdout, "nothing of Penstock is left on the nodes")
 			}
 			return nil
 		},

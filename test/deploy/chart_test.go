@@ -152,7 +152,7 @@ func TestPods(t *testing.T) {
 		{"capabilities of ingress nodes", caps(more, "backend"), "map[add:[BPF NET_ADMIN PERFMON] drop:[ALL]]"},
 		{"capabilities of peers", caps(more, "lb"), "map[add:[BPF NET_ADMIN PERFMON NET_RAW NET_BIND_SERVICE] drop:[ALL]]"},
 		{"probe", fmt.Sprint(at(least.container("lb"), "readinessProbe", "httpGet")), "map[path:/readyz port:metrics]"},
-		{"probe of loopback", fmt.Sprint(at(apart.container("lb"), "readinessProbe", "httpGet")), "map[host:127.0.0.1 path:/readyz port:metrics]"},
+		{"probe of loopback", fmt.Sprint(at(apart.container("lb"), "readinessProbe", "httpGet")), "map[host:127.0.0.2 path:/readyz port:metrics]"},
 		{"port", fmt.Sprint(at(apart.container("backend"), "ports", 0, "containerPort")), "9481"},
 		{"where LB nodes are", fmt.Sprint(at(apart.template("lb"), "spec", "nodeSelector")), "map[example.com/edge:yes kubernetes.io/os:linux]"},
 		{"where ingress nodes are not", fmt.Sprint(at(apart.template("backend"), "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms", 0, "matchExpressions", 0)),

@@ -68,6 +68,7 @@ func TestRefuse(t *testing.T) {
 		{"killed while it drains", "config: {drainTimeout: 2m}", []string{"lb.terminationGracePeriodSeconds is 120", "2m", "150 s"}},
 		{"killed while it forwards", "backend: {terminationGracePeriodSeconds: 54}", []string{"backend.terminationGracePeriodSeconds is 54", "10s", "55 s"}},
 		{"given up while it drains", "lb: {terminationGracePeriodSeconds: 200}", []string{"uninstall.timeout is 130s", "200 s", "lb.terminationGracePeriodSeconds"}},
+		{"two agents on a node", "lb: {updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}}", []string{"lb.updateStrategy", "maxSurge", "two agents"}},
 		{"no bpffs", "config: {datapath: {bpffs: /var/bpf}}", []string{"datapath.bpffs is /var/bpf", "/sys/fs/bpf"}},
 		{"socket", "lb: {config: {api: {socket: /tmp/agent.sock}}}", []string{"api.socket is /tmp/agent.sock", "/run/penstock"}},
 		{"history", "config: {source: {history: /run/penstock/../x}}", []string{"source.history", "/run/penstock"}},

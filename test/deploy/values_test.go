@@ -52,7 +52,7 @@ backend: {enabled: false}
 	"roles apart": seeded + `
 config: {datapath: {interfaces: [eth0]}, log: {format: json}, tunnel: {port: 7000}, bgp: {warmup: 0}}
 lb:
-  config: {datapath: {interfaces: [eth0, eth1], rows: 65536}, metrics: {address: "127.0.0.1:9480"}, drainTimeout: 0s}
+  config: {datapath: {interfaces: [eth0, eth1], rows: 65536}, metrics: {address: "127.0.0.2:9480"}, drainTimeout: 0s}
   nodeLabel: example.com/edge=yes
   terminationGracePeriodSeconds: 30
   tolerations: []

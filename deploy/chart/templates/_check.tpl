@@ -9,6 +9,7 @@ values.schema.json refuses.
 {{- end -}}
 {{- include "penstock.check.role" (dict "root" $ "role" "lb") -}}
 {{- if $v.backend.enabled }}{{ include "penstock.check.role" (dict "root" $ "role" "backend") }}{{ end -}}
+{{- include "penstock.check.label" . -}}
 {{- $lb := include "penstock.config" (dict "root" $ "role" "lb") | fromJson -}}
 {{- include "penstock.check.bgp" (dict "config" $lb "passwords" $v.bgpPasswords) -}}
 {{- include "penstock.check.names" (dict "what" "pools" "entries" (dig "pools" list $lb)) -}}
@@ -32,6 +33,25 @@ values.schema.json refuses.
 {{- end -}}
 {{- if and $v.metrics.serviceMonitor.enabled (not $v.metrics.service.enabled) -}}
 {{- fail "metrics.serviceMonitor is enabled but metrics.service is not, whose endpoints it takes. Enable that, or take metrics.podMonitor." -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Another label takes the pods off all Nodes that lack it, at once and not one after the other: one that no
+Node has yet would end all traffic.
+*/}}
+{{- define "penstock.check.label" -}}
+{{- $label := splitn "=" 2 .Values.lb.nodeLabel -}}
+{{- $there := lookup "apps/v1" "DaemonSet" .Release.Namespace "penstock-lb" -}}
+{{- $serving := dig "status" "desiredNumberScheduled" 0 $there | int -}}
+{{- $has := list -}}
+{{- if and $serving (ne (dig "spec" "template" "spec" "nodeSelector" $label._0 "(none)" $there) $label._1) -}}
+{{- range (lookup "v1" "Node" "" "").items -}}
+{{- if eq (dig "metadata" "labels" $label._0 "(none)" .) $label._1 }}{{ $has = append $has .metadata.name }}{{ end -}}
+{{- end -}}
+{{- if not $has -}}
+{{- fail (printf "lb.nodeLabel is %s now, which no Node has, and %d LB nodes serve by another one: all of them would drain at once. Label them first, `kubectl label node NODE %s`; each of them that has both labels goes on." .Values.lb.nodeLabel $serving .Values.lb.nodeLabel) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -77,6 +97,9 @@ values.schema.json refuses.
 {{- end -}}
 {{- if and .root.Values.uninstall.hook (lt (include "penstock.seconds" .root.Values.uninstall.timeout | int) (int $own.terminationGracePeriodSeconds)) -}}
 {{- fail (printf "uninstall.timeout is %s, and pods have %d s to end (%s.terminationGracePeriodSeconds): it would give up before they have. Set more, and more than twice that for helm uninstall --timeout." .root.Values.uninstall.timeout (int $own.terminationGracePeriodSeconds) .role) -}}
+{{- end -}}
+{{- if not (has (dig "rollingUpdate" "maxSurge" 0 $own.updateStrategy | toString) (list "0" "0%")) -}}
+{{- fail (printf "%s.updateStrategy has a maxSurge: two agents can't run on one node, so that the update would stop at the first. Remove it." .role) -}}
 {{- end -}}
 {{- $metrics := dig "metrics" "address" ":9470" $config -}}
 {{- if not (regexMatch "^(\\[[0-9A-Fa-f:]+\\]|[0-9.]*|localhost):[0-9]+$" $metrics) -}}

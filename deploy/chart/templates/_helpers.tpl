@@ -29,7 +29,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- define "penstock.probeHost" -}}
 {{- $host := regexReplaceAll ":[0-9]+$" (dig "metrics" "address" ":9470" .) "" | trimPrefix "[" | trimSuffix "]" -}}
-{{- if has $host (list "localhost" "::1" "127.0.0.1") }}{{ $host }}{{ end -}}
+{{- if regexMatch "^(localhost|::1|127\\.[0-9.]+)$" $host }}{{ $host }}{{ end -}}
 {{- end }}
 
 {{/* Seconds of a duration, as in 1m30s, rounded up. */}}
