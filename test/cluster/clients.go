@@ -56,10 +56,10 @@ func (l *Load) fresh(ctx context.Context, vip netip.Addr) {
 	start := time.Now()
 	conn, err := l.dial(ctx, vip, 80)
 	if err != nil {
-		l.began(start)
 		l.failed(ctx, start, "connect: %v", err)
 		return
 	}
+	l.connected(start, fmt.Sprintf("a connection from %s to %s", conn.LocalAddr(), vip))
 	defer conn.Close()
 	_ = conn.SetDeadline(start.Add(patience))
 	a, _, err := page(conn, bufio.NewReader(conn), "Connection: close\r\n")
@@ -67,14 +67,12 @@ func (l *Load) fresh(ctx context.Context, vip netip.Addr) {
 	case errors.Is(err, errStatus):
 		l.refused(conn, err)
 	case err != nil:
-		l.began(start)
 		l.failed(ctx, start, "request from %s: %v", conn.LocalAddr(), err)
 		return
 	default:
 		l.seen(conn, a.For, a.By, "")
 	}
 	l.answered(start)
-	l.began(start)
 	pause(ctx, 50*time.Millisecond)
 }
 

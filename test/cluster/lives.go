@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,12 +16,16 @@ type lives struct {
 	mu     sync.Mutex
 	nodes  map[string]string    // of pods
 	ends   map[string]time.Time // since when pods are asked to end
-	killed map[string]time.Time // nodes
+	killed map[string]bool      // nodes
+	seen   string               // the newest value of mark
 }
+
+// mark is an annotation by which a test sees how far lives has followed.
+const mark = "penstock.test/mark"
 
 // watchPods follows all pods until ctx ends.
 func (s *Site) watchPods(ctx context.Context) *lives {
-	l := &lives{nodes: map[string]string{}, ends: map[string]time.Time{}, killed: map[string]time.Time{}}
+	l := &lives{nodes: map[string]string{}, ends: map[string]time.Time{}, killed: map[string]bool{}}
 	f := informers.NewSharedInformerFactory(s.API.Client, 0)
 	_, _ = f.Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { l.note(o.(*corev1.Pod), false) },
@@ -40,16 +45,33 @@ func (l *lives) note(p *corev1.Pod, gone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.nodes[p.Name] = p.Spec.NodeName
+	l.seen = max(l.seen, p.Annotations[mark])
 	if _, known := l.ends[p.Name]; !known && (gone || p.DeletionTimestamp != nil) {
 		l.ends[p.Name] = time.Now()
 	}
 }
 
-// kill notes that a node was killed, and all pods with it.
-func (l *lives) kill(node string) {
+// kill notes that a node was killed, and all pods with it, or is back.
+func (l *lives) kill(node string, killed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.killed[node] = time.Now()
+	l.killed[node] = killed
+}
+
+// catchUp waits until l knows all that is true now. After the API server was away it takes client-go
+// a while to ask again.
+func (s *Site) catchUp(l *lives) {
+	s.tb.Helper()
+	value := time.Now().UTC().Format(time.RFC3339Nano)
+	s.API.Kubectl(s.tb, "", "-n", "ingress", "annotate", "pods", "-l", "app=traefik", mark+"="+value, "--overwrite")
+	s.Wait("the watch of pods", func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.seen < value {
+			return fmt.Errorf("it has come to %s, not %s", l.seen, value)
+		}
+		return nil
+	})
 }
 
 // ending tells why a pod may end its connections now, if it may: it has been ending for as long as
@@ -60,7 +82,7 @@ func (l *lives) ending(pod string, grace, slack time.Duration) string {
 	if at, ok := l.ends[pod]; ok && time.Since(at) > grace-slack {
 		return "the pod ends"
 	}
-	if _, ok := l.killed[l.nodes[pod]]; ok {
+	if l.killed[l.nodes[pod]] {
 		return "the pod's node was killed"
 	}
 	return ""

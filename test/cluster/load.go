@@ -52,7 +52,8 @@ type Report struct {
 	Broken   []Failure
 	Errors   []Failure     // answers of the L7 tier that say it can't
 	Longest  time.Duration // until an answer that came
-	LastSlow time.Time     // when the last request on a new connection began that took longer than slow
+	Connect  time.Duration // until a connection was there, of the longest
+	Slow     []Failure     // connections that took longer than slow, by when they began
 	Wrong    []string      // pods that saw another client, or changed
 }
 
@@ -107,6 +108,7 @@ func (l *Load) whole() error {
 func (l *Load) Begin() {
 	l.site.tb.Helper()
 	l.site.Wait("the load", l.whole)
+	l.site.catchUp(l.pods)
 	l.with(func(r *Report) { *r = Report{} })
 }
 
@@ -115,7 +117,8 @@ func (l *Load) End() Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.report
-	r.Failed, r.Errors, r.Broken, r.Wrong = slices.Clone(r.Failed), slices.Clone(r.Errors), slices.Clone(r.Broken), slices.Clone(r.Wrong)
+	r.Failed, r.Errors, r.Broken, r.Slow = slices.Clone(r.Failed), slices.Clone(r.Errors), slices.Clone(r.Broken), slices.Clone(r.Slow)
+	r.Wrong = slices.Clone(r.Wrong)
 	return r
 }
 
@@ -147,14 +150,13 @@ func (l *Load) answered(start time.Time) {
 	l.with(func(r *Report) { r.Requests++; r.Longest = max(r.Longest, took) })
 }
 
-// began notes how long a request took that began with a connection, answered or not.
-func (l *Load) began(start time.Time) {
-	if time.Since(start) < slow {
-		return
-	}
+// connected notes how long a connection took, which is the part of a request that no pod has one in.
+func (l *Load) connected(start time.Time, what string) {
+	took := time.Since(start)
 	l.with(func(r *Report) {
-		if r.LastSlow.Before(start) {
-			r.LastSlow = start
+		r.Connect = max(r.Connect, took)
+		if took > slow {
+			r.Slow = append(r.Slow, Failure{start, fmt.Sprintf("%s took %s", what, took.Round(time.Millisecond))})
 		}
 	})
 }
@@ -225,6 +227,9 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Site) check(what string, start time.Time, r Report, allowFailed bool) {
 	s.tb.Helper()
 	s.row(what, start, "%s", r)
+	for _, f := range r.Slow[:min(10, len(r.Slow))] {
+		s.tb.Logf("slow: %s", f)
+	}
 	if len(r.Failed) > 0 && !allowFailed || len(r.Broken) > 0 || len(r.Wrong) > 0 || len(r.Errors) > 0 && !allowFailed {
 		s.tb.Errorf("%s: %s", what, r)
 		for _, list := range [][]Failure{r.Failed, r.Errors, r.Broken} {
@@ -244,6 +249,6 @@ func (r Report) String() string {
 	if n := len(r.Errors); n > 0 {
 		text += fmt.Sprintf(", %d refused by the L7 tier", n)
 	}
-	return text + fmt.Sprintf(", longest %s; %d connections held, %d ended with their pod, %d broken",
-		r.Longest.Round(time.Millisecond), holders, r.Closed, len(r.Broken))
+	return text + fmt.Sprintf(", longest %s, to connect %s; of %d connections %d ended with their pod, %d broken",
+		r.Longest.Round(time.Millisecond), r.Connect.Round(time.Millisecond), holders, r.Closed, len(r.Broken))
 }

@@ -217,8 +217,30 @@ func (s *Site) WaitReady(nodes ...*Node) {
 	}
 }
 
-// Wait is fixture.Wait with the site's test.
+// WaitBack waits until a node that was started at since is Ready with all its pods, which the API server
+// may have taken it for all the time.
+func (s *Site) WaitBack(n *Node, since time.Time) {
+	s.tb.Helper()
+	since = since.Truncate(time.Second) // as the API has times
+	s.Wait("node "+n.Name+" and its pods to be back", func() error {
+		list, err := s.API.Client.CoreV1().Pods("").List(s.tb.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + n.Name})
+		if err != nil {
+			return err
+		}
+		for _, p := range list.Items {
+			for _, c := range p.Status.ContainerStatuses {
+				if r := c.State.Running; !c.Ready || r == nil || r.StartedAt.Time.Before(since) {
+					return fmt.Errorf("container %s of %s is %+v, ready %t", c.Name, p.Name, c.State, c.Ready)
+				}
+			}
+		}
+		return nil
+	})
+	s.WaitReady(n)
+}
+
+// Wait is fixture.Wait with the site's test, for as long as a crowded machine may need.
 func (s *Site) Wait(what string, cond func() error) {
 	s.tb.Helper()
-	fixture.Wait(s.tb, 60*time.Second, what, cond)
+	fixture.Wait(s.tb, 2*time.Minute, what, cond)
 }
