@@ -163,7 +163,7 @@ func (a *Agent) tellNode() {
 	case a.ending:
 		p.Reason, p.Leaving = "it is shutting down", a.leaving
 	case len(a.life.asks) > 0:
-		p.Reason = "it drains, by " + string(a.life.asks[0].By)
+		p.Reason = desired.DrainsBy + string(a.life.asks[0].By)
 	case a.reconciler == nil || !a.reconciler.synced:
 		p.Reason = "its tables are not written yet"
 	case a.attachments.attached() == 0:

@@ -16,6 +16,9 @@ const (
 	BackendAnnotation = "penstock.dev/backend"
 )
 
+// DrainsBy begins the Reason of an LB node that is not ready as it drains.
+const DrainsBy = "it drains, by "
+
 // Published is what an agent says of itself on its Node.
 type Published struct {
 	Version    string    `json:"version"`

@@ -26,7 +26,7 @@ type Agent struct {
 	Node  string `json:"node"`
 	Pod   string `json:"pod"`
 	Ready bool   `json:"ready"`
-	Why   string `json:"why,omitempty"` // it is not
+	Why   string `json:"why,omitempty"` // it is not, or takes no traffic though it is
 }
 
 // judge compares what there is with what the DaemonSets want. Readiness is the agents' own word:
@@ -45,10 +45,11 @@ func judge(sets map[string]*appsv1.DaemonSet, pods []corev1.Pod, nodes map[strin
 		})
 		for _, p := range mine {
 			a := Agent{Role: role, Node: p.Spec.NodeName, Pod: p.Name, Why: unready(&p)}
+			var drains bool
 			if a.Why == "" {
-				a.Why = unpublished(nodes[a.Node], role)
+				a.Why, drains = unpublished(nodes[a.Node], role)
 			}
-			a.Ready = a.Why == ""
+			a.Ready = a.Why == "" || drains
 			if !a.Ready {
 				r.problem("%s on Node %s is not ready: %s", role, cmp.Or(a.Node, "(none)"), a.Why)
 			}
@@ -122,20 +123,21 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// unpublished says what keeps other agents from knowing this one; empty: nothing.
-func unpublished(n *corev1.Node, role string) string {
+// unpublished says what keeps other agents from knowing this one; empty: nothing. One that drains
+// does as it was told.
+func unpublished(n *corev1.Node, role string) (why string, drains bool) {
 	if n == nil {
-		return "its Node is gone"
+		return "its Node is gone", false
 	}
 	text, ok := n.Annotations["penstock.dev/"+role]
 	var p desired.Published
 	switch {
 	case !ok:
-		return "it has not published itself on its Node, so that no other agent knows it"
+		return "it has not published itself on its Node, so that no other agent knows it", false
 	case json.Unmarshal([]byte(text), &p) != nil:
-		return "the annotation penstock.dev/" + role + " of its Node can't be read"
+		return "the annotation penstock.dev/" + role + " of its Node can't be read", false
 	case !p.Ready:
-		return "its Node says: " + cmp.Or(p.Reason, "not ready")
+		return "its Node says: " + cmp.Or(p.Reason, "not ready"), strings.HasPrefix(p.Reason, desired.DrainsBy)
 	}
-	return ""
+	return "", false
 }

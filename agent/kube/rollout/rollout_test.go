@@ -83,6 +83,7 @@ func TestRead(t *testing.T) {
 			[]string{"backend on Node in2 is not ready: it has not published itself on its Node, so that no other agent knows it"}},
 		{"published as unready", func(w *world) { w.nin2.Annotations["penstock.dev/backend"] = `{"reason":"no uplink"}` },
 			[]string{"backend on Node in2 is not ready: its Node says: no uplink"}},
+		{"cordoned", func(w *world) { w.nlb1.Annotations["penstock.dev/lb"] = `{"reason":"it drains, by node"}` }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := world{
