@@ -37,7 +37,7 @@ e2e: ## Only the end-to-end tests in network namespaces
 	@hack/traefik.sh >/dev/null
 	go test -count=1 -timeout 20m ./test/...
 
-e2e-cluster: ## Helm installs Penstock on real kubelets, behind which Traefik serves while nodes die (5 minutes)
+e2e-cluster: ## Helm installs Penstock on real kubelets, behind which Traefik serves while nodes die and input is bad (8 minutes)
 	@hack/setup.sh test
 	@hack/kubetest.sh >/dev/null && hack/helm.sh >/dev/null && hack/traefik.sh >/dev/null
 	go test -count=1 -v -timeout 20m -run TestCluster ./test/cluster
