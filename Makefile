@@ -35,7 +35,7 @@ e2e: ## Only the end-to-end tests in network namespaces
 	@for build in kubetest helm traefik; do hack/$$build.sh >/dev/null || exit; done
 	go test -count=1 -timeout 20m $$(go list ./test/... | grep -v '/test/cluster$$')
 
-e2e-cluster: ## Helm installs Penstock on real kubelets, behind which Traefik serves while nodes die (5 minutes)
+e2e-cluster: ## Helm installs Penstock on real kubelets, behind which Traefik serves while nodes die and input is bad (8 minutes)
 	@hack/setup.sh test
 	@for build in kubetest helm traefik; do hack/$$build.sh >/dev/null || exit; done
 	go test -count=1 -v -timeout 20m ./test/cluster

@@ -12,7 +12,7 @@ type footprint map[string][]string
 // marks are the commands that show it.
 var marks = map[string]string{
 	"programs":  "bpftool net show",
-	"pins":      "find /sys/fs/bpf -mindepth 1",
+	"pins":      "find /sys/fs/bpf -mindepth 1 -not -name '*.debug'", // which the kernel puts there
 	"files":     "find /run/penstock -mindepth 1 2>/dev/null || true",
 	"qdiscs":    "tc qdisc show",
 	"filters":   "tc filter show dev eth0 ingress; tc filter show dev eth0 egress",
