@@ -68,7 +68,9 @@ func (in *installed) put(t *testing.T, role string, nodes ...string) {
 		if _, err := in.Client.CoreV1().Pods(testNamespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
+		in.mu.Lock()
 		in.codes[n] = 0
+		in.mu.Unlock()
 	}
 }
 

@@ -175,7 +175,7 @@ func refused(t *testing.T, s *kubetest.Server) {
 	const done = "STATUS: deployed"
 
 	moved := "lb: {nodeLabel: example.com/edge=yes}"
-	expect(moved, done) // LB nodes there are none
+	expect(moved, done)                     // LB nodes there are none
 	expect("revisionHistoryLimit: 5", done) // no values at all would be those of before
 	sets := s.Client.AppsV1().DaemonSets(namespace)
 	set, err := sets.Get(t.Context(), "penstock-lb", metav1.GetOptions{})
