@@ -29,7 +29,7 @@ func (s *Site) DeployTraefik() []netip.Addr {
 	for i, n := range s.Ingress {
 		importing.Go(func() { errs[i] = n.Import(tar) })
 	}
-	s.API.Kubectl(s.tb, "", "apply", "--server-side", "-f", gatewayCRDs(s.tb))
+	s.apply("--server-side", "-f", gatewayCRDs(s.tb))
 	s.API.Kubectl(s.tb, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 	importing.Wait()
 	for _, err := range errs {
@@ -37,10 +37,22 @@ func (s *Site) DeployTraefik() []netip.Addr {
 			s.tb.Fatal(err)
 		}
 	}
-	s.API.Kubectl(s.tb, "", "apply", "-f", "testdata/traefik.yaml", "-f", "testdata/echo.yaml")
+	s.apply("-f", "testdata/traefik.yaml", "-f", "testdata/echo.yaml")
 	s.WaitDeployment("ingress", "traefik")
 	s.WaitDeployment("shop", "echo")
 	return s.VIPs("ingress", "traefik")
+}
+
+// apply is kubectl apply. A crowded machine may answer too late, and kubectl does not ask again.
+func (s *Site) apply(args ...string) {
+	s.tb.Helper()
+	s.Wait("kubectl apply", func() error {
+		out, err := s.API.TryKubectl("", append([]string{"apply"}, args...)...)
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, out)
+		}
+		return err
+	})
 }
 
 // gatewayCRDs is where the Gateway API's definitions are, as its module has them.
