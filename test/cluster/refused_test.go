@@ -71,7 +71,7 @@ func (s *Site) sceneRefused() {
 	removeTCX()
 	s.WaitDaemonSets()
 	s.WaitRoutes(s.web, s.LBs...)
-	if out, err := s.Check(); err != nil {
+	if out, err := s.Check(time.Minute); err != nil {
 		s.tb.Errorf("%v\n%s", err, out)
 	}
 	s.check("bad input told and mended", start, s.load.End(), false)

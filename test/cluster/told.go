@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -103,7 +104,7 @@ func (s *Site) events(n *Node, reason string) (string, error) {
 
 // checkOf is what `penstock check` says of the agent of a node, as it fails.
 func (s *Site) checkOf(n *Node, role string) (string, error) {
-	out, err := s.Check()
+	out, err := s.Check(time.Second) // which it takes whole
 	if err == nil {
 		return "", fmt.Errorf("all is well:\n%s", out)
 	}
@@ -116,9 +117,9 @@ func (s *Site) checkOf(n *Node, role string) (string, error) {
 	return "", fmt.Errorf("no line begins with %q: %w", prefix, err)
 }
 
-// Check runs `penstock check` from outside of the cluster.
-func (s *Site) Check() (string, error) {
-	return s.Hub.Output(s.binary, "check", "--kubeconfig", s.API.Kubeconfig, "--namespace", system, "--timeout", "1s")
+// Check runs `penstock check` from outside of the cluster, which ends once all is well.
+func (s *Site) Check(timeout time.Duration) (string, error) {
+	return s.Hub.Output(s.binary, "check", "--kubeconfig", s.API.Kubeconfig, "--namespace", system, "--timeout", timeout.String())
 }
 
 // waitNotReady waits until a node's agent is not ready, by the kubelet's word.
