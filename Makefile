@@ -25,10 +25,10 @@ manifests: ## Render deploy/kubernetes from deploy/chart, and what the chart has
 	go test ./agent/config -run Chart -update
 	go test ./test/deploy -run Manifests -update
 
-test: ## Install what is missing, then run every test and each fuzzer for five seconds
+test: ## Install what is missing, then run every test and each fuzzer for three seconds
 	@hack/setup.sh test
 	hack/test.sh
-	hack/fuzz.sh 5s
+	hack/fuzz.sh 3s
 
 e2e: ## Only the end-to-end tests in network namespaces
 	@hack/setup.sh test

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -112,11 +113,15 @@ func (s *Site) endpoints(n *Node) (ready, all int, err error) {
 
 // sceneControlPlane does without one for a while.
 func (s *Site) sceneControlPlane() {
-	const away = 20 * time.Second
+	away := time.Minute
+	if testing.Short() {
+		away = 20 * time.Second
+	}
 	start := s.begin()
 	s.API.Stop()
 	time.Sleep(away)
 	s.API.Restart(s.tb)
+	s.load.watch()
 	s.WaitReady(s.Nodes()...)
 	s.WaitDaemonSets()
 	s.WaitDeployment("ingress", "traefik")

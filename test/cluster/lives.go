@@ -23,9 +23,13 @@ type lives struct {
 // mark is an annotation by which a test sees how far lives has followed.
 const mark = "penstock.test/mark"
 
-// watchPods follows all pods until ctx ends.
-func (s *Site) watchPods(ctx context.Context) *lives {
-	l := &lives{nodes: map[string]string{}, ends: map[string]time.Time{}, killed: map[string]bool{}}
+func newLives() *lives {
+	return &lives{nodes: map[string]string{}, ends: map[string]time.Time{}, killed: map[string]bool{}}
+}
+
+// watchPods follows all pods until ctx ends. After the API server was away it takes client-go up to
+// a minute to ask again, for which a second one need not wait.
+func (s *Site) watchPods(ctx context.Context, l *lives) {
 	f := informers.NewSharedInformerFactory(s.API.Client, 0)
 	_, _ = f.Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { l.note(o.(*corev1.Pod), false) },
@@ -38,7 +42,6 @@ func (s *Site) watchPods(ctx context.Context) *lives {
 	})
 	f.Start(ctx.Done())
 	f.WaitForCacheSync(ctx.Done())
-	return l
 }
 
 func (l *lives) note(p *corev1.Pod, gone bool) {
@@ -58,8 +61,7 @@ func (l *lives) kill(node string, killed bool) {
 	l.killed[node] = killed
 }
 
-// catchUp waits until l knows all that is true now. After the API server was away it takes client-go
-// a while to ask again.
+// catchUp waits until l knows all that is true now.
 func (s *Site) catchUp(l *lives) {
 	s.tb.Helper()
 	value := time.Now().UTC().Format(time.RFC3339Nano)

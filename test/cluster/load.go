@@ -36,6 +36,7 @@ type Load struct {
 	web   []netip.Addr
 	lines []netip.Addr
 	stop  context.CancelFunc
+	watch func() // pods, anew
 	done  sync.WaitGroup
 
 	mu     sync.Mutex
@@ -69,7 +70,9 @@ func (f Failure) String() string { return f.At.Format("15:04:05.000 ") + f.What 
 func (s *Site) StartLoad(web, lines []netip.Addr) *Load {
 	s.tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	l := &Load{site: s, pods: s.watchPods(ctx), web: web, lines: lines, stop: stop}
+	l := &Load{site: s, pods: newLives(), web: web, lines: lines, stop: stop}
+	l.watch = func() { s.watchPods(ctx, l.pods) }
+	l.watch()
 	s.whole.Cleanup(l.Stop)
 	start := func(n int, client func(context.Context, netip.Addr), vips []netip.Addr) {
 		for i := range n {

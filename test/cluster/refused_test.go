@@ -18,7 +18,7 @@ import (
 func (s *Site) sceneRefused() {
 	n, other := s.LBs[1], s.LBs[0]
 	start := s.begin()
-	s.noticeWithoutLBNodes()
+	s.refuseLabelOfNone()
 	s.park(n)
 	s.mustBeClean(n, s.before[n.Name])
 	s.row("LB node without any agent", start, "")
@@ -191,17 +191,12 @@ func (s *Site) startTwin(n *Node) (end func()) {
 	return func() { n.init.Call("Send", Signal{pid, syscall.SIGKILL}) }
 }
 
-// noticeWithoutLBNodes checks what an installation says where no Node is an LB node.
-func (s *Site) noticeWithoutLBNodes() {
+// refuseLabelOfNone checks that no upgrade makes an end of all LB nodes by a label that no Node has.
+func (s *Site) refuseLabelOfNone() {
 	s.tb.Helper()
-	const label = "example.com/penstock=edge"
-	out, err := s.helm("upgrade", release, chart, "--reuse-values", "--set", "lb.nodeLabel="+label, "--dry-run=server")
-	if err != nil {
-		s.tb.Fatal(err)
-	}
-	if want := "WARNING: no Node has the label " + label; !strings.Contains(out, want) {
-		_, notes, _ := strings.Cut(out, "NOTES:")
-		s.tb.Errorf("no %q in the notes:\n%s", want, notes)
+	_, err := s.helm("upgrade", release, chart, "--reuse-values", "--set", "lb.nodeLabel=example.com/penstock=edge")
+	if err == nil || !strings.Contains(err.Error(), "which no Node has, and 2 LB nodes serve by another one") {
+		s.tb.Fatalf("an upgrade that would drain all LB nodes: %v", err)
 	}
 }
 

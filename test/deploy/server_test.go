@@ -90,21 +90,27 @@ func withoutKind(text string, kinds ...string) string {
 
 // life installs, upgrades and removes a release, without hooks.
 func life(t *testing.T, s *kubetest.Server) {
+	s.Kubectl(t, "{apiVersion: v1, kind: Node, metadata: {name: plain}}", "create", "-f", "-")
+	defer s.Kubectl(t, "", "delete", "node", "plain")
 	before := everything(t, s)
-	helm := func(values string, args ...string) {
+	helm := func(values string, args ...string) (said string) {
 		t.Helper()
 		args = append(args, "--kubeconfig", s.Kubeconfig, "--namespace", namespace)
-		if out, err := Helm(t, values, args...); err != nil {
-			t.Fatalf("%v: %s", err, out)
+		said, err := Helm(t, values, args...)
+		if err != nil {
+			t.Fatalf("%v: %s", err, said)
 		}
+		return said
 	}
 	state := func() objects { return manifest(t, s) }
-	upgrade := func(values string) {
+	upgrade := func(values string) (said string) {
 		t.Helper()
-		helm(values, "upgrade", "--install", "penstock", Chart, "--values", "-")
+		return helm(values, "upgrade", "--install", "penstock", Chart, "--values", "-")
 	}
 
-	upgrade("config: {log: {format: text}}")
+	if said := upgrade("config: {log: {format: text}}"); !strings.Contains(said, "WARNING: no Node has the label node-restriction.kubernetes.io/penstock=lb") {
+		t.Errorf("Helm does not warn that there is no LB node:\n%s", said)
+	}
 	seed, _ := at(state()["Secret/penstock-seed"], "data", "seed").(string)
 	if len(seed) != 44 { // 32 hexadecimal digits, by base64
 		t.Errorf("the seed is %q", seed)
