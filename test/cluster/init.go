@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -142,9 +143,6 @@ func (i *Init) Send(s Signal, _ *fixture.Nothing) error { return syscall.Kill(s.
 func (i *Init) Ended(_ fixture.Nothing, reply *map[int]int) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	*reply = map[int]int{}
-	for pid, code := range i.ended {
-		(*reply)[pid] = code
-	}
+	*reply = maps.Clone(i.ended)
 	return nil
 }
