@@ -103,7 +103,7 @@ func (m *member) roles(n *corev1.Node, site Site, note noter) {
 		}
 		m.backend, m.port, m.unready = true, p.TunnelPort, p.unready()
 	}
-	if m.lb && site.LBNodes != nil && !site.LBNodes.Matches(n.Labels) {
+	if m.lb && site.LBNodes != nil && !site.LBNodes.Matches(n.Labels) && !slices.Contains(site.Lingering, n.Name) {
 		m.lb = false
 		note("metadata.labels", "", "it has the role lb, but lbNodes %s of the configuration does not choose it, so that nobody takes tunnel packets from it; label it, or end the agent there", site.LBNodes)
 	}

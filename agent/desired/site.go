@@ -35,6 +35,8 @@ type Site struct {
 	Advertised advertise.Policy
 	// LBNodes chooses the Nodes that may be LB nodes; nil: any.
 	LBNodes ipam.Selector
+	// Lingering names nodes, sorted, that count as LB nodes although LBNodes chooses them no more.
+	Lingering []string
 
 	// Publishes says that this node's agent writes its role into its Node object itself, and
 	// Fresh that it has only just begun to.

@@ -43,8 +43,9 @@ type Agent struct {
 	model       *desired.NodeModel
 	lbNodes     ipam.Selector
 	seen        watched
-	synced      bool   // the tables were written at least once
-	leaving     bool   // for good
+	synced      bool // the tables were written at least once
+	leaving     bool // for good
+	linger      linger
 	troubled    string // what keeps programs from devices, as the Node object was told
 	last        struct {
 		mtu    uint32 // that could be read

@@ -57,8 +57,12 @@ func (a *Agent) pass(ctx context.Context) {
 // reason to leave it out: it may be a moment away. That it has none of them is one to say so.
 func (a *Agent) want(delta desired.Delta) outcome {
 	published := a.deps.Cluster != nil
+	now := time.Now()
+	if delta.NodesChanged || delta.Reset {
+		a.linger.update(delta.Nodes, a.lbNodes, now)
+	}
 	a.model.Apply(delta, desired.Site{
-		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, LBNodes: a.lbNodes,
+		Node: a.booted.Node, TunnelPort: a.booted.Tunnel.Port, LBNodes: a.lbNodes, Lingering: a.linger.names(now, a.cfg.DrainTimeout+lbMargin),
 		Publishes: published, Fresh: published && time.Since(a.status.Since) < control.Introduction,
 	})
 	if delta.NodesChanged || delta.Reset {
@@ -141,8 +145,11 @@ func (a *Agent) schedule(failed, unplaced bool) time.Time {
 	a.retry.Stop()
 	if !failed {
 		a.backoff.Reset()
-		if unplaced {
+		switch end := a.linger.until; {
+		case unplaced:
 			a.retry.Reset(unplacedRetry)
+		case !end.IsZero():
+			a.retry.Reset(time.Until(end))
 		}
 		return time.Time{}
 	}

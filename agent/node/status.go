@@ -115,6 +115,7 @@ func (a *Agent) reload() {
 	r := control.Reload(a.deps.Configs, a.booted, a.cfg, a.deps.Level, a.log)
 	a.cfg = r.Config
 	a.lbNodes, _ = config.ParseSelector(a.cfg.LBNodes) // it is valid
+	a.linger.update(a.linger.nodes, a.lbNodes, time.Now())
 	if a.deps.Cluster != nil && r.Refused != "" {
 		a.deps.Cluster.Trouble(kube.ConfigRefused, "backend", r.Refused)
 	}
