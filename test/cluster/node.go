@@ -116,6 +116,7 @@ func (n *Node) Start() {
 	n.tb.Helper()
 	// Bridges and routes of the pods that there were go with a machine's memory.
 	_, _ = n.Output("ip", "link", "delete", "cni0")
+	n.Sysctl(n.tb, "net.ipv4.conf.eth0.accept_local", "0") // and so do settings
 	// The kubelet waits for each cgroup that it can't account for.
 	fixture.ClearCgroups(n.tb, n.cgroup())
 	n.Plug(n.tb)
