@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,7 +145,7 @@ func (in *installed) left(t *testing.T) (all []string) {
 		t.Fatal(err)
 	}
 	for _, n := range nodes.Items {
-		for name := range n.Annotations {
+		for _, name := range slices.Sorted(maps.Keys(n.Annotations)) {
 			if strings.HasPrefix(name, "penstock.dev/") {
 				all = append(all, "annotation "+name+" of "+n.Name)
 			}
