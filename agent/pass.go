@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/api"
+	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/desired"
 	"github.com/penstock-lb/penstock/agent/kube"
 	"github.com/penstock-lb/penstock/agent/system"
@@ -232,7 +233,7 @@ func (a *Agent) unwanted(vip netip.Addr) {
 
 // publish makes a pass visible to readers.
 func (a *Agent) publish(want desired.State, err error, began, next time.Time) {
-	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want), a.capacityWarnings(), a.tenureWarnings())
+	warnings := slices.Concat(a.cfg.Warnings(), system.Warnings(a.deps.System, a.attachments.status()), a.tunnelWarnings(want), a.capacityWarnings(), control.TenureWarnings(a.cfg, a.deps.Cluster, leaveMargin))
 	tunnels := a.tunnels(want)
 	usage, usageErr := a.reconciler.tables.Usage()
 	if usageErr != nil {

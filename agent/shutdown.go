@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/penstock-lb/penstock/agent/api"
-	"github.com/penstock-lb/penstock/agent/config"
 	"github.com/penstock-lb/penstock/agent/control"
 	"github.com/penstock-lb/penstock/agent/drain"
 	"github.com/penstock-lb/penstock/agent/tenure"
@@ -24,7 +23,7 @@ const (
 // shutdown ends as configured. Unless that is for good, program and tables stay pinned: after
 // a drain they carry the stragglers, after a restart they carry everything.
 func (a *Agent) shutdown(ctx context.Context) error {
-	v := control.Outcome(ctx, a.cfg, tenant(a.deps.Cluster))
+	v := control.Outcome(ctx, a.cfg, a.deps.Cluster)
 	a.log.Info("shutting down", "mode", a.cfg.Shutdown, "outcome", v.Outcome, "why", v.Why)
 	a.update(func(s *api.Status) { s.State = api.Draining })
 	a.ending, a.leaving = true, v.Outcome == tenure.Leave
@@ -43,22 +42,6 @@ func (a *Agent) shutdown(ctx context.Context) error {
 
 // leaveMargin is what an end for good takes at most beside drainTimeout.
 const leaveMargin = stopTimeout + stragglers + control.ForgetTimeout + 3*time.Second
-
-// tenureWarnings says what keeps an end for good from being one.
-func (a *Agent) tenureWarnings() []string {
-	if a.deps.Cluster == nil || a.cfg.Shutdown != config.ShutdownAuto {
-		return nil
-	}
-	return a.deps.Cluster.TenureWarnings(a.cfg.DrainTimeout + leaveMargin)
-}
-
-// tenant is nil where there is no cluster, and not an interface around nothing.
-func tenant(c Cluster) control.Tenant {
-	if c == nil {
-		return nil
-	}
-	return c
-}
 
 // remove takes away what this agent made of its node. Ingress nodes know it until its program is
 // gone: what comes back from them is for flows that it has sent.

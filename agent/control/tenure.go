@@ -32,6 +32,15 @@ func Outcome(ctx context.Context, cfg *config.Config, cluster Tenant) tenure.Ver
 	return cluster.Tenure(ctx)
 }
 
+// TenureWarnings says what keeps an end for good from being one, which takes so long beside
+// drainTimeout; cluster may be nil.
+func TenureWarnings(cfg *config.Config, cluster Tenant, margin time.Duration) []string {
+	if cluster == nil || cfg.Shutdown != config.ShutdownAuto {
+		return nil
+	}
+	return cluster.TenureWarnings(cfg.DrainTimeout + margin)
+}
+
 // ForgetTimeout bounds how long an agent that leaves for good tries to say so.
 const ForgetTimeout = 5 * time.Second
 

@@ -31,7 +31,7 @@ const (
 func (a *Agent) shutdown(ctx context.Context) error {
 	v := tenure.Verdict{Outcome: tenure.Restart, Why: "shutdown is " + string(a.cfg.Shutdown)}
 	if a.cfg.Shutdown == config.ShutdownAuto {
-		v = control.Outcome(ctx, a.cfg, tenant(a.deps.Cluster))
+		v = control.Outcome(ctx, a.cfg, a.deps.Cluster)
 	}
 	a.log.Info("shutting down", "mode", a.cfg.Shutdown, "outcome", v.Outcome, "why", v.Why)
 	if v.Outcome != tenure.Leave {
@@ -53,22 +53,6 @@ func (a *Agent) shutdown(ctx context.Context) error {
 		a.log.Info("left for good: nothing is attached or pinned any more", "interfaces", devices)
 	}
 	return errors.Join(err, removeErr)
-}
-
-// tenant is nil where there is no cluster, and not an interface around nothing.
-func tenant(c Cluster) control.Tenant {
-	if c == nil {
-		return nil
-	}
-	return c
-}
-
-// tenureWarnings says what keeps an end for good from being one.
-func (a *Agent) tenureWarnings() []string {
-	if a.deps.Cluster == nil || a.cfg.Shutdown != config.ShutdownAuto {
-		return nil
-	}
-	return a.deps.Cluster.TenureWarnings(a.cfg.DrainTimeout + leaveMargin)
 }
 
 // awaitLBs keeps this node as it should be until the LB nodes that leave too have drained. They

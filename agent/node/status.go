@@ -76,7 +76,7 @@ func (a *Agent) quiet(out outcome) bool {
 
 // publish makes a pass visible to readers.
 func (a *Agent) publish(delta desired.Delta, out outcome, began, next time.Time) {
-	warnings := append(a.cfg.Warnings(), a.tenureWarnings()...)
+	warnings := append(a.cfg.Warnings(), control.TenureWarnings(a.cfg, a.deps.Cluster, leaveMargin)...)
 	if len(a.uplinks.attached()) > 1 { // a client's packet may come by another one than its reply leaves by
 		warnings = append(warnings, system.Warnings(a.deps.System, a.uplinks.status())...)
 	}

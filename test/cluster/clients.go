@@ -92,11 +92,8 @@ func (l *Load) kept(ctx context.Context, vip netip.Addr) {
 		switch {
 		case errors.Is(err, errStatus):
 			l.refused(conn, err)
-		case err != nil && by == "":
-			l.failed(ctx, start, "request from %s: %v", conn.LocalAddr(), err)
-			return
 		case err != nil:
-			l.ended(ctx, "kept connection", by, acceptGrace, conn, err)
+			l.lost(ctx, start, "kept connection", by, acceptGrace, conn, err)
 			return
 		default:
 			l.seen(conn, a.For, a.By, by)
@@ -144,12 +141,8 @@ func (l *Load) stream(ctx context.Context, vip netip.Addr) {
 		if err == nil {
 			a, err = parseAnswer(text)
 		}
-		if err != nil && by == "" {
-			l.failed(ctx, start, "stream from %s: %v", conn.LocalAddr(), err)
-			return
-		}
 		if err != nil {
-			l.ended(ctx, "stream", by, acceptGrace+requestGrace, conn, err)
+			l.lost(ctx, start, "stream", by, acceptGrace+requestGrace, conn, err)
 			return
 		}
 		l.seen(conn, a.For, a.By, by)
@@ -179,12 +172,8 @@ func (l *Load) line(ctx context.Context, vip netip.Addr) {
 		if err == nil {
 			text, err = in.ReadString('\n')
 		}
-		if err != nil && pod == "" {
-			l.failed(ctx, start, "line from %s: %v", conn.LocalAddr(), err)
-			return
-		}
 		if err != nil {
-			l.ended(ctx, "line connection", pod, lineGrace, conn, err)
+			l.lost(ctx, start, "line connection", pod, lineGrace, conn, err)
 			return
 		}
 		var name, client, got string

@@ -193,6 +193,15 @@ func (l *Load) hold() (release func()) {
 	}
 }
 
+// lost is the end of a connection to a pod, or where none has answered yet a request that failed.
+func (l *Load) lost(ctx context.Context, start time.Time, what, pod string, grace time.Duration, conn net.Conn, err error) {
+	if pod == "" {
+		l.failed(ctx, start, "%s from %s: %v", what, conn.LocalAddr(), err)
+		return
+	}
+	l.ended(ctx, what, pod, grace, conn, err)
+}
+
 // ended judges the end of a connection to a pod that may end one when it has been ending for so long.
 func (l *Load) ended(ctx context.Context, what, pod string, grace time.Duration, conn net.Conn, err error) {
 	if ctx.Err() != nil {
