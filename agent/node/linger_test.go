@@ -65,6 +65,7 @@ func TestLinger(t *testing.T) {
 func TestLBNodeThatIsNoneAnyMore(t *testing.T) {
 	run(t, "label lost", func(t *testing.T, w *world) {
 		w.cfg.LBNodes = "role=lb"
+		w.cfg.DrainTimeout = 3*time.Second + time.Millisecond // when nothing else has a pass made
 		labelled := objects()
 		labelled.Nodes[0].Labels = map[string]string{"role": "lb"}
 		w.snapshot = labelled
