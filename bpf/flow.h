@@ -208,14 +208,16 @@ static __noinline int find_backend(struct flow *f, __u32 service)
 /* flow_backend returns the backend that the flow is on and notes it in p, or NULL. */
 static __always_inline struct backend *flow_backend(struct packet *p, struct flow *f, __u32 service)
 {
-	struct backend *b = backend_at(f->backend);
+	__u32 index = *(volatile __u32 *)&f->backend;
+	struct backend *b = remembered_backend(index, service);
 
-	if (!b || b->service != service || b->port != f->dport || !same_addr(&b->addr, &f->dst)) {
+	if (!b || b->port != f->dport || !same_addr(&b->addr, &f->dst)) {
 		if (!find_backend(f, service))
 			return NULL;
-		b = backend_at(f->backend);
+		index = *(volatile __u32 *)&f->backend;
+		b = remembered_backend(index, service);
 	}
-	p->backend = f->backend;
+	p->backend = index;
 	return b;
 }
 

@@ -167,9 +167,9 @@ type lbNexthop struct {
 	Vlan    uint16
 	Mtu     uint16
 	DstMac  [6]uint8
-	Pad1    uint16
+	Pad     uint16
 	SrcMac  [6]uint8
-	Pad2    uint16
+	Flags   uint16
 }
 
 type lbPortRange struct {

@@ -69,16 +69,18 @@ static __always_inline struct backend *recall(struct packet *p, __u32 service)
 	struct learned_owner *known;
 	__u64 key = p->hash;
 	struct backend *b;
+	__u32 index;
 
 	if (filtered(key))
 		return NULL;
 	known = bpf_map_lookup_elem(&learned, &key);
 	if (!known || known->service != service)
 		return NULL;
-	b = backend_at(known->backend);
-	if (!b || b->service != service || !b->tunnel)
+	index = known->backend;
+	b = remembered_backend(index, service);
+	if (!b || !b->tunnel)
 		return NULL;
-	p->backend = known->backend;
+	p->backend = index;
 	mark(key);
 	return b;
 }

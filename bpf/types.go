@@ -44,6 +44,9 @@ const (
 // in types.h.
 const SourceBits = 32
 
+// BackendLeaving, in a backend's Nexthop.Flags: BACKEND_LEAVING in types.h.
+const BackendLeaving = uint16(1 << 0)
+
 // TunnelFlags as in enum tunnel_flags.
 type TunnelFlags = lbTunnelFlags
 

@@ -100,15 +100,22 @@ struct slot_line {
 	__u32 rows[SLOTS_PER_LINE];
 };
 
+/*
+ * A backend that no row names any more is leaving before its element is emptied: what is
+ * remembered of flows leads to it at any time, and a program that has come to it that way
+ * has to be done with it first.
+ */
+#define BACKEND_LEAVING (1U << 0)
+
 /* How to leave the node. Halves are written at once, so no MAC is seen half-changed. */
 struct nexthop {
 	__u32 ifindex; /* 0: unresolved, the kernel's FIB knows */
 	__u16 vlan;    /* 802.1Q ID, 0 for none */
 	__u16 mtu;     /* bytes of IP packet, 0 if unknown */
 	__u8 dst_mac[6];
-	__u16 pad1;
+	__u16 pad;
 	__u8 src_mac[6];
-	__u16 pad2;
+	__u16 flags; /* of the backend that it is part of, where there would be padding */
 };
 
 /* chains: the owners that the flows of a row can have, the primary first. One cache line. */

@@ -63,7 +63,8 @@ func (t *Tables) upsertBackend(s *service, want Backend, hop NextHop, all Want) 
 
 // clear empties the elements of backends that are gone, and of tunnels that nobody
 // has used since the last time, and removes source ranges that are gone, once no packet
-// can have read what leads to them.
+// can have read what leads to them. What is remembered of flows leads to backends too,
+// and stays: so they are leaving first.
 func (t *Tables) clear(ctx context.Context) error {
 	idle := t.tunnels.idle()
 	if len(t.gone)+len(idle)+len(t.sources.gone) == 0 {
@@ -72,10 +73,19 @@ func (t *Tables) clear(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	quiesce()
 	var errs []error
+	for _, b := range t.gone {
+		if err := t.leaveBackend(b); err != nil {
+			errs = append(errs, fmt.Errorf("leave backend %d: %w", b.index, err))
+		}
+	}
+	quiesce()
 	left := t.gone[:0]
 	for _, b := range t.gone {
+		if b.raw.Nexthop.Flags&bpf.BackendLeaving == 0 {
+			left = append(left, b)
+			continue
+		}
 		if err := t.clearBackend(b); err != nil {
 			errs = append(errs, fmt.Errorf("clear backend %d: %w", b.index, err))
 			left = append(left, b)
@@ -90,6 +100,20 @@ func (t *Tables) clear(ctx context.Context) error {
 		t.freed.tunnels = append(t.freed.tunnels, uint32(idle.index))
 	}
 	return errors.Join(append(errs, t.clearSources())...)
+}
+
+// leaveBackend makes programs heed no longer what they remember of flows to it.
+func (t *Tables) leaveBackend(b goneBackend) error {
+	raw := b.raw
+	raw.Nexthop.Flags |= bpf.BackendLeaving
+	if raw == b.raw {
+		return nil
+	}
+	if err := t.m.backends.Put(b.index, raw); err != nil {
+		return err
+	}
+	b.raw = raw
+	return nil
 }
 
 // clearBackend empties the element before its key goes: flows may know it by its

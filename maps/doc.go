@@ -32,7 +32,8 @@
 //	source ranges that are new   before the region that says to look at them
 //	a region                     before the frontends of the service
 //	frontends that are gone      before their service's region is free
-//	backends that are gone       after the last row that named them
+//	backends that are gone       are leaving after the last row that named them, and
+//	                             emptied after the last program that may be about them
 //	tunnels that are gone        after the last backend that named them
 //	source ranges that are gone  after the last program that may look for them
 //
@@ -47,6 +48,10 @@
 // chains and indices that became free are not used again before all programs that
 // began earlier have ended, and the same goes for the elements of frontends: the kernel
 // would give a freed one to the next frontend while programs still read it.
+//
+// Rows are not all that leads to a backend: flows that were displaced or are translated
+// are remembered with the number of theirs. That is heeded until the backend is leaving, so
+// that no program is about an element that is emptied, or given to the next one.
 //
 // A frontend that moves from one service to another does so in one update; what
 // its old service changes in the same Sync it may see for that moment.

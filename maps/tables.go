@@ -64,7 +64,7 @@ type Tables struct {
 	freed struct {      // free, but not to be used before the next Sync
 		regions               []region
 		indices, ids, tunnels []uint32
-		at                    time.Time // when the last of it became free; zero during a Sync
+		quiet                 chan struct{} // closed when no program can read it any more; nil during a Sync
 	}
 	counted struct { // by Usage
 		learned Fill
@@ -169,8 +169,7 @@ func (t *Tables) Sync(ctx context.Context, want Want) error {
 	t.complete = false
 	t.syncs++
 	t.reuse()
-	t.freed.at = time.Time{}
-	defer func() { t.freed.at = time.Now() }()
+	defer t.free()
 	if !want.Partial {
 		want = want.normal()
 	}
@@ -219,17 +218,37 @@ func plainKeys[V any](m map[netip.Addr]V) map[netip.Addr]V {
 	return plain
 }
 
-// reuse gives back what became free in earlier Syncs.
-func (t *Tables) reuse() {
+func (t *Tables) hasFreed() bool {
 	f := &t.freed
-	if len(f.regions)+len(f.indices)+len(f.ids)+len(f.tunnels)+len(t.chains.freed) == 0 {
+	return len(f.regions)+len(f.indices)+len(f.ids)+len(f.tunnels)+len(t.chains.freed) != 0
+}
+
+// free lets the wait for what became free begin: most of the time it is over when the
+// next Sync comes.
+func (t *Tables) free() {
+	if !t.hasFreed() {
 		return
 	}
-	wait := grace
-	if !f.at.IsZero() {
-		wait -= time.Since(f.at)
+	quiet := make(chan struct{})
+	t.freed.quiet = quiet
+	go func() {
+		quiesce()
+		close(quiet)
+	}()
+}
+
+// reuse gives back what became free in earlier Syncs, or in this one.
+func (t *Tables) reuse() {
+	f := &t.freed
+	if !t.hasFreed() {
+		return
 	}
-	time.Sleep(wait)
+	if f.quiet != nil {
+		<-f.quiet
+		f.quiet = nil
+	} else {
+		quiesce()
+	}
 	t.chains.reuse()
 	for _, i := range f.tunnels {
 		t.tunnels.indices.put(i)
