@@ -77,7 +77,7 @@ func (r *Remote) End(_ Nothing, _ *Nothing) error {
 	if err := <-r.ended; err != nil {
 		return fmt.Errorf("Run: %w", err)
 	}
-	return goleak.Find(append(fixture.SelfGoroutines(), serveLoop)...)
+	return goleak.Find(append(fixture.SelfGoroutines(), ofGoBGP...)...)
 }
 
 // speaker is the test's side.
