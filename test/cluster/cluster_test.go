@@ -41,6 +41,7 @@ func TestCluster(t *testing.T) {
 	}{
 		{"install", (*Site).sceneInstall},
 		{"traefik", (*Site).sceneTraefik},
+		{"within", (*Site).sceneWithin},
 		{"load", (*Site).sceneLoad},
 		{"roll-traefik", (*Site).sceneRollTraefik},
 		{"pod-firewall", (*Site).sceneFirewall},

@@ -10,14 +10,14 @@
 //
 // A node is a network namespace, on whose eth0 the router's switch is, and a process in mount, PID, UTS
 // and IPC namespaces of its own: this test binary once more, as PID 1, see init.go. It has its own
-// /proc, /sys, bpffs, /run and /var/lib, and runs containerd and kubelet. When it is killed all
-// that ran on the node goes, as where the power is cut.
+// /proc, /sys, bpffs, /run and /var/lib, and runs containerd, kubelet and kube-proxy, which is in mode
+// nftables on some nodes and in mode iptables on others. When it is killed all that ran on the
+// node goes, as where the power is cut.
 //
 // # What there is not
 //
-// There is no kube-proxy: the hub has the address of the Service kubernetes, and nothing here
-// uses another cluster IP. There is no DNS. Pods' networks are made by the CNI plugins bridge and
-// host-local, with routes to each other's nodes. Images are imported, not pulled.
+// There is no DNS. Pods' networks are made by the CNI plugins bridge and host-local, with routes to
+// each other's nodes. Images are imported, not pulled.
 //
 // # Scenes
 //

@@ -19,12 +19,16 @@ var marks = map[string]string{
 	"links":     "ip -o link show",
 	"addresses": "ip -o addr show",
 	"routes":    "ip -4 route show table all; ip -6 route show table all",
-	"rules":     "ip -4 rule; ip -6 rule; nft list ruleset",
+	"rules":     "ip -4 rule; ip -6 rule; nft -s list ruleset | awk '" + notKubeProxy + "'",
 	"sysctls":   "sysctl -a --pattern '^net[.](core|ipv4|ipv6)' 2>/dev/null",
 }
 
-// pods' devices, addresses and routes are the CNI's, and come and go.
-var ofPods = regexp.MustCompile(`\bveth|cni0|\b10\.2\.|\bfd00:2:|nf_conntrack|\bmaster|^tc:$|^flow_dissector|^netfilter`)
+// notKubeProxy leaves out its tables, and its chains in those of iptables: they follow Services.
+const notKubeProxy = `/^table .* kube-proxy/ {table = 1} /chain KUBE-/ {chain = 1} !table && !chain; /^\t}/ {chain = 0} /^}/ {table = 0}`
+
+// pods' devices, addresses and routes are the CNI's, and come and go, as does what leads to kube-proxy's
+// chains.
+var ofPods = regexp.MustCompile(`\bveth|cni0|\b10\.2\.|\bfd00:2:|nf_conntrack|\bmaster|^tc:$|^flow_dissector|^netfilter|\bKUBE-`)
 
 // counting is what changes by itself.
 var counting = regexp.MustCompile(` (valid_lft|preferred_lft|expires|age) \S+| qlen \d+|inode|nr_|tcp_mem|udp_mem`)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +11,7 @@ import (
 
 const containerdSocket = "/run/containerd/containerd.sock"
 
-// up starts containerd, imports images, and starts the kubelet. It does not wait until the Node is
+// up starts containerd, imports images, and starts the kubelet and kube-proxy. It does not wait until the Node is
 // Ready. It takes no TB, as nodes come up side by side.
 func (n *Node) up(images []string) error {
 	if err := n.startContainerd(); err != nil {
@@ -19,7 +20,7 @@ func (n *Node) up(images []string) error {
 	if err := n.Import(images...); err != nil {
 		return err
 	}
-	if err := n.startKubelet(); err != nil {
+	if err := errors.Join(n.startKubelet(), n.startProxy()); err != nil {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
 	return nil

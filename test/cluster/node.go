@@ -114,8 +114,9 @@ func (n *Node) stop() error {
 // Start boots the node once more after [Node.Kill]. It runs on after the scene.
 func (n *Node) Start() {
 	n.tb.Helper()
-	// Bridges and routes of the pods that there were go with a machine's memory.
+	// Bridges and routes of the pods that there were go with a machine's memory, and so do rules.
 	_, _ = n.Output("ip", "link", "delete", "cni0")
+	n.Run(n.tb, "nft", "flush", "ruleset")
 	n.Sysctl(n.tb, "net.ipv4.conf.eth0.accept_local", "0") // and so do settings
 	// The kubelet waits for each cgroup that it can't account for.
 	fixture.ClearCgroups(n.tb, n.cgroup())

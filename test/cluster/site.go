@@ -2,14 +2,17 @@ package cluster
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/penstock-lb/penstock/test/fixture"
@@ -19,8 +22,11 @@ import (
 const (
 	// The router on the nodes' network, whose default gateway it is.
 	router4, router6 = "10.0.0.1", "fd00:10::1"
-	// apiAddress is the Service kubernetes.
+	// apiAddress is the Service kubernetes. The router, too, knows where that is, for nodes on which
+	// kube-proxy does not run yet; where it runs it leads to hub4 and apiPort.
 	apiAddress = "10.96.0.1:443"
+	hub4       = "10.255.0.2"
+	apiPort    = 6443
 
 	client4, client6 = "192.0.2.2", "2001:db8:1::2"
 	routerASN, lbASN = 64512, 64513
@@ -105,7 +111,7 @@ func (s *Site) network() {
 		s.Client.Run(tb, "ip", "route", "add", "local", p.String(), "dev", "lo")
 	}
 	fixture.Link(tb, s.Router, "hub", s.Hub, "eth0", fixture.LinkOptions{
-		AddrsA: []string{"10.255.0.1/24", "fd00:255::1/64"}, AddrsB: []string{"10.255.0.2/24", "fd00:255::2/64"}, NoOffload: true,
+		AddrsA: []string{"10.255.0.1/24", "fd00:255::1/64"}, AddrsB: []string{hub4 + "/24", "fd00:255::2/64"}, NoOffload: true,
 	})
 	s.Hub.AddRoute(tb, "default", "10.255.0.1")
 	s.Hub.AddRoute(tb, "default6", "fd00:255::1")
@@ -130,7 +136,7 @@ func (s *Site) route() {
 // controlPlane starts it in the hub, and has it answer on the address of the Service kubernetes.
 func (s *Site) controlPlane() {
 	s.tb.Helper()
-	var users []kubetest.User
+	users := []kubetest.User{{Name: proxyUser}}
 	for _, n := range s.Nodes() {
 		users = append(users, kubetest.User{Name: "system:node:" + n.Name, Groups: []string{"system:nodes"}})
 	}
@@ -140,8 +146,19 @@ func (s *Site) controlPlane() {
 	}})
 	address, _, _ := strings.Cut(apiAddress, ":")
 	s.Hub.AddAddr(s.tb, "lo", address+"/32")
-	s.Router.AddRoute(s.tb, address+"/32", "10.255.0.2")
-	relay(s.tb, s.Hub, apiAddress, strings.TrimPrefix(s.API.Config.Host, "https://"))
+	s.Router.AddRoute(s.tb, address+"/32", hub4)
+	server := strings.TrimPrefix(s.API.Config.Host, "https://")
+	relay(s.tb, s.Hub, apiAddress, server)
+	relay(s.tb, s.Hub, net.JoinHostPort(hub4, strconv.Itoa(apiPort)), server)
+	// A server on a loopback address has no endpoint of its own.
+	if _, err := s.API.Client.DiscoveryV1().EndpointSlices("default").Create(s.tb.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{hub4}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("https"), Port: new(int32(apiPort))}},
+	}, metav1.CreateOptions{}); err != nil {
+		s.tb.Fatal(err)
+	}
 }
 
 func (s *Site) frr() string {
@@ -190,6 +207,7 @@ func (s *Site) up(images []string) {
 		s.tb.FailNow()
 	}
 	s.WaitReady(nodes...)
+	s.WaitProxies(nodes...)
 	s.API.Kubectl(s.tb, "", "label", "nodes", "--all", tierLabel+"=l7")
 	for _, n := range s.LBs {
 		s.API.Kubectl(s.tb, "", "label", "node", n.Name, lbLabel+"=lb")
