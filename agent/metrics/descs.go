@@ -32,7 +32,7 @@ var (
 	flowsCapacity = desc("flows_capacity", "Entries that fit the flow table.")
 
 	programInfo   = desc("program_info", "Where the loaded program comes from; always 1. Origin is binary or compiled, changed says that its sources are others than the binary's.", "origin", "sources", "digest", "changed")
-	tableUsed     = desc("table_used", "Entries of a table that are in use: rows, backends, frontends, chains, tunnels or learned.", "table")
+	tableUsed     = desc("table_used", "Entries of a table that are in use: rows, backends, frontends, sources, chains, tunnels or learned.", "table")
 	tableCapacity = desc("table_capacity", "Entries that fit the table.", "table")
 
 	interfaceAttached = desc("interface_attached", "Whether the program runs on a configured interface.", "interface", "mode")
