@@ -12,7 +12,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	buildInfo    = desc("build_info", "Version of the agent; always 1.", "version", "node", "role")
+	buildInfo    = desc("build_info", "Version of the agent; always 1.", "version")
 	startTime    = desc("start_time_seconds", "When the agent started, Unix time.")
 	state        = desc("state", "1 for the state that the agent is in.", "state")
 	ready        = desc("ready", "Whether the agent is ready.")
@@ -32,19 +32,19 @@ var (
 	flowsCapacity = desc("flows_capacity", "Entries that fit the flow table.")
 
 	programInfo   = desc("program_info", "Where the loaded program comes from; always 1. Origin is binary or compiled, changed says that its sources are others than the binary's.", "origin", "sources", "digest", "changed")
-	tableUsed     = desc("table_used", "Entries of a table that are in use: rows, backends, frontends, chains, tunnels or learned.", "table")
+	tableUsed     = desc("table_used", "Entries of a table that are in use: rows, backends, frontends, sources, chains, tunnels or learned.", "table")
 	tableCapacity = desc("table_capacity", "Entries that fit the table.", "table")
 
 	interfaceAttached = desc("interface_attached", "Whether the program runs on a configured interface.", "interface", "mode")
 	interfaceFallback = desc("interface_fallback", "Whether an interface runs in generic mode because its driver refused.", "interface")
 	datapathSurvived  = desc("datapath_survived", "Whether the agent found the data path running when it started.")
 
-	tunnelUp      = desc("tunnel_up", "Whether an ingress node answers probes.", "node", "address")
-	tunnelRTT     = desc("tunnel_rtt_seconds", "Smoothed time that an ingress node's answers to probes take.", "node", "address")
-	tunnelDeaths  = desc("tunnel_deaths_total", "How often an ingress node stopped answering.", "node", "address")
-	tunnelProbes  = desc("tunnel_probes_total", "Probes sent to an ingress node.", "node", "address")
-	tunnelAnswers = desc("tunnel_answers_total", "Probes that an ingress node answered.", "node", "address")
-	tunnelMTU     = desc("tunnel_path_mtu_bytes", "MTU of the path to an ingress node, tunnel included.", "node", "address")
+	tunnelUp      = desc("tunnel_up", "Whether an ingress node answers probes.", "ingress_node", "address")
+	tunnelRTT     = desc("tunnel_rtt_seconds", "Smoothed time that an ingress node's answers to probes take.", "ingress_node", "address")
+	tunnelDeaths  = desc("tunnel_deaths_total", "How often an ingress node stopped answering.", "ingress_node", "address")
+	tunnelProbes  = desc("tunnel_probes_total", "Probes sent to an ingress node.", "ingress_node", "address")
+	tunnelAnswers = desc("tunnel_answers_total", "Probes that an ingress node answered.", "ingress_node", "address")
+	tunnelMTU     = desc("tunnel_path_mtu_bytes", "MTU of the path to an ingress node, tunnel included.", "ingress_node", "address")
 	tunnelOpen    = desc("tunnel_fail_open", "Whether so many ingress nodes are dead that all count as alive.")
 
 	chainRows   = desc("chain_rows", "Rows of a service's table by how many owners their flows can have.", "service", "length")
@@ -79,7 +79,7 @@ var (
 
 	sourceConnected = desc("source_connected", "Whether the API server answers.")
 	sourceLink      = desc("source_connection_timestamp_seconds", "Since when the API server has answered or, where penstock_source_connected is 0, has not, Unix time.")
-	nodeReady       = desc("node_ready", "Whether the agent of a node says that it is ready, by role and version.", "node", "role", "version")
+	nodeReady       = desc("node_ready", "Whether the agent of a node says that it is ready, by role and version.", "agent_node", "agent_role", "version")
 
 	poolAddresses = desc("pool_addresses", "Addresses of a pool in one family; of the agent that leads alone.", "pool", "family")
 	poolAllocated = desc("pool_addresses_allocated", "Addresses of a pool that Services hold; of the agent that leads alone.", "pool", "family")

@@ -38,7 +38,7 @@ func (e emitter) timestamp(d *prometheus.Desc, t time.Time) {
 }
 
 func (e emitter) build(s api.Status) {
-	e.gauge(buildInfo, 1, s.Version, s.Node, s.Role)
+	e.gauge(buildInfo, 1, s.Version)
 	e.timestamp(startTime, s.Since)
 	for _, is := range []api.State{api.Starting, api.Running, api.Draining, api.Stopped} {
 		e.truth(state, s.State == is, string(is))

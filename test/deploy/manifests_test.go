@@ -24,7 +24,7 @@ namespace: {create: true}
 uninstall: {hook: false}
 `
 
-const podMonitor = "metrics: {podMonitor: {enabled: true}}\n"
+const operator = "metrics: {podMonitor: {enabled: true}, prometheusRule: {enabled: true}}\n"
 
 // files are what the chart's templates become, by the name of the template.
 var files = map[string]string{
@@ -35,12 +35,13 @@ var files = map[string]string{
 	"lb.yaml":        "../../deploy/kubernetes/lb.yaml",
 	"backend.yaml":   "../../deploy/kubernetes/backend.yaml",
 	"metrics.yaml":   "../../deploy/kubernetes/metrics.yaml",
-	"monitors.yaml":  "../../deploy/overlays/podmonitor/podmonitor.yaml",
+	"monitors.yaml":  "../../deploy/overlays/prometheus-operator/monitors.yaml",
+	"alerts.yaml":    "../../deploy/overlays/prometheus-operator/alerts.yaml",
 }
 
 // TestManifests holds deploy/kubernetes to the chart. With -update it writes it.
 func TestManifests(t *testing.T) {
-	out, err := Template(t, namespace, base+podMonitor, "--skip-tests")
+	out, err := Template(t, namespace, base+operator, "--skip-tests")
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -147,7 +148,7 @@ func TestKustomize(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, values := range map[string]string{
-		"kubernetes": base, "overlays/podmonitor": base + podMonitor, "overlays/example": strings.Replace(base, "seed: {existingSecret: penstock-seed}\n", "", 1) + string(example),
+		"kubernetes": base, "overlays/prometheus-operator": base + operator, "overlays/example": strings.Replace(base, "seed: {existingSecret: penstock-seed}\n", "", 1) + string(example),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

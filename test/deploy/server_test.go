@@ -38,7 +38,8 @@ func TestServer(t *testing.T) {
 				values := values
 				if name == "all options" || name == "service monitor" { // whose kinds are the Prometheus operator's
 					values = strings.NewReplacer("podMonitor: {enabled: true", "podMonitor: {enabled: false",
-						"serviceMonitor: {enabled: true", "serviceMonitor: {enabled: false").Replace(values)
+						"serviceMonitor: {enabled: true", "serviceMonitor: {enabled: false",
+						"prometheusRule: {enabled: true", "prometheusRule: {enabled: false").Replace(values)
 				}
 				out, err := Template(t, namespace, values)
 				if err != nil {

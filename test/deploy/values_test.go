@@ -72,7 +72,7 @@ priorityClassName: ""
 admission: {enabled: false}
 uninstall: {hook: false}
 namespace: {create: true}
-metrics: {podMonitor: {enabled: true, labels: {release: prometheus}, interval: 15s}}
+metrics: {podMonitor: {enabled: true, labels: {release: prometheus}, interval: 15s}, prometheusRule: {enabled: true, labels: {release: prometheus}}}
 `,
 	"service monitor": seeded + `
 metrics: {service: {annotations: {a: b}}, serviceMonitor: {enabled: true}}
