@@ -7,7 +7,7 @@ set -euo pipefail
 build=(ca-certificates) # for the Go module proxy
 lint=(git make clang-19 llvm-19 clang-format-19 libbpf-dev linux-libc-dev shellcheck)
 demo=(git bpftool curl ethtool frr iproute2 iputils-ping jq nginx tcpdump traceroute wrk)
-test=(bird2 containerd containernetworking-plugins gcc iperf3 libc6-dev nftables prometheus runc skopeo tshark)
+test=(bird2 containerd containernetworking-plugins gcc iperf3 iptables libc6-dev nftables prometheus runc skopeo tshark)
 services=(nginx frr bird containerd prometheus) # what those packages would start at the next boot
 min_kernel=5.15           # XDP links updated in place, bpf_fib_lookup with VLANs
 policy=/usr/sbin/policy-rc.d

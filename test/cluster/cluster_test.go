@@ -42,6 +42,7 @@ func TestCluster(t *testing.T) {
 		{"install", (*Site).sceneInstall},
 		{"traefik", (*Site).sceneTraefik},
 		{"within", (*Site).sceneWithin},
+		{"watched", (*Site).sceneWatched},
 		{"load", (*Site).sceneLoad},
 		{"roll-traefik", (*Site).sceneRollTraefik},
 		{"pod-firewall", (*Site).sceneFirewall},

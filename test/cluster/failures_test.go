@@ -22,6 +22,7 @@ func (s *Site) sceneLBKilled() {
 	s.row("router left a dead LB node", start, "")
 	s.settle(start)
 	s.check("LB node killed", start, s.load.End(), false)
+	s.WaitAlert("PenstockAgentDown", map[string]string{"node": victim.Name, "role": "lb"})
 	start = s.begin()
 	victim.Start()
 	s.WaitBack(victim, start)
@@ -41,6 +42,7 @@ func (s *Site) sceneIngressKilled() {
 	s.load.pods.kill(victim.Name, true)
 	s.settle(start)
 	r := s.load.End()
+	s.WaitAlert("PenstockIngressNodeDown", map[string]string{"ingress_node": victim.Name})
 	s.check("ingress node killed", start, r, true)
 	took := time.Duration(0)
 	if n := len(r.Slow); n > 0 {
@@ -60,6 +62,7 @@ func (s *Site) sceneIngressKilled() {
 	s.WaitBack(victim, start)
 	s.load.pods.kill(victim.Name, false)
 	s.check("ingress node back", start, s.load.End(), false)
+	s.WaitNoAlert()
 }
 
 // sceneKubeletFrozen has a kubelet hang until the cluster takes its node for dead, while all pods live.

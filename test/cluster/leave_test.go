@@ -33,6 +33,7 @@ func (s *Site) sceneLBLeaves() {
 // and installs it anew.
 func (s *Site) sceneUninstall() {
 	s.load.Stop()
+	s.mustHaveNoDefect()
 	start := time.Now()
 	s.Uninstall()
 	s.row("Penstock uninstalled", start, "")

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,9 +68,9 @@ func (s *Site) sceneWithin() {
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	addrs := s.web
+	addrs := slices.Clone(s.web)
 	for _, ip := range svc.Spec.ClusterIPs {
-		addrs = append(addrs[:len(addrs):len(addrs)], netip.MustParseAddr(ip))
+		addrs = append(addrs, netip.MustParseAddr(ip))
 	}
 	for _, n := range s.Nodes() {
 		for _, addr := range addrs {

@@ -51,6 +51,8 @@ type Site struct {
 	web    []netip.Addr         // addresses of the L7 tier
 	load   *Load                // from the scene of that name on
 	binary string               // of Penstock, for those who run it outside of pods
+
+	targetsFile string // of Prometheus
 }
 
 // Nodes are all nodes.
