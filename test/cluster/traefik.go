@@ -7,18 +7,21 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/penstock-lb/penstock/test/kubetest"
 )
 
 // The names that the L7 tier serves: one by an Ingress, the other by an HTTPRoute.
 const ingressHost, routeHost = "a.example", "b.example"
+
+// gatewayAPI has the definitions of its kinds.
+const gatewayAPI = "sigs.k8s.io/gateway-api@v1.6.3"
 
 // DeployTraefik brings up the L7 tier and what is behind it, and gives the addresses of its Service.
 func (s *Site) DeployTraefik() []netip.Addr {
@@ -29,7 +32,7 @@ func (s *Site) DeployTraefik() []netip.Addr {
 	for i, n := range s.Ingress {
 		importing.Go(func() { errs[i] = n.Import(tar) })
 	}
-	s.apply("--server-side", "-f", gatewayCRDs(s.tb))
+	s.apply("--server-side", "-f", filepath.Join(kubetest.ModuleDir(s.tb, gatewayAPI), "config/crd/standard"))
 	s.API.Kubectl(s.tb, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 	importing.Wait()
 	for _, err := range errs {
@@ -53,28 +56,6 @@ func (s *Site) apply(args ...string) {
 		}
 		return err
 	})
-}
-
-// gatewayCRDs is where the Gateway API's definitions are, as its module has them.
-func gatewayCRDs(tb fatal) string {
-	tb.Helper()
-	cmd := exec.Command("go", "mod", "download", "-json", "sigs.k8s.io/gateway-api@v1.6.3")
-	cmd.Dir = os.TempDir() // outside of this module, which does not need it
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
-	out, err := cmd.Output()
-	var m struct{ Dir string }
-	if err == nil {
-		err = json.Unmarshal(out, &m)
-	}
-	if err != nil {
-		tb.Fatalf("download the Gateway API: %v\n%s", err, out)
-	}
-	return filepath.Join(m.Dir, "config/crd/standard")
-}
-
-type fatal interface {
-	Helper()
-	Fatalf(format string, args ...any)
 }
 
 // WaitDeployment waits until all pods of a Deployment are of its newest revision and available, and
