@@ -25,11 +25,25 @@ static __always_inline struct backend *remembered_backend(__u32 index, __u32 ser
 	return b;
 }
 
-/* tunnel_of returns the tunnel to the backend's node, NULL where its packets are translated. */
-static __always_inline struct tunnel *tunnel_of(const struct backend *b)
+/*
+ * tunnel_index is the backend's element of tunnels, 0 where its packets are translated. Either
+ * may become the other while the program runs: what is to agree is read once.
+ */
+static __always_inline __u32 tunnel_index(const struct backend *b)
 {
-	__u32 index = b->tunnel;
+	return *(volatile __u16 *)&b->tunnel;
+}
+
+/* tunnel_at returns a tunnel in use, NULL for none. */
+static __always_inline struct tunnel *tunnel_at(__u32 index)
+{
 	struct tunnel *t = index ? bpf_map_lookup_elem(&tunnels, &index) : NULL;
 
 	return t && t->flags & TUNNEL_UP ? t : NULL;
+}
+
+/* tunnel_of returns the tunnel to the backend's node, NULL where its packets are translated. */
+static __always_inline struct tunnel *tunnel_of(const struct backend *b)
+{
+	return tunnel_at(tunnel_index(b));
 }

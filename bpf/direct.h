@@ -66,13 +66,15 @@ static __noinline enum verdict direct(context *ctx, struct packet *p, __u32 serv
 	struct region region = {.table = table, .flags = flags};
 	const struct backend *b;
 	enum verdict v;
+	__u32 tunnel;
 
 	b = place(ctx, p, service, region, &v);
 	if (!b)
 		return v;
-	if (!b->tunnel)
+	tunnel = tunnel_index(b);
+	if (!tunnel)
 		return VERDICT_FORWARD;
 	remember_fragment(p);
 	count_backend(p, is_new_syn(p));
-	return encap(ctx, p, b);
+	return encap(ctx, p, b, tunnel);
 }

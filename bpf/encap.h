@@ -134,13 +134,14 @@ static __always_inline enum verdict reject_encap(context *ctx, struct packet *p,
 }
 
 /*
- * encap sends the packet to the node of the backend. A packet that does not fit
+ * encap sends the packet to the node of the backend, through a tunnel. A packet that does not fit
  * is told so even if it may be fragmented: fragments of the tunnel would have to be
  * reassembled, and senders that may not fragment are the rule.
  */
-static __always_inline enum verdict encap(context *ctx, struct packet *p, const struct backend *b)
+static __always_inline enum verdict encap(context *ctx, struct packet *p, const struct backend *b,
+					  __u32 tunnel)
 {
-	struct tunnel *t = tunnel_of(b);
+	struct tunnel *t = tunnel_at(tunnel);
 	__u32 len = p->len, overhead;
 	__u8 inner = p->family, outer;
 	enum route r;
@@ -185,10 +186,14 @@ static __always_inline enum verdict encap(context *ctx, struct packet *p, const 
 	return p->bounced ? VERDICT_ENCAP_NEXT : VERDICT_ENCAP;
 }
 
-/* encap_chosen sends it to that of p->backend. */
+/* encap_chosen sends it to that of p->backend, an error that is about a flow there. */
 __noinline enum verdict encap_chosen(context *ctx, struct packet *p)
 {
 	struct backend *b = p ? backend_at(p->backend) : NULL;
+	__u32 tunnel;
 
-	return b ? encap(ctx, p, b) : VERDICT_DROP_TABLE;
+	if (!b)
+		return VERDICT_DROP_TABLE;
+	tunnel = tunnel_index(b);
+	return tunnel ? encap(ctx, p, b, tunnel) : VERDICT_DROP_ICMP;
 }

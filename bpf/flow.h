@@ -205,19 +205,27 @@ static __noinline int find_backend(struct flow *f, __u32 service)
 	return 1;
 }
 
-/* flow_backend returns the backend that the flow is on and notes it in p, or NULL. */
-static __always_inline struct backend *flow_backend(struct packet *p, struct flow *f, __u32 service)
+/* hinted_backend returns the backend that the flow's hint names and notes it in p, NULL if it is
+ * another one. */
+static __always_inline struct backend *hinted_backend(struct packet *p, const struct flow *f,
+						      __u32 service)
 {
 	__u32 index = *(volatile __u32 *)&f->backend;
 	struct backend *b = remembered_backend(index, service);
 
-	if (!b || b->port != f->dport || !same_addr(&b->addr, &f->dst)) {
-		if (!find_backend(f, service))
-			return NULL;
-		index = *(volatile __u32 *)&f->backend;
-		b = remembered_backend(index, service);
-	}
+	if (!b || b->port != f->dport || !same_addr(&b->addr, &f->dst))
+		return NULL;
 	p->backend = index;
+	return b;
+}
+
+/* flow_backend returns the backend that the flow is on and notes it in p, or NULL. */
+static __always_inline struct backend *flow_backend(struct packet *p, struct flow *f, __u32 service)
+{
+	struct backend *b = hinted_backend(p, f, service);
+
+	if (!b && find_backend(f, service))
+		b = hinted_backend(p, f, service);
 	return b;
 }
 

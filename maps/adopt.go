@@ -131,17 +131,19 @@ func (t *Tables) adoptBackends() error {
 		s.backends[addr] = &backend{index: index, raw: raw}
 		t.tunnels.claim(0, raw.Tunnel)
 	}
-	return errors.Join(it.Err(), deleteAll(t.m.backendIndices, stray), t.clearStray())
+	return errors.Join(it.Err(), deleteAll(t.m.backendIndices, stray), t.adoptStray())
 }
 
-// clearStray empties the elements of backends that no key names: flows may know
-// them by their number.
-func (t *Tables) clearStray() error {
+// adoptStray takes the elements of backends that no key names for those of backends that are gone, which
+// the first Sync empties: flows may know them by their number.
+func (t *Tables) adoptStray() error {
 	return walk(t.m.backends, func(i uint32, raw bpf.Backend) error {
 		if raw == (bpf.Backend{}) || t.indices.has(i) {
 			return nil
 		}
-		return t.m.backends.Put(i, bpf.Backend{})
+		t.gone = append(t.gone, goneBackend{backendKey(backendAddr(raw), raw.Service), &backend{index: i, raw: raw}})
+		t.tunnels.claim(0, raw.Tunnel)
+		return t.indices.reserve(i)
 	})
 }
 

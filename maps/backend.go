@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/penstock-lb/penstock/bpf"
 )
@@ -79,7 +80,7 @@ func (t *Tables) clear(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("leave backend %d: %w", b.index, err))
 		}
 	}
-	quiesce()
+	t.quiesce()
 	left := t.gone[:0]
 	for _, b := range t.gone {
 		if b.raw.Nexthop.Flags&bpf.BackendLeaving == 0 {
@@ -124,9 +125,16 @@ func (t *Tables) clearBackend(b goneBackend) error {
 	}
 	t.tunnels.claim(b.raw.Tunnel, 0)
 	b.raw.Tunnel = 0
-	if err := ignoreMissing(t.m.backendIndices.Delete(b.key)); err != nil {
-		return err
+	if !t.hasBackend(b.key) { // it has not come back meanwhile
+		if err := ignoreMissing(t.m.backendIndices.Delete(b.key)); err != nil {
+			return err
+		}
 	}
 	t.freed.indices = append(t.freed.indices, b.index)
 	return nil
+}
+
+func (t *Tables) hasBackend(key bpf.BackendKey) bool {
+	s := t.byID[key.Service]
+	return s != nil && s.backends[netip.AddrPortFrom(key.Addr.Netip(), bpf.Htons(key.Port))] != nil
 }

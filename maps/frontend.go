@@ -37,7 +37,7 @@ func (t *Tables) upsertFrontend(f Frontend, service uint32) error {
 // taken for the new one's.
 func (t *Tables) putFrontend(key bpf.FrontendKey, service uint32) error {
 	if t.replaced {
-		quiesce()
+		t.quiesce()
 		t.replaced = false
 	}
 	defer t.renewFrontends()

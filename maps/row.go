@@ -38,7 +38,7 @@ func (t *Tables) fillLate() {
 	if len(t.unfilled) == 0 {
 		return
 	}
-	quiesce()
+	t.quiesce()
 	for _, u := range t.unfilled {
 		t.fill(u.s, u.want, u.now)
 		t.schedule(u.s)
@@ -58,7 +58,7 @@ func (t *Tables) putLate() {
 	if len(t.late) == 0 {
 		return
 	}
-	quiesce()
+	t.quiesce()
 	for _, l := range t.late {
 		owners, extra := t.wanted(l.s, l.row)
 		t.ranks.set(l.s.region.base+l.row, extra)

@@ -31,6 +31,7 @@ type Tables struct {
 	cpus      int
 	now       func() time.Time
 	run       func(frame []byte, ifindex uint32) (bpf.Action, []byte, error) // the program
+	quiesce   func()
 	slots     slots
 	published regionTable
 	chains    *chains
@@ -60,12 +61,8 @@ type Tables struct {
 	queue    queue             // what time changes
 	crowded  map[*service]bool // whose rows have not all the chains that they should
 
-	gone  []goneBackend // no row names them any more, but they are still there
-	freed struct {      // free, but not to be used before the next Sync
-		regions               []region
-		indices, ids, tunnels []uint32
-		quiet                 chan struct{} // closed when no program can read it any more; nil during a Sync
-	}
+	gone    []goneBackend // no row names them any more, but they are still there
+	freed   freed
 	counted struct { // by Usage
 		learned Fill
 		at      time.Time
@@ -95,6 +92,7 @@ func Open(lb *bpf.LB, opts Options, log *slog.Logger) (*Tables, error) {
 		cpus:      cpus,
 		now:       time.Now,
 		run:       lb.Run,
+		quiesce:   quiesce,
 		services:  make(map[string]*service),
 		byID:      make(map[uint32]*service),
 		frontends: make(map[Frontend]uint32),
@@ -148,6 +146,9 @@ func (t *Tables) mapAll() (err error) {
 
 // Close lets go of the maps. They stay as they are.
 func (t *Tables) Close() error {
+	if t.freed.quiet != nil {
+		<-t.freed.quiet
+	}
 	errs := []error{t.slots.close(), t.published.close(), t.ranks.close(), t.generation.close(), t.filter.close()}
 	if t.chains != nil {
 		errs = append(errs, t.chains.close())
@@ -169,7 +170,7 @@ func (t *Tables) Sync(ctx context.Context, want Want) error {
 	t.complete = false
 	t.syncs++
 	t.reuse()
-	defer t.free()
+	defer t.awaitQuiet()
 	if !want.Partial {
 		want = want.normal()
 	}
@@ -216,53 +217,6 @@ func plainKeys[V any](m map[netip.Addr]V) map[netip.Addr]V {
 		plain[addr.Unmap()] = v
 	}
 	return plain
-}
-
-func (t *Tables) hasFreed() bool {
-	f := &t.freed
-	return len(f.regions)+len(f.indices)+len(f.ids)+len(f.tunnels)+len(t.chains.freed) != 0
-}
-
-// free lets the wait for what became free begin: most of the time it is over when the
-// next Sync comes.
-func (t *Tables) free() {
-	if !t.hasFreed() {
-		return
-	}
-	quiet := make(chan struct{})
-	t.freed.quiet = quiet
-	go func() {
-		quiesce()
-		close(quiet)
-	}()
-}
-
-// reuse gives back what became free in earlier Syncs, or in this one.
-func (t *Tables) reuse() {
-	f := &t.freed
-	if !t.hasFreed() {
-		return
-	}
-	if f.quiet != nil {
-		<-f.quiet
-		f.quiet = nil
-	} else {
-		quiesce()
-	}
-	t.chains.reuse()
-	for _, i := range f.tunnels {
-		t.tunnels.indices.put(i)
-	}
-	for _, g := range t.freed.regions {
-		t.regions.put(g)
-	}
-	for _, i := range t.freed.indices {
-		t.indices.put(i)
-	}
-	for _, id := range t.freed.ids {
-		t.ids.put(id)
-	}
-	f.regions, f.indices, f.ids, f.tunnels = nil, nil, nil, nil
 }
 
 func ignoreMissing(err error) error {

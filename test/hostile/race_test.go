@@ -3,6 +3,7 @@ package hostile
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -63,5 +64,63 @@ func TestFrontendsAreReadWhole(t *testing.T) {
 		if c.Packets > 0 {
 			t.Log(c.Name, c.Packets)
 		}
+	}
+}
+
+// A backend's packets come to be translated where they were tunnelled, and the other way round, in
+// place: a program that is under way then does the one or the other.
+func TestForwardingChanges(t *testing.T) {
+	r := newRig(t)
+	var wants [2]maps.Want
+	for way := range wants {
+		var services []maps.Service
+		for name, f := range families {
+			s := direct(name, maps.TCP, f.vip, 3, false)
+			for i := range s.Backends {
+				if way == 1 {
+					s.Backends[i].Tunnel = netip.Addr{}
+				}
+			}
+			services = append(services, s)
+		}
+		wants[way] = r.wantDirect(services...)
+	}
+	r.must(r.tables.Sync(t.Context(), wants[0]))
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
+	defer stop()
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			err := r.node.Do(func() error {
+				out := make([]byte, 512)
+				for i := 0; ctx.Err() == nil; i++ {
+					for _, p := range requests(i % 60000) {
+						frame := p.Frame()
+						opts := &ebpf.RunOptions{Data: frame, DataOut: out, Repeat: 1,
+							Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(r.up0.Index)}}
+						if _, err := r.lb.Program().Run(opts); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+				stop()
+			}
+		})
+	}
+	for i := 1; ctx.Err() == nil; i++ {
+		r.must(r.tables.Sync(t.Context(), wants[i%2]))
+	}
+	all.Wait()
+	seen := map[string]uint64{}
+	for _, c := range r.verdicts() {
+		seen[c.Name] = c.Packets
+	}
+	if seen["drop_table"] > 0 || seen["abort"] > 0 || seen["encap"] == 0 || seen["forward"] == 0 {
+		t.Errorf("%d packets were tunnelled, %d translated, %d met a table that points at nothing, %d a fault",
+			seen["encap"], seen["forward"], seen["drop_table"], seen["abort"])
 	}
 }
