@@ -27,7 +27,10 @@ func (a *Agent) pass(ctx context.Context, whole bool) {
 	site, err := a.site()
 	if err != nil {
 		a.ledger.Settle()
-		a.update(func(s *api.Status) { s.Sync.Error, s.Sync.NextAttempt = err.Error(), a.schedule(true) })
+		a.update(func(s *api.Status) {
+			s.Sync.Errors++
+			s.Sync.Error, s.Sync.NextAttempt = err.Error(), a.schedule(true)
+		})
 		return
 	}
 	delta, synced := a.deps.Source.Delta()

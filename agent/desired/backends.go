@@ -124,7 +124,7 @@ func (c tally) judge(p port, f family) refusal {
 	case c.best == unfit && c.apart == c.total:
 		return refusal{NoTunnel, fmt.Sprintf("%d endpoints, and a tunnel to none of them, which forwarding dsr asks for", c.total)}
 	case c.best == unfit && c.silent > 0:
-		return refusal{NoUsableEndpoints, fmt.Sprintf("%d endpoints, and the nodes of the %d that are ready, or terminating and still serve, do not answer", c.total, c.silent)}
+		return refusal{NodesSilent, fmt.Sprintf("%d endpoints, and the nodes of the %d that are ready, or terminating and still serve, do not answer", c.total, c.silent)}
 	case c.best == unfit:
 		return refusal{NoUsableEndpoints, fmt.Sprintf("%d endpoints, none ready and none terminating that still serves", c.total)}
 	case c.best == terminating:

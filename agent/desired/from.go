@@ -71,9 +71,6 @@ func judgeVIP(addr netip.Addr, tables []table, away refusal, plan advertise.Plan
 		}
 	}
 	switch {
-	case away.reason != "":
-		v.Services = nil
-		v.Reason, v.Detail = away.reason, away.detail
 	case len(tables) == 0:
 		v.Reason, v.Detail = NoFrontends, "no port of its Services is in force; see their reasons"
 	case len(v.Services) == 0:
@@ -85,6 +82,9 @@ func judgeVIP(addr netip.Addr, tables []table, away refusal, plan advertise.Plan
 		v.Detail = abridge(details)
 	}
 	v.advertised(plan)
+	if v.Reason == Announceable && away.reason != "" { // what keeps it from routers on every node comes first
+		v.Services, v.Reason, v.Detail = nil, away.reason, away.detail
+	}
 	return v
 }
 

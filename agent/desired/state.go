@@ -114,6 +114,7 @@ const (
 	NoEndpoints       Reason = "NoEndpoints"       // no slice lists an endpoint of the family
 	PortNotFound      Reason = "PortNotFound"      // no slice with endpoints has the Service's port
 	NoUsableEndpoints Reason = "NoUsableEndpoints" // none is ready, nor terminating and serving
+	NodesSilent       Reason = "NodesSilent"       // some are, but their nodes do not answer through their tunnels
 	TerminatingOnly   Reason = "TerminatingOnly"   // in force, on terminating endpoints
 
 	HintsIgnored Reason = "HintsIgnored" // in force, but zone hints do not count

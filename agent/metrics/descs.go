@@ -36,7 +36,7 @@ var (
 	tableCapacity = desc("table_capacity", "Entries that fit the table.", "table")
 
 	interfaceAttached = desc("interface_attached", "Whether the program runs on a configured interface.", "interface", "mode")
-	interfaceFallback = desc("interface_fallback", "Whether an interface runs in generic mode because its driver refused.", "interface")
+	interfaceFallback = desc("interface_fallback", "Whether an interface is on a slower path than asked for: generic XDP or, on an ingress node, tc.", "interface")
 	datapathSurvived  = desc("datapath_survived", "Whether the agent found the data path running when it started.")
 
 	tunnelUp      = desc("tunnel_up", "Whether an ingress node answers probes.", "ingress_node", "address")

@@ -144,6 +144,7 @@ var reasons = []reason{
 	{"NoEndpoints", "endpoint", "no EndpointSlice lists one of the family", "see that the selector matches pods, and that they have addresses of the family"},
 	{"PortNotFound", "endpoint", "no EndpointSlice with endpoints has the Service's port", "see that targetPort names a port of the pods"},
 	{"NoUsableEndpoints", "endpoint", "none is ready, and none is terminating that still serves", "see why the pods are not ready"},
+	{"NodesSilent", "endpoint", "some are ready, or terminating and still serve, but their nodes do not answer through their tunnels", "see `penstock nodes`: ingress nodes are dead, or do not get this node's packets"},
 	{"HintsIgnored", "endpoint", "zone hints do not count here, so that endpoints of all zones take flows", "see the detail: LB nodes have to be in one zone, and every endpoint has to have a hint"},
 	{"TerminatingOnly", "endpoint", "in force, on endpoints that are terminating", "see why no new pod becomes ready"},
 

@@ -132,7 +132,7 @@ func labelValues(t *testing.T) map[string][]string {
 		values["penstock_drain_stage stage"] = append(values["penstock_drain_stage stage"], string(s))
 	}
 	reason := regexp.MustCompile(`(?m)^\s+\w+\s+(?:desired\.)?Reason\s+= "(\w+)"`)
-	for _, file := range []string{"desired/state.go", "order.go", "lifecycle.go"} {
+	for _, file := range []string{"desired/state.go", "api/services.go", "order.go", "lifecycle.go"} {
 		source, err := os.ReadFile("../../agent/" + file)
 		if err != nil {
 			t.Fatal(err)

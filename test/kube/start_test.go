@@ -11,6 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/penstock-lb/penstock/test/fixture"
 	"github.com/penstock-lb/penstock/test/lab"
 )
 
@@ -57,6 +58,12 @@ func TestFailedStart(t *testing.T) {
 				if tt.other {
 					h.StartAgent(t)
 					h.WaitAgent(t)
+					fixture.Wait(t, 30*time.Second, h.Name+" to have all that an agent leaves there", func() error {
+						if found := s.traces(h); len(found) < 4 { // pins, socket, programs, annotation
+							return fmt.Errorf("it has %q", found)
+						}
+						return nil
+					})
 				}
 				first, before := h.Agent, len(s.traces(h))
 				h.Wrap = slices.Concat(wrap, tt.wrap)
