@@ -19,7 +19,7 @@ var marks = map[string]string{
 	"links":     "ip -o link show",
 	"addresses": "ip -o addr show",
 	"routes":    "ip -4 route show table all; ip -6 route show table all",
-	"rules":     "ip -4 rule; ip -6 rule; nft -s list ruleset | awk '" + notKubeProxy + "'",
+	"rules":     "ip -4 rule; ip -6 rule; nft list ruleset >/dev/null && nft -s list ruleset | awk '" + notKubeProxy + "'",
 	"sysctls":   "sysctl -a --pattern '^net[.](core|ipv4|ipv6)' 2>/dev/null",
 }
 

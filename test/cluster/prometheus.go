@@ -2,18 +2,12 @@ package cluster
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
-	"maps"
 	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -88,7 +82,7 @@ func (s *Site) monitor() (port string, relabelings []any) {
 		err = yaml.Unmarshal(b, &m)
 	}
 	if err != nil || len(m.Spec.PodMetricsEndpoints) != 1 {
-		s.tb.Fatalf("%s: %v", monitorFile, err)
+		s.tb.Fatalf("%s: %d endpoints, %v", monitorFile, len(m.Spec.PodMetricsEndpoints), err)
 	}
 	for _, r := range m.Spec.PodMetricsEndpoints[0].Relabelings {
 		said := map[string]any{}
@@ -102,7 +96,7 @@ func (s *Site) monitor() (port string, relabelings []any) {
 
 // writeTargets tells Prometheus of the pods that there are now, and how many are to answer.
 func (s *Site) writeTargets() (agents int, err error) {
-	pods, err := s.API.Client.CoreV1().Pods(system).List(s.tb.Context(), metav1.ListOptions{})
+	pods, err := s.API.Client.CoreV1().Pods(system).List(s.tb.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component in (lb, backend)"})
 	if err != nil {
 		return 0, err
 	}
@@ -132,145 +126,4 @@ func (s *Site) writeTargets() (agents int, err error) {
 		return 0, err
 	}
 	return len(list), os.Rename(s.targetsFile+".new", s.targetsFile) // whole, as it is read at once
-}
-
-// query asks Prometheus by its HTTP API.
-func (s *Site) query(path string, data any) error {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return s.Hub.DialContext(ctx, network, prometheusAddress)
-		},
-	}}
-	resp, err := client.Get("http://" + prometheusAddress + path)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	var answer struct {
-		Status, Error string
-		Data          any
-	}
-	answer.Data = data
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return fmt.Errorf("%s: %s: %w", path, resp.Status, err)
-	}
-	if answer.Status != "success" {
-		return fmt.Errorf("%s: %s", path, answer.Error)
-	}
-	return nil
-}
-
-// targets is how many agents answer Prometheus.
-func (s *Site) targets() (up int, err error) {
-	var data struct {
-		Result []struct{ Value [2]any }
-	}
-	if err := s.query("/api/v1/query?query="+url.QueryEscape("sum(up)"), &data); err != nil {
-		return 0, err
-	}
-	for _, r := range data.Result {
-		if _, err := fmt.Sscan(fmt.Sprint(r.Value[1]), &up); err != nil {
-			return 0, err
-		}
-	}
-	return up, nil
-}
-
-// alert is one that is pending or firing.
-type alert struct {
-	Labels map[string]string
-	State  string
-}
-
-// alerts are the active ones. It is an error if a rule could not be evaluated, or was not yet.
-func (s *Site) alerts() (active []alert, err error) {
-	var data struct {
-		Groups []struct {
-			Rules []struct {
-				Name, Health, LastError string
-				Alerts                  []alert
-			}
-		}
-	}
-	if err := s.query("/api/v1/rules", &data); err != nil {
-		return nil, err
-	}
-	rules := 0
-	for _, g := range data.Groups {
-		for _, r := range g.Rules {
-			if rules++; r.Health != "ok" {
-				return nil, fmt.Errorf("rule %s is %s: %s", r.Name, r.Health, r.LastError)
-			}
-			active = append(active, r.Alerts...)
-		}
-	}
-	if rules == 0 {
-		return nil, fmt.Errorf("no rule of %s is loaded", alertsFile)
-	}
-	return active, nil
-}
-
-// WaitAlert waits until an alert with these labels is on its way.
-func (s *Site) WaitAlert(name string, labels map[string]string) {
-	s.tb.Helper()
-	s.Wait("alert "+name, func() error {
-		active, err := s.alerts()
-		if err != nil {
-			return err
-		}
-		for _, a := range active {
-			has := maps.Clone(labels)
-			maps.DeleteFunc(has, func(label, value string) bool { return a.Labels[label] == value })
-			if a.Labels["alertname"] == name && len(has) == 0 {
-				return nil
-			}
-		}
-		return fmt.Errorf("active are %v", active)
-	})
-}
-
-// WaitNoAlert waits until all agents are watched, and there is nothing to say of them.
-func (s *Site) WaitNoAlert() {
-	s.tb.Helper()
-	s.Wait("Prometheus to have no alert", func() error {
-		agents, err := s.writeTargets()
-		if err != nil {
-			return err
-		}
-		up, err := s.targets()
-		if err == nil && (up != agents || agents == 0) {
-			err = fmt.Errorf("%d of %d agents answer", up, agents)
-		}
-		if err != nil {
-			return err
-		}
-		active, err := s.alerts()
-		if err == nil && len(active) > 0 {
-			err = fmt.Errorf("active are %v", active)
-		}
-		return err
-	})
-}
-
-// sceneWatched has Prometheus watch what comes, in a cluster that is well so far.
-func (s *Site) sceneWatched() {
-	start := time.Now()
-	s.StartPrometheus()
-	s.WaitNoAlert()
-	s.row("Prometheus watches", start, "no alert")
-}
-
-// mustHaveNoDefect: no agent has dropped a packet by a fault of ours in the last hour.
-func (s *Site) mustHaveNoDefect() {
-	s.tb.Helper()
-	active, err := s.alerts()
-	if err != nil {
-		s.tb.Fatal(err)
-	}
-	for _, a := range active {
-		if a.Labels["alertname"] == "PenstockDataPathDefect" {
-			s.tb.Errorf("Prometheus has %v", a)
-		}
-	}
 }

@@ -15,7 +15,7 @@ import (
 // proxyUser is who the API server knows as kube-proxy.
 const proxyUser = "system:kube-proxy"
 
-// proxyMode is how the node's kube-proxy works: the two that are left, side by side.
+// proxyMode is how the node's kube-proxy works. Both modes run side by side.
 func (n *Node) proxyMode() string {
 	if n.number%2 == 0 {
 		return "iptables"
@@ -49,19 +49,23 @@ clusterCIDR: "10.2.0.0/16,fd00:2::/48"
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 `
 
-// WaitProxies waits until kube-proxy of nodes has written its rules.
+// WaitProxies waits until kube-proxy of nodes has written its rules, the Service kubernetes among them.
 func (s *Site) WaitProxies(nodes ...*Node) {
 	s.tb.Helper()
+	address, _, _ := strings.Cut(apiAddress, ":")
 	for _, n := range nodes {
-		s.Wait("kube-proxy of "+n.Name, func() error {
-			_, err := n.Exec("curl", "-sSf", "-o", "/dev/null", "http://127.0.0.1:10256/healthz")
+		s.Wait("rules of kube-proxy on "+n.Name, func() error {
+			out, err := n.Exec("nft", "list", "ruleset")
+			if err == nil && !strings.Contains(out, address) {
+				err = fmt.Errorf("none names %s", address)
+			}
 			return err
 		})
 	}
 }
 
-// sceneWithin asks the L7 tier from each node: by its cluster IPs, where kube-proxy alone leads, and
-// by the addresses that clients use.
+// sceneWithin asks the L7 tier from each node and from pods, by its cluster IPs and by the addresses that
+// clients use. Nothing of it gets to LB nodes: kube-proxy leads to the pods.
 func (s *Site) sceneWithin() {
 	start := time.Now()
 	svc, err := s.API.Client.CoreV1().Services("ingress").Get(s.tb.Context(), "traefik", metav1.GetOptions{})
@@ -72,17 +76,34 @@ func (s *Site) sceneWithin() {
 	for _, ip := range svc.Spec.ClusterIPs {
 		addrs = append(addrs, netip.MustParseAddr(ip))
 	}
-	for _, n := range s.Nodes() {
-		for _, addr := range addrs {
-			s.Wait(fmt.Sprintf("an answer on node %s by %s, with kube-proxy in mode %s", n.Name, addr, n.proxyMode()), func() error {
-				out, err := n.Exec("curl", "-sSf", "--max-time", "2", "-H", "Host: "+ingressHost, "http://"+netip.AddrPortFrom(addr, 80).String()+"/")
-				if err != nil {
-					return err
-				}
-				_, err = parseAnswer(out)
-				return err
-			})
-		}
+	s.Router.Run(s.tb, "nft", fmt.Sprintf(`table inet within {
+	chain forward {
+		type filter hook forward priority 0
+		iifname "switch" ip daddr %s drop
+		iifname "switch" ip6 daddr %s drop
 	}
-	s.row("answers within the cluster", start, "on each node, by cluster IPs and VIPs")
+}`, s.web[0], s.web[1]))
+	defer s.Router.Run(s.tb, "nft", "delete table inet within")
+	for _, n := range s.Nodes() {
+		s.askFrom("node "+n.Name+", mode "+n.proxyMode(), addrs, n.Exec)
+	}
+	for _, p := range s.podsOf("shop", "app=echo") {
+		s.askFrom("pod "+p.Name+" of node "+p.Spec.NodeName, addrs, func(argv ...string) (string, error) { return s.inPod(p, argv...) })
+	}
+	s.row("answers within the cluster", start, "on each node and in pods, by cluster IPs and VIPs")
+}
+
+// askFrom waits for an answer of the L7 tier by each address.
+func (s *Site) askFrom(where string, addrs []netip.Addr, exec func(argv ...string) (string, error)) {
+	s.tb.Helper()
+	for _, addr := range addrs {
+		s.Wait("an answer by "+addr.String()+" for "+where, func() error {
+			out, err := exec("curl", "-sSf", "--max-time", "1", "-H", "Host: "+ingressHost, "http://"+netip.AddrPortFrom(addr, 80).String()+"/")
+			if err != nil {
+				return err
+			}
+			_, err = parseAnswer(out)
+			return err
+		})
+	}
 }

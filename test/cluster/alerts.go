@@ -1,0 +1,163 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// query asks Prometheus by its HTTP API.
+func (s *Site) query(path string, data any) error {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return s.Hub.DialContext(ctx, network, prometheusAddress)
+		},
+	}}
+	resp, err := client.Get("http://" + prometheusAddress + path)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Status, Error string
+		Data          any
+	}
+	answer.Data = data
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("%s: %s: %w", path, resp.Status, err)
+	}
+	if answer.Status != "success" {
+		return fmt.Errorf("%s: %s", path, answer.Error)
+	}
+	return nil
+}
+
+// targets is how many agents answer Prometheus.
+func (s *Site) targets() (up int, err error) {
+	var data struct {
+		Result []struct{ Value [2]any }
+	}
+	if err := s.query("/api/v1/query?query="+url.QueryEscape("sum(up)"), &data); err != nil {
+		return 0, err
+	}
+	for _, r := range data.Result {
+		if _, err := fmt.Sscan(fmt.Sprint(r.Value[1]), &up); err != nil {
+			return 0, err
+		}
+	}
+	return up, nil
+}
+
+// alert is one that is pending or firing.
+type alert struct {
+	Labels map[string]string
+	State  string
+}
+
+// looksBack marks the expressions that ask what was, and go on for as long after it.
+const looksBack = "["
+
+// alerts are the active ones, of now those that do not look back. It is an error if a rule could not be
+// evaluated, or was not yet.
+func (s *Site) alerts() (now, past []alert, err error) {
+	var data struct {
+		Groups []struct {
+			Rules []struct {
+				Name, Query, Health, LastError string
+				Alerts                         []alert
+			}
+		}
+	}
+	if err := s.query("/api/v1/rules", &data); err != nil {
+		return nil, nil, err
+	}
+	rules := 0
+	for _, g := range data.Groups {
+		for _, r := range g.Rules {
+			if rules++; r.Health != "ok" {
+				return nil, nil, fmt.Errorf("rule %s is %s: %s", r.Name, r.Health, r.LastError)
+			}
+			if strings.Contains(r.Query, looksBack) {
+				past = append(past, r.Alerts...)
+			} else {
+				now = append(now, r.Alerts...)
+			}
+		}
+	}
+	if rules == 0 {
+		return nil, nil, fmt.Errorf("no rule of %s is loaded", alertsFile)
+	}
+	return now, past, nil
+}
+
+// WaitAlert waits until an alert with these labels is on its way.
+func (s *Site) WaitAlert(name string, labels map[string]string) {
+	s.tb.Helper()
+	s.Wait("alert "+name, func() error {
+		active, _, err := s.alerts()
+		if err != nil {
+			return err
+		}
+		for _, a := range active {
+			has := maps.Clone(labels)
+			maps.DeleteFunc(has, func(label, value string) bool { return a.Labels[label] == value })
+			if a.Labels["alertname"] == name && len(has) == 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("active are %v", active)
+	})
+}
+
+// WaitNoAlert waits until all agents are watched, and there is nothing to say of how they are now.
+func (s *Site) WaitNoAlert() {
+	s.tb.Helper()
+	s.Wait("Prometheus to have no alert", func() error {
+		agents, err := s.writeTargets()
+		if err != nil {
+			return err
+		}
+		up, err := s.targets()
+		if err == nil && (up != agents || agents == 0) {
+			err = fmt.Errorf("%d of %d agents answer", up, agents)
+		}
+		if err != nil {
+			return err
+		}
+		active, _, err := s.alerts()
+		if err == nil && len(active) > 0 {
+			err = fmt.Errorf("active are %v", active)
+		}
+		return err
+	})
+}
+
+// sceneWatched has Prometheus watch what comes, in a cluster that is well so far.
+func (s *Site) sceneWatched() {
+	start := time.Now()
+	s.StartPrometheus()
+	s.WaitNoAlert()
+	s.row("Prometheus watches", start, "no alert")
+}
+
+// mustHaveNoDefect: all agents are watched, and none has dropped a packet by a fault of ours within the hour.
+func (s *Site) mustHaveNoDefect() {
+	s.tb.Helper()
+	s.WaitNoAlert()
+	_, past, err := s.alerts()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	for _, a := range past {
+		if a.Labels["alertname"] == "PenstockDataPathDefect" {
+			s.tb.Errorf("Prometheus has %v", a)
+		}
+	}
+}
