@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/penstock-lb/penstock/maps"
 	"github.com/penstock-lb/penstock/test/packet"
 )
@@ -62,13 +60,11 @@ func (o *rollout) step(now time.Time) maps.Service {
 func (r *rig) follow(client netip.AddrPort, flags packet.TCPFlags, owner netip.AddrPort, out []byte) (packet.Opened, int, error) {
 	frame := packet.TCP(client, vip4, flags, nil).Frame()
 	for turn := 1; ; turn++ {
-		opts := &ebpf.RunOptions{Data: frame, DataOut: out,
-			Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(r.up0.Index)}}
-		action, err := r.lb.Program().Run(opts)
+		action, got, err := r.once(frame, out)
 		if err != nil {
 			return packet.Opened{}, turn, err
 		}
-		o, err := packet.OpenTunnel(opts.DataOut)
+		o, err := packet.OpenTunnel(got)
 		if action != xdpTX || err != nil {
 			return o, turn, fmt.Errorf("turn %d of a packet from %s ends with action %d, %w", turn, client, action, err)
 		}
@@ -113,50 +109,41 @@ func TestDisplacedFlowsAreFound(t *testing.T) {
 	}
 	var begun atomic.Uint32
 	var found, displaced atomic.Uint64
-	var all sync.WaitGroup
-	for runner := range 2 {
-		all.Go(func() {
-			err := r.node.Do(func() error {
-				out := make([]byte, 512)
-				owners := map[netip.AddrPort]netip.AddrPort{}
-				for i := 0; ctx.Err() == nil; i++ {
-					client := port(from(i%200), uint16(2000+runner*1000+i%200))
-					before := o.done.Load()
-					owner, known := owners[client]
-					flags := packet.ACK
-					if !known {
-						flags = packet.SYN
-					}
-					at, turns, err := r.follow(client, flags, owner, out)
-					if err != nil {
-						return err
-					}
-					after := begun.Load()
-					switch {
-					case !since(before, after, at.Pod):
-						return fmt.Errorf("a packet from %s came to %s, which was not there from step %d to %d", client, at.Pod, before, after)
-					case !known:
-						owners[client] = at.Pod
-					case at.Pod == owner:
-						found.Add(1)
-						if turns > 1 || at.Hop != 0 {
-							displaced.Add(1)
-						}
-					case !gone(&mu, o, after, owner):
-						return fmt.Errorf("the flow from %s is on %s, and %s was told to take it, hop %d, turn %d, steps %d to %d",
-							client, owner, at.Pod, at.Hop, turns, before, after)
-					default:
-						delete(owners, client)
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				t.Error(err)
-				stop()
+	all := r.beside(stop, func(runner int) error {
+		out := make([]byte, 512)
+		owners := map[netip.AddrPort]netip.AddrPort{}
+		for i := 0; ctx.Err() == nil; i++ {
+			client := port(from(i%200), uint16(2000+runner*1000+i%200))
+			before := o.done.Load()
+			owner, known := owners[client]
+			flags := packet.ACK
+			if !known {
+				flags = packet.SYN
 			}
-		})
-	}
+			at, turns, err := r.follow(client, flags, owner, out)
+			if err != nil {
+				return err
+			}
+			after := begun.Load()
+			switch {
+			case !since(before, after, at.Pod):
+				return fmt.Errorf("a packet from %s came to %s, which was not there from step %d to %d", client, at.Pod, before, after)
+			case !known:
+				owners[client] = at.Pod
+			case at.Pod == owner:
+				found.Add(1)
+				if turns > 1 || at.Hop != 0 {
+					displaced.Add(1)
+				}
+			case !gone(&mu, o, after, owner):
+				return fmt.Errorf("the flow from %s is on %s, and %s was told to take it, hop %d, turn %d, steps %d to %d",
+					client, owner, at.Pod, at.Hop, turns, before, after)
+			default:
+				delete(owners, client)
+			}
+		}
+		return nil
+	})
 	for ctx.Err() == nil {
 		w := next()
 		begun.Add(1)

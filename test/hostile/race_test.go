@@ -15,6 +15,30 @@ import (
 	"github.com/penstock-lb/penstock/test/packet"
 )
 
+// beside has two run f side by side with what comes, in the node's namespace. An error of one calls stop.
+func (r *rig) beside(stop func(), f func(runner int) error) *sync.WaitGroup {
+	var all sync.WaitGroup
+	for runner := range 2 {
+		all.Go(func() {
+			if err := r.node.Do(func() error { return f(runner) }); err != nil {
+				r.t.Error(err)
+				stop()
+			}
+		})
+	}
+	return &all
+}
+
+// once runs the program on a frame, and gives what it made of that in out. It may run beside others.
+func (r *rig) once(frame, out []byte) (action uint32, got []byte, err error) {
+	opts := &ebpf.RunOptions{
+		Data: frame, DataOut: out, Repeat: 1,
+		Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(r.up0.Index)},
+	}
+	action, err = r.lb.Program().Run(opts)
+	return action, opts.DataOut, err
+}
+
 // The kernel uses a replaced element's memory again for the next one at once, while
 // programs may still read it. Frontends that move from service to service must not
 // be taken for each other.
@@ -28,34 +52,23 @@ func TestFrontendsAreReadWhole(t *testing.T) {
 	r.must(r.tables.Sync(t.Context(), wants[0]))
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
 	defer stop()
-	var all sync.WaitGroup
-	for runner := range 2 {
-		all.Go(func() {
-			err := r.node.Do(func() error {
-				out := make([]byte, 256)
-				for i := 0; ctx.Err() == nil; i++ {
-					vip, pod := vip4, pod4
-					if i%2 == 1 {
-						vip, pod = vipB, podB
-					}
-					frame := packet.TCP(port(from(i), uint16(runner<<15+i%20000)), vip, packet.SYN, nil).Frame()
-					opts := &ebpf.RunOptions{Data: frame, DataOut: out, Repeat: 1,
-						Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(r.up0.Index)}}
-					if _, err := r.lb.Program().Run(opts); err != nil {
-						return err
-					}
-					if src, dst := ends(opts.DataOut); src.Addr() == source4 && dst != pod {
-						return fmt.Errorf("packet %d to %s came to %s", i, vip, dst)
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				t.Error(err)
-				stop()
+	all := r.beside(stop, func(runner int) error {
+		out := make([]byte, 256)
+		for i := 0; ctx.Err() == nil; i++ {
+			vip, pod := vip4, pod4
+			if i%2 == 1 {
+				vip, pod = vipB, podB
 			}
-		})
-	}
+			_, got, err := r.once(packet.TCP(port(from(i), uint16(runner<<15+i%20000)), vip, packet.SYN, nil).Frame(), out)
+			if err != nil {
+				return err
+			}
+			if src, dst := ends(got); src.Addr() == source4 && dst != pod {
+				return fmt.Errorf("packet %d to %s came to %s", i, vip, dst)
+			}
+		}
+		return nil
+	})
 	for i := 1; ctx.Err() == nil; i++ {
 		r.must(r.tables.Sync(t.Context(), wants[i%2]))
 	}
@@ -88,29 +101,17 @@ func TestForwardingChanges(t *testing.T) {
 	r.must(r.tables.Sync(t.Context(), wants[0]))
 	ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
 	defer stop()
-	var all sync.WaitGroup
-	for range 2 {
-		all.Go(func() {
-			err := r.node.Do(func() error {
-				out := make([]byte, 512)
-				for i := 0; ctx.Err() == nil; i++ {
-					for _, p := range requests(i % 60000) {
-						frame := p.Frame()
-						opts := &ebpf.RunOptions{Data: frame, DataOut: out, Repeat: 1,
-							Context: xdpMD{DataEnd: uint32(len(frame)), IngressIfindex: uint32(r.up0.Index)}}
-						if _, err := r.lb.Program().Run(opts); err != nil {
-							return err
-						}
-					}
+	all := r.beside(stop, func(int) error {
+		out := make([]byte, 512)
+		for i := 0; ctx.Err() == nil; i++ {
+			for _, p := range requests(i % 60000) {
+				if _, _, err := r.once(p.Frame(), out); err != nil {
+					return err
 				}
-				return nil
-			})
-			if err != nil {
-				t.Error(err)
-				stop()
 			}
-		})
-	}
+		}
+		return nil
+	})
 	for i := 1; ctx.Err() == nil; i++ {
 		r.must(r.tables.Sync(t.Context(), wants[i%2]))
 	}
