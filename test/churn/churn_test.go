@@ -47,7 +47,6 @@ func TestTable(t *testing.T) {
 				results = append(results, r)
 				fmt.Println(describe(r))
 				if mode.Name == "dsr" {
-					t.Log(story(r))
 					expectNone(t, r)
 				}
 			})
@@ -90,6 +89,6 @@ func story(r Result) string {
 func expectNone(t *testing.T, r Result) {
 	t.Helper()
 	if len(r.Lived) > 0 || r.WrongClient > 0 {
-		t.Errorf("%d flows broke though their pod lived (%s), %d were another client's to the pod", len(r.Lived), r.Causes(), r.WrongClient)
+		t.Errorf("%d flows broke though their pod lived (%s), %d were another client's to the pod:%s", len(r.Lived), r.Causes(), r.WrongClient, story(r))
 	}
 }
