@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the API server of the tests, which is the kubelet too, and its kubectl, unless that is
+# Builds the API server of the tests, which is kubelet and kube-proxy too, and its kubectl, unless that is
 # done, and prints their directory. A cold build takes six minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -61,47 +62,51 @@ type alert struct {
 	State  string
 }
 
-// looksBack marks the expressions that ask what was, and go on for as long after it.
-const looksBack = "["
+// rule is one of Prometheus', with its active alerts.
+type rule struct {
+	Name, Query, Health, LastError string
+	Alerts                         []alert
+}
 
-// alerts are the active ones, of now those that do not look back. It is an error if a rule could not be
-// evaluated, or was not yet.
-func (s *Site) alerts() (now, past []alert, err error) {
-	var data struct {
-		Groups []struct {
-			Rules []struct {
-				Name, Query, Health, LastError string
-				Alerts                         []alert
-			}
-		}
-	}
+// looksBack says that it asks what was, and so goes on for as long after it.
+func (r rule) looksBack() bool { return strings.Contains(r.Query, "[") }
+
+// rules are all. It is an error if there are none, or if one could not be evaluated, or was not yet.
+func (s *Site) rules() (list []rule, err error) {
+	var data struct{ Groups []struct{ Rules []rule } }
 	if err := s.query("/api/v1/rules", &data); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	rules := 0
 	for _, g := range data.Groups {
-		for _, r := range g.Rules {
-			if rules++; r.Health != "ok" {
-				return nil, nil, fmt.Errorf("rule %s is %s: %s", r.Name, r.Health, r.LastError)
-			}
-			if strings.Contains(r.Query, looksBack) {
-				past = append(past, r.Alerts...)
-			} else {
-				now = append(now, r.Alerts...)
-			}
+		list = append(list, g.Rules...)
+	}
+	for _, r := range list {
+		if r.Health != "ok" {
+			return nil, fmt.Errorf("rule %s is %s: %s", r.Name, r.Health, r.LastError)
 		}
 	}
-	if rules == 0 {
-		return nil, nil, fmt.Errorf("no rule of %s is loaded", alertsFile)
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no rule of %s is loaded", alertsFile)
 	}
-	return now, past, nil
+	return list, nil
+}
+
+// alerts are the active ones of how things are now.
+func (s *Site) alerts() (active []alert, err error) {
+	rules, err := s.rules()
+	for _, r := range rules {
+		if !r.looksBack() {
+			active = append(active, r.Alerts...)
+		}
+	}
+	return active, err
 }
 
 // WaitAlert waits until an alert with these labels is on its way.
 func (s *Site) WaitAlert(name string, labels map[string]string) {
 	s.tb.Helper()
 	s.Wait("alert "+name, func() error {
-		active, _, err := s.alerts()
+		active, err := s.alerts()
 		if err != nil {
 			return err
 		}
@@ -131,7 +136,7 @@ func (s *Site) WaitNoAlert() {
 		if err != nil {
 			return err
 		}
-		active, _, err := s.alerts()
+		active, err := s.alerts()
 		if err == nil && len(active) > 0 {
 			err = fmt.Errorf("active are %v", active)
 		}
@@ -150,14 +155,17 @@ func (s *Site) sceneWatched() {
 // mustHaveNoDefect: all agents are watched, and none has dropped a packet by a fault of ours within the hour.
 func (s *Site) mustHaveNoDefect() {
 	s.tb.Helper()
+	const name = "PenstockDataPathDefect"
 	s.WaitNoAlert()
-	_, past, err := s.alerts()
+	rules, err := s.rules()
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	for _, a := range past {
-		if a.Labels["alertname"] == "PenstockDataPathDefect" {
-			s.tb.Errorf("Prometheus has %v", a)
-		}
+	i := slices.IndexFunc(rules, func(r rule) bool { return r.Name == name })
+	if i < 0 {
+		s.tb.Fatalf("there is no alert %s", name)
+	}
+	for _, a := range rules[i].Alerts {
+		s.tb.Errorf("Prometheus has %v", a)
 	}
 }
