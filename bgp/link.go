@@ -242,6 +242,13 @@ func (l *link) up() {
 	}
 }
 
+// negotiated is the hold time of both sides.
+func (l *link) negotiated() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holdTime
+}
+
 func (l *link) gotNotification(n wire.Notification) {
 	l.mu.Lock()
 	established := l.established

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/penstock-lb/penstock/bgp/wire"
@@ -33,25 +34,55 @@ func (l *link) ask(ipv6 bool) {
 	l.asked[f] = true
 }
 
+// takesNothing is the reason of a session whose router keeps it alive and lets nothing of ours in.
+const takesNothing = "the router takes nothing any more"
+
 // feed keeps GoBGP's own hold timer from expiring, of an established session, whose least hold time is
-// 3 s, and hands on what the router has asked for. GoBGP ends its side if what it sends does not leave,
-// which nobody else sees while the router takes nothing.
+// 3 s, and hands on what the router has asked for. It also has the send hold timer. GoBGP has one, too, and
+// ends its side by it, but only once all buffers up to its own are full, which takes megabytes.
 func (l *link) feed(ended <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	hold := sendHold{since: time.Now()}
 	for {
 		select {
 		case <-ended:
 			return
 		case <-tick.C:
 		}
-		for _, m := range l.due() {
+		messages := l.due()
+		if len(messages) > 0 && hold.expired(l.outer, l.negotiated()) {
+			l.end(CauseConnection, takesNothing)
+			return
+		}
+		for _, m := range messages {
 			if l.pass(m) != nil {
-				l.end(CauseConnection, "the router takes nothing any more")
+				l.end(CauseConnection, takesNothing)
 				return
 			}
 		}
 	}
+}
+
+// sendHold is RFC 9687's send hold timer. It goes by what the router's TCP has acknowledged, and so does not
+// depend on the sizes of our buffers.
+type sendHold struct {
+	acked uint64    // bytes
+	since time.Time // nothing waited then, or the last of acked came
+}
+
+// expired reports whether something has waited for twice the hold time and the router took none of it. RFC
+// 9687 proposes 8 minutes at least, for routers that are busy with full tables: we announce VIPs.
+func (h *sendHold) expired(conn *net.TCPConn, holdTime time.Duration) bool {
+	acked, waits, err := sendQueue(conn)
+	if err != nil {
+		return false // it is closed, which its reader tells of
+	}
+	now := time.Now()
+	if !waits || acked != h.acked {
+		h.acked, h.since = acked, now
+	}
+	return now.Sub(h.since) > 2*holdTime
 }
 
 // due is what GoBGP is to get at a tick.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/penstock-lb/penstock/bgp"
 	"github.com/penstock-lb/penstock/bgp/wire"
 	"github.com/penstock-lb/penstock/test/fixture"
@@ -36,6 +38,21 @@ func newScripted(t *testing.T, family bgp.Family) scripted {
 	}
 	t.Cleanup(func() { l.Close() })
 	return scripted{l.(*net.TCPListener), family}
+}
+
+// takesLittle has the router's connections to come hold no more of what it does not read than they must.
+func (r scripted) takesLittle(t *testing.T) {
+	t.Helper()
+	c, err := r.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) }); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // peer is the router as the speaker has it.

@@ -131,6 +131,22 @@ func onSocket(c syscall.RawConn, do func(fd int) error) error {
 	return errors.Join(c.Control(func(fd uintptr) { err = do(int(fd)) }), err)
 }
 
+// sendQueue is how many bytes the other end has acknowledged so far, and whether others wait for that.
+func sendQueue(conn *net.TCPConn) (acked uint64, waits bool, err error) {
+	c, err := conn.SyscallConn()
+	if err != nil {
+		return 0, false, err
+	}
+	err = onSocket(c, func(fd int) error {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			acked, waits = info.Bytes_acked, info.Unacked > 0 || info.Notsent_bytes > 0
+		}
+		return err
+	})
+	return acked, waits, err
+}
+
 // setKey sets the TCP MD5 key (RFC 2385) of segments from and to an address, also on a socket that is
 // connected or listens; an empty one removes it.
 func setKey(fd int, remote netip.Addr, password string) error {
