@@ -48,11 +48,14 @@ func (f *fakeConfigs) Run(ctx context.Context) error { <-ctx.Done(); return nil 
 func (f *fakeConfigs) Changed() <-chan struct{}      { return f.changed }
 func (f *fakeConfigs) Config() *config.Config        { f.mu.Lock(); defer f.mu.Unlock(); return f.cfg }
 func (f *fakeConfigs) Err() error                    { f.mu.Lock(); defer f.mu.Unlock(); return f.err }
+
+// set replaces the configuration, and waits until the agent has done what follows of it.
 func (f *fakeConfigs) set(cfg *config.Config, err error) {
 	f.mu.Lock()
 	f.cfg, f.err = cfg, err
 	f.mu.Unlock()
 	f.changed <- struct{}{}
+	synctest.Wait()
 }
 
 func testConfig() *config.Config {
@@ -142,6 +145,15 @@ func (l *lab) change(s desired.Snapshot) {
 	l.mu.Unlock()
 	l.sourceChanged <- struct{}{}
 	synctest.Wait()
+}
+
+// edit changes the first endpoint of the first slice of what the source knows, which the agent may be reading.
+func (l *lab) edit(do func(*discoveryv1.Endpoint)) {
+	next := l.snapshot
+	next.Slices = slices.Clone(next.Slices)
+	next.Slices[0] = next.Slices[0].DeepCopy()
+	do(&next.Slices[0].Endpoints[0])
+	l.change(next)
 }
 
 // failing makes the calls with these beginnings fail; none ends it.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"github.com/penstock-lb/penstock/agent/desired"
 )
 
@@ -48,10 +50,7 @@ func TestProbeBeforeAnnouncing(t *testing.T) {
 		l.mu.Lock()
 		l.probes = map[netip.Addr]string{four: "drop_table or drop_source"}
 		l.mu.Unlock()
-		next := l.snapshot
-		next.Slices[0] = next.Slices[0].DeepCopy()
-		next.Slices[0].Endpoints[0].Addresses = []string{"10.1.0.9"}
-		l.change(next)
+		l.edit(func(ep *discoveryv1.Endpoint) { ep.Addresses = []string{"10.1.0.9"} })
 		l.is("another endpoint", syncBoth, "speaker.Sync(2001:db8::1)")
 		if v := l.agent.Status().VIPs[0]; v.Reason != ProbeFailed || !strings.Contains(v.Detail, "drop_table or drop_source") {
 			t.Errorf("VIP %+v", v)
@@ -72,10 +71,7 @@ func TestProbeBeforeAnnouncing(t *testing.T) {
 
 func TestDampedVIPs(t *testing.T) {
 	flap := func(l *lab, ready bool) {
-		next := l.snapshot
-		next.Slices[0] = next.Slices[0].DeepCopy()
-		next.Slices[0].Endpoints[0].Conditions.Ready = &ready
-		l.change(next)
+		l.edit(func(ep *discoveryv1.Endpoint) { ep.Conditions.Ready = &ready })
 	}
 	run(t, "held back, and back on time", func(t *testing.T, l *lab) {
 		l.dual()
@@ -164,10 +160,7 @@ func TestWarmup(t *testing.T) {
 		l.change(l.snapshot)
 		l.is("start", syncBoth, "attach(eth0 auto)", "settle", last)
 		l.vips("start", WarmingUp, true, "until ")
-		next := l.snapshot
-		next.Slices[0] = next.Slices[0].DeepCopy()
-		next.Slices[0].Endpoints[0].Addresses = []string{"10.1.0.9"}
-		l.change(next)
+		l.edit(func(ep *discoveryv1.Endpoint) { ep.Addresses = []string{"10.1.0.9"} })
 		l.is("an endpoint", syncBoth)
 		time.Sleep(10 * time.Second)
 		l.is("warm", syncBoth, plain)
