@@ -31,7 +31,8 @@ type link struct {
 	routes      map[Family]map[netip.Prefix]struct{}
 	asked       map[Family]bool // for all our routes, since the last tick
 
-	writing sync.Mutex // of outer
+	writing sync.Mutex    // of outer
+	gone    chan struct{} // closed when outer is
 
 	// The router's reader's own.
 	opened    bool     // the router's OPEN was taken
@@ -45,7 +46,7 @@ type link struct {
 func newLink(r *relay, peer Peer, inner, outer *net.TCPConn) *link {
 	return &link{relay: r, peer: peer, inner: inner, outer: outer, cause: CauseConnection, holdTime: peer.HoldTime, routes: map[Family]map[netip.Prefix]struct{}{
 		IPv4: {}, IPv6: {},
-	}, asked: map[Family]bool{}}
+	}, asked: map[Family]bool{}, gone: make(chan struct{})}
 }
 
 // run carries messages until either side ends. first is GoBGP's OPEN.

@@ -20,42 +20,54 @@ func (l *link) note(cause Cause, reason string) {
 	}
 }
 
-// end closes both sides. The first reason counts.
-func (l *link) end(cause Cause, reason string) {
+// claim says whether the caller is the first to end the link, and has to finish then. The first reason counts.
+func (l *link) claim(cause Cause, reason string) (first bool) {
 	l.note(cause, reason)
 	l.mu.Lock()
-	first, established := !l.ended, l.established
+	defer l.mu.Unlock()
+	first = !l.ended
 	l.ended = true
-	cause, reason = l.cause, l.reason
-	l.mu.Unlock()
-	if !first {
-		return
+	return first
+}
+
+// end closes both sides.
+func (l *link) end(cause Cause, reason string) {
+	if l.claim(cause, reason) {
+		l.finish()
 	}
+}
+
+// close ends the session from our side with a word to the router, before which nobody hangs up.
+func (l *link) close(cause Cause, reason string, n wire.Notification) {
+	if l.claim(cause, reason) {
+		_ = l.outer.SetWriteDeadline(time.Now().Add(time.Second)) // a router that takes nothing hears nothing
+		_ = l.write(n.Message())
+		l.finish()
+	}
+}
+
+func (l *link) finish() {
+	l.mu.Lock()
+	established, cause, reason := l.established, l.cause, l.reason
+	l.mu.Unlock()
 	l.relay.history.down(time.Now(), cause, reason)
 	l.relay.hooks.changed()
-	hangUp(l.outer)
+	l.hangUp()
 	if established {
 		l.relay.hooks.reset()
 	}
 	l.inner.Close()
 }
 
-// close ends the session from our side with a word to the router.
-func (l *link) close(cause Cause, reason string, n wire.Notification) {
-	l.note(cause, reason)
-	_ = l.outer.SetWriteDeadline(time.Now().Add(time.Second)) // a router that takes nothing hears nothing
-	_ = l.write(n.Message())
-	l.end(cause, reason)
-}
-
-// hangUp closes a connection so that what was sent still arrives: a socket that is closed with unread
+// hangUp closes the connection so that what was sent still arrives: a socket that is closed with unread
 // data is reset, and its peer may then lose what it has not read.
-func hangUp(conn *net.TCPConn) {
-	_ = conn.CloseWrite()
-	_ = conn.SetReadDeadline(time.Now().Add(time.Second / 2))
+func (l *link) hangUp() {
+	_ = l.outer.CloseWrite()
+	_ = l.outer.SetReadDeadline(time.Now().Add(time.Second / 2))
 	go func() {
-		_, _ = io.Copy(io.Discard, conn)
-		conn.Close()
+		defer close(l.gone)
+		_, _ = io.Copy(io.Discard, l.outer)
+		l.outer.Close()
 	}()
 }
 

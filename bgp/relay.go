@@ -30,6 +30,7 @@ type relay struct {
 	mu      sync.Mutex
 	peer    Peer
 	link    *link
+	last    *link        // the newest, ended or not
 	waiting *net.TCPConn // see speaks
 	until   time.Time    // no attempt before that
 
@@ -118,7 +119,7 @@ func (r *relay) serve(ctx context.Context, inner *net.TCPConn) {
 func (r *relay) setLink(ctx context.Context, l *link) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.link = l
+	r.link, r.last = l, l
 	return ctx.Err() == nil
 }
 
@@ -265,11 +266,19 @@ func (r *relay) end(cause Cause, reason string, n wire.Notification) {
 	}
 }
 
-// shut ends the session for good.
+// shut ends the session for good, and gives the router a moment to do as much: what it sends to a socket that
+// is closed would have the kernel forget what the router has not got yet.
 func (r *relay) shut(reason string, n wire.Notification) {
+	r.end(CauseConfig, reason, n) // first, as the end of ctx ends a link without a word
 	r.stop()
-	r.end(CauseConfig, reason, n)
+	r.end(CauseConfig, reason, n) // of one that came in between
 	<-r.done
+	r.mu.Lock()
+	l := r.last
+	r.mu.Unlock()
+	if l != nil {
+		<-l.gone
+	}
 }
 
 // received counts the router's routes of a family.

@@ -224,8 +224,8 @@ func (s *session) withdraw(ctx context.Context, prefix netip.Prefix, path sentPa
 	return nil
 }
 
-// close ends the session with a Cease, which overrules graceful restart. It returns when the Cease is
-// with the kernel.
+// close ends the session with a Cease, which overrules graceful restart. It returns when the router has
+// closed its end, too, or half a second after the Cease is with the kernel.
 func (s *session) close(ctx context.Context, reason string, n wire.Notification) error {
 	stopped := make(chan error, 1)
 	go func() {
