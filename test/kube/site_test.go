@@ -180,5 +180,5 @@ func (s *site) checkDenied() {
 // wait is fixture.Wait with the site's test.
 func (s *site) wait(what string, cond func() error) {
 	s.t.Helper()
-	fixture.Wait(s.t, 30*time.Second, what, cond)
+	fixture.Wait(s.t, time.Minute, what, cond)
 }
