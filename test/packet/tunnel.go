@@ -158,6 +158,9 @@ func OpenTunnel(frame []byte) (o Opened, err error) {
 	default:
 		return o, fmt.Errorf("ethertype %#04x with %d bytes is no outer IP packet", ethertype, len(ip))
 	}
+	if err == nil && len(ip) < 8 {
+		err = fmt.Errorf("%d bytes are no UDP datagram", len(ip))
+	}
 	if err != nil {
 		return o, fmt.Errorf("outer IP packet: %w", err)
 	}

@@ -3,6 +3,7 @@ package packet
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,6 +122,11 @@ func TestOpenTunnelNamesTheField(t *testing.T) {
 		}
 	}
 	frame := tunnels(0, 0)["6 in 6"].Frame()
+	short := slices.Clone(frame)
+	short[14+4], short[14+5] = 0, 7
+	if _, err := OpenTunnel(short); err == nil || !strings.Contains(err.Error(), "7 bytes are no UDP datagram") {
+		t.Errorf("an IP packet of 7 bytes: %v", err)
+	}
 	for n := range frame {
 		if _, err := OpenTunnel(frame[:n]); err == nil {
 			t.Errorf("%d bytes of %d are as good as all", n, len(frame))
