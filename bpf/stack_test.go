@@ -1,0 +1,90 @@
+package bpf
+
+import (
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+)
+
+// stackMax is what functions that call each other may have on the stack together, in bytes; stackUnit is what
+// kernel 6.1 rounds each one's share up to (check_max_stack_depth in kernel/bpf/verifier.c), and newer ones to less.
+const (
+	stackMax  = 512
+	stackUnit = 32
+)
+
+// function is what a function of a program has on the stack, and whom it calls.
+type function struct {
+	bytes int
+	calls map[string]bool
+}
+
+// functions takes a program apart.
+func functions(prog asm.Instructions) (main string, all map[string]*function) {
+	all = map[string]*function{}
+	var f *function
+	for _, ins := range prog {
+		if name := ins.Symbol(); name != "" {
+			f = &function{calls: map[string]bool{}}
+			all[name] = f
+			if main == "" {
+				main = name
+			}
+		}
+		class := ins.OpCode.Class()
+		switch {
+		case ins.IsFunctionCall():
+			f.calls[ins.Reference()] = true
+		case class.IsLoad() && ins.Src == asm.RFP, class.IsStore() && ins.Dst == asm.RFP:
+			f.bytes = max(f.bytes, -int(ins.Offset))
+		}
+	}
+	addresses(prog, all)
+	return main, all
+}
+
+// addresses adds what functions point to on their stack: a copy of the frame pointer and, next, what is added.
+func addresses(prog asm.Instructions, all map[string]*function) {
+	var f *function
+	for i, ins := range prog {
+		if name := ins.Symbol(); name != "" {
+			f = all[name]
+		}
+		if i == 0 || !ins.OpCode.Class().IsALU() || ins.OpCode.ALUOp() != asm.Add || ins.OpCode.Source() != asm.ImmSource {
+			continue
+		}
+		if before := prog[i-1]; before.Src == asm.RFP && before.Dst == ins.Dst && before.OpCode.Class().IsALU() && before.OpCode.ALUOp() == asm.Mov {
+			f.bytes = max(f.bytes, -int(ins.Constant))
+		}
+	}
+}
+
+// deepest is the most that a function and those that it calls have on the stack, and the way there.
+func deepest(name string, all map[string]*function) (bytes int, way []string) {
+	for called := range all[name].calls {
+		if b, w := deepest(called, all); b > bytes {
+			bytes, way = b, w
+		}
+	}
+	own := (max(all[name].bytes, 1) + stackUnit - 1) / stackUnit * stackUnit
+	return own + bytes, append([]string{name}, way...)
+}
+
+// Kernel 6.1 takes the programs, whatever kernel this is.
+func TestStackFits(t *testing.T) {
+	for object, load := range map[string]func() (*ebpf.CollectionSpec, error){"lb": loadLb, "node": loadNode, "nodetc": loadNodetc} {
+		spec, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, prog := range spec.Programs {
+			main, all := functions(prog.Instructions)
+			bytes, way := deepest(main, all)
+			t.Logf("%s of %s: %d bytes in %d functions, %v", name, object, bytes, len(all), way)
+			if bytes > stackMax {
+				t.Errorf("%s of %s has %d bytes on the stack, of %d, by %v", name, object, bytes, stackMax, way)
+			}
+		}
+	}
+}
