@@ -5,11 +5,18 @@
  * last the primary is told to accept. Each bounce goes one position on, so there are
  * at most OWNERS_MAX of them, and one more where learned was wrong.
  *
+ * A row may change while a packet is away, and a position then means another owner. So
+ * the packet carries the version of the row that it was sent by, and if that is not the
+ * row's any more the search begins anew: once, so that it ends whatever becomes of the
+ * row. Who was asked by position 0, of whatever version, has been primary; who is now
+ * is told to accept in the end.
+ *
  * Owners whose nodes do not answer are passed over, or what is behind them would not be
  * found. A flow that nobody else knows may be theirs, so that nobody else takes it: its
  * pod would end it, while the node may be back in a moment.
  */
 #pragma once
+#include "geneve.h"
 #include "learned.h"
 
 #define OWNERS_MAX (1 + CHAIN_MAX + RANKS_MAX)
@@ -102,9 +109,42 @@ static __always_inline void wait_for(struct packet *p, __u32 service, __u64 sile
 		learn(p, service);
 }
 
-/* search sets p->backend, which is the row's primary, and p->asked and p->accept. */
+#define VERSION_BITS  (TUNNEL_PORT_BITS - 1)
+#define VERSION_AGAIN (1 << VERSION_BITS) /* the search has begun anew */
+
+/*
+ * version_of is another one, but for one time in 8192, once the row has other owners: a
+ * chain keeps its place as long as a row names it.
+ */
+static __always_inline __u16 version_of(__u32 primary, int chained, __u32 row)
+{
+	struct rank *r = bpf_map_lookup_elem(&ranks, &row);
+	__u32 v = primary;
+
+	if (!r)
+		return 0;
+	for (int i = 0; i < RANKS_MAX; i++)
+		v = v * 31 + r->owners[i];
+	if (chained)
+		v = v * 31 + r->chain + 1;
+	return v * 0x9e3779b1 >> (32 - VERSION_BITS);
+}
+
+/* begins_anew says whether a packet that came back was sent by another version. */
+static __always_inline int begins_anew(const struct packet *p, __u16 came, __u16 now)
+{
+	return p->bounced && p->asked && p->asked != HOP_LEARNED && !(came & VERSION_AGAIN) &&
+	       came != now;
+}
+
+/*
+ * search sets p->backend, which is the row's primary, and p->asked, p->accept and
+ * p->version. The version is read before the owners: what changes in between is found
+ * to have changed when the packet comes back.
+ */
 __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 {
+	__u16 came, now, again;
 	__u32 next, primary;
 	__u64 silent;
 
@@ -112,6 +152,8 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 		return 0;
 	next = p->bounced ? (__u8)(p->asked + 1) : 0;
 	primary = p->backend;
+	came = p->bounced ? p->version ^ flow_mark(p) : 0;
+	p->version = 0;
 	p->accept = 0;
 	if (is_new_syn(p)) {
 		forget(p); /* the tuple is used again */
@@ -121,6 +163,12 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 		p->asked = HOP_LEARNED;
 		return 0;
 	}
+	now = version_of(primary, chained, row);
+	again = came & VERSION_AGAIN;
+	if (begins_anew(p, came, now)) {
+		again = VERSION_AGAIN;
+		next = 0;
+	}
 	for (; next < OWNERS_MAX; next++) {
 		__u32 owner = owner_at(primary, chained, row, next);
 
@@ -128,6 +176,7 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 			continue;
 		p->backend = owner;
 		p->asked = next;
+		p->version = again | (next ? now : 0);
 		if (p->bounced && next)
 			learn(p, service);
 		else if (p->bounced)

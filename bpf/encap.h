@@ -2,7 +2,8 @@
 /*
  * encap: puts the packet, as it is, into a tunnel to the ingress node of its backend.
  * The outer header says what routers have to know: don't fragment, the inner traffic
- * class and ECN (RFC 6040, normal mode), and in the UDP source port which flow it is.
+ * class and ECN (RFC 6040, normal mode), and in the UDP source port which flow it is, or
+ * of a search which version of the row it is by.
  * No UDP checksum, also in IPv6 (RFC 6935): the inner packet has its own, and who
  * receives it compares addresses and flow.
  */
@@ -11,9 +12,6 @@
 #include "geneve.h"
 #include "reject.h"
 #include "slot.h"
-
-#define TUNNEL_PORT_FIRST 49152 /* RFC 8926, 3.3: of the dynamic ports */
-#define TUNNEL_PORT_MASK  0x3fff
 
 static __always_inline void write_outer4(struct iphdr *ip, const struct packet *p,
 					 const struct tunnel *t, __u32 len)
@@ -53,7 +51,7 @@ static __always_inline void write_geneve(struct tunnel_headers *h, const struct 
 {
 	struct tunnel_tail *tail = (void *)(h + 1) + 4 * option - sizeof(*tail);
 
-	h->udp.source = bpf_htons(TUNNEL_PORT_FIRST + (p->hash & TUNNEL_PORT_MASK));
+	h->udp.source = bpf_htons(TUNNEL_PORT_FIRST + (flow_mark(p) ^ p->version));
 	h->udp.dest = tunnel_port;
 	h->udp.len = bpf_htons(sizeof(*h) + 4 * option + len);
 	h->udp.check = 0;

@@ -6,12 +6,14 @@
 #pragma once
 #include "packet.h"
 
-#define TUNNEL_TTL	64
-#define GENEVE_CONTROL	0x80
-#define GENEVE_CRITICAL 0x40 /* there is an option that must not be ignored */
-#define OPTION_LEN_MASK 0x1f /* the upper three bits are reserved */
-#define OPTION_LEN4	((sizeof(__be32) + sizeof(struct tunnel_tail)) / 4)
-#define OPTION_LEN6	((sizeof(struct addr) + sizeof(struct tunnel_tail)) / 4)
+#define TUNNEL_TTL	  64
+#define TUNNEL_PORT_FIRST 49152 /* RFC 8926, 3.3: of the dynamic ports */
+#define TUNNEL_PORT_BITS  14
+#define GENEVE_CONTROL	  0x80
+#define GENEVE_CRITICAL	  0x40 /* there is an option that must not be ignored */
+#define OPTION_LEN_MASK	  0x1f /* the upper three bits are reserved */
+#define OPTION_LEN4	  ((sizeof(__be32) + sizeof(struct tunnel_tail)) / 4)
+#define OPTION_LEN6	  ((sizeof(struct addr) + sizeof(struct tunnel_tail)) / 4)
 
 struct tunnel_headers {
 	struct udphdr udp;
@@ -23,6 +25,15 @@ struct tunnel_headers {
 	__u8 option_type;
 	__u8 option_len; /* of its data, in units of 4 bytes */
 };
+
+/*
+ * flow_mark tells flows apart on their way, without the bits of their hash that all flows
+ * of a row have in common.
+ */
+static __always_inline __u16 flow_mark(const struct packet *p)
+{
+	return p->hash >> (64 - TUNNEL_PORT_BITS);
+}
 
 /* tunnel_len is that of all headers of a tunnel packet, from its IP header on. */
 static __always_inline __u32 tunnel_len(__u8 outer, __u8 inner)

@@ -83,9 +83,10 @@ struct packet {
 	__u8 malformed;
 	__u8 action;	    /* XDP_*, where the verdict leaves it open */
 	__u8 asked;	    /* which owner is asked, as in the tunnel's hop */
-	__u8 bounced;	    /* the owner asked before has sent it back */
-	__u8 accept;	    /* the owner is to take it, even unknown */
 	__u8 tos;	    /* or traffic class */
+	__u16 version : 14; /* of the row that says who is asked, as marked in the tunnel */
+	__u16 bounced : 1;  /* the owner asked before has sent it back */
+	__u16 accept : 1;   /* the owner is to take it, even unknown */
 	__u64 hash;	    /* of the flow, where it goes through a tunnel */
 	__u32 backend;	    /* its index, where one was chosen */
 	struct nexthop hop; /* all zero until known */

@@ -84,12 +84,14 @@ static __always_inline int strip(context *ctx, const struct packet *p, int len)
 }
 
 /*
- * unwrap leaves a bounced packet as the client sent it, with p->bounced and p->asked
- * set, and returns VERDICT_ENCAP_NEXT; or what becomes of the packet otherwise.
+ * unwrap leaves a bounced packet as the client sent it, with p->bounced, p->asked and
+ * p->version (still with the hash in it) set, and returns VERDICT_ENCAP_NEXT; or what becomes of
+ * the packet otherwise.
  */
 __noinline enum verdict unwrap(context *ctx, struct packet *p)
 {
 	struct tunnel_tail tail;
+	__u16 version;
 	__u32 inner;
 	int len;
 
@@ -107,6 +109,7 @@ __noinline enum verdict unwrap(context *ctx, struct packet *p)
 	if (over_budget())
 		return VERDICT_DROP_BOUNCE_RATE;
 	inner = p->l3 + p->len - p->l4 - sizeof(struct tunnel_headers) - 4 * len;
+	version = bpf_ntohs(p->tuple.sport) - TUNNEL_PORT_FIRST;
 	if (strip(ctx, p, len))
 		return VERDICT_ABORT;
 	__builtin_memset(p, 0, sizeof(*p));
@@ -115,5 +118,6 @@ __noinline enum verdict unwrap(context *ctx, struct packet *p)
 		return VERDICT_DROP_TUNNEL;
 	p->bounced = 1;
 	p->asked = tail.hop;
+	p->version = version;
 	return VERDICT_ENCAP_NEXT;
 }

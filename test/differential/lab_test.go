@@ -2,6 +2,7 @@ package differential
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock-lb/penstock/bpf"
 	"github.com/penstock-lb/penstock/maps"
@@ -208,8 +211,37 @@ func (l *lab) config() model.Config {
 		Seed: labSeed, Rows: smallestTable, PortFirst: portFirst, PortLast: portLast, Reject: true,
 		TunnelPort: tunnelPort, Chain: chainOptions,
 		Ingress: l.ifindex["up0"], Devices: map[uint32]bool{l.ifindex["up0"]: true, l.ifindex["up1"]: true},
-		Route: l.route,
+		Route: l.route, Version: l.version,
 	}
+}
+
+// version is chain.h's version_of.
+func (l *lab) version(service string, row uint32) uint16 {
+	var id, next uint32
+	var name []byte
+	for entries := l.lb.Map("services").Iterate(); entries.Next(&next, &name); {
+		if unix.ByteSliceToString(name) == service {
+			id = next
+		}
+	}
+	var region bpf.Region
+	var line bpf.SlotLine
+	var rank bpf.Rank
+	err := l.lb.Map("regions").Lookup(id, &region)
+	row += region.Table &^ (bpf.RegionAlign - 1)
+	err = errors.Join(err, l.lb.Map("slots").Lookup(row/bpf.SlotsPerLine, &line), l.lb.Map("ranks").Lookup(row, &rank))
+	if id == 0 || err != nil {
+		panic(fmt.Sprintf("row %d of service %s: %v", row, service, err))
+	}
+	word := line.Rows[row%bpf.SlotsPerLine]
+	v := word &^ bpf.SlotChained
+	for _, owner := range rank.Owners {
+		v = v*31 + owner
+	}
+	if word&bpf.SlotChained != 0 {
+		v = v*31 + rank.Chain + 1
+	}
+	return uint16(v * 0x9e3779b1 >> 19)
 }
 
 // route is what the kernel says to a packet, as newLab has told it.

@@ -5,7 +5,8 @@
 //
 // It has no clock: flows do not expire, and ICMP errors and bounces have no rate.
 // Two choices are the program's own and the model only checks them: the port that
-// a translated flow gets, and what marks a flow's tunnel packets (source port and
-// flow label), which has to be the same in all of them. Which owners a row has is
-// package chain's to say. What the kernel's routing table would say is an input.
+// a translated flow gets, and the flow label of a flow's tunnel packets, which has to
+// be the same in all of them. Which owners a row has is package chain's to say. What
+// number the program has for them, and what the kernel's routing table would say, are
+// inputs.
 package model

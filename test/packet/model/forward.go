@@ -37,7 +37,7 @@ func (m *Model) forward(p *parsed, s *service, observed []byte) (Result, error) 
 		case o.Tunnel.IsValid():
 			o.accept = o.accept && s.usable
 			m.remember(p)
-			return m.encap(p, p.tuple(), o, observed)
+			return m.encap(p, p.tuple(), o, observed), nil
 		case p.part == later:
 			return drop("drop_fragment"), nil
 		case m.vips[p.src]:

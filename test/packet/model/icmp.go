@@ -29,7 +29,7 @@ func (m *Model) icmp(p *parsed, observed []byte) (Result, error) {
 	}
 	switch {
 	case vip && about:
-		return m.placeError(p, observed)
+		return m.placeError(p, observed), nil
 	case vip || p.bounced:
 		return drop("drop_icmp"), nil
 	}
@@ -37,30 +37,30 @@ func (m *Model) icmp(p *parsed, observed []byte) (Result, error) {
 }
 
 // placeError sends an error about a pod's packet to the node where the pod is.
-func (m *Model) placeError(p *parsed, observed []byte) (Result, error) {
+func (m *Model) placeError(p *parsed, observed []byte) Result {
 	quoted, ok := parseQuote(p)
 	if !ok || quoted.src != p.dst {
-		return drop("drop_icmp"), nil
+		return drop("drop_icmp")
 	}
 	t := tuple{netip.AddrPortFrom(quoted.dst, quoted.dport), netip.AddrPortFrom(quoted.src, quoted.sport), quoted.proto}
 	s := m.serviceOf(t)
 	switch {
 	case s == nil:
-		return drop("drop_icmp"), nil
+		return drop("drop_icmp")
 	case !s.admits(t.src.Addr()): // the client is whom the quoted packet went to
-		return drop("drop_source_range"), nil
+		return drop("drop_source_range")
 	case s.table == nil:
-		return drop("drop_icmp"), nil
+		return drop("drop_icmp")
 	}
 	o, ok := m.choose(p, s, t)
 	if !ok || !o.Tunnel.IsValid() {
-		return drop("drop_icmp"), nil
+		return drop("drop_icmp")
 	}
-	r, err := m.encap(p, t, o, observed)
+	r := m.encap(p, t, o, observed)
 	if r.Verdict == "encap" {
 		r.Verdict = "icmp_forward"
 	}
-	return r, err
+	return r
 }
 
 func isEchoRequest(p *parsed) bool {

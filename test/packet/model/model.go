@@ -20,6 +20,9 @@ type Config struct {
 	Ingress             uint32 // index of the device that frames come in by
 	Devices             map[uint32]bool
 
+	// Version is the number that the program has for a row's owners, of 13 bits.
+	Version func(service string, row uint32) uint16
+
 	// Route is the kernel's answer for a packet of some bytes. Without it the
 	// kernel is left to send all packets whose next hop is not known.
 	Route func(src, dst netip.Addr, length int) Route
@@ -80,14 +83,14 @@ type Model struct {
 	replies   map[tuple]*flow
 	fragments map[datagram]fragment
 	learned   map[tuple]keeper
-	marks     map[tuple]mark
+	labels    map[tuple]uint32
 }
 
 // New returns a model without services.
 func New(cfg Config) *Model {
 	m := &Model{
 		cfg: cfg, requests: map[tuple]*flow{}, replies: map[tuple]*flow{}, fragments: map[datagram]fragment{},
-		learned: map[tuple]keeper{}, marks: map[tuple]mark{},
+		learned: map[tuple]keeper{}, labels: map[tuple]uint32{},
 	}
 	m.Sync(maps.Want{})
 	return m

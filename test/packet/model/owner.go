@@ -17,7 +17,8 @@ type keeper struct {
 type owner struct {
 	maps.Backend
 	hop    uint8
-	accept bool // it is to take the flow, even unknown
+	accept bool   // it is to take the flow, even unknown
+	stamp  uint16 // in the source port
 }
 
 // hopEnd is the hop of a packet that all owners of its row were asked about. A row's
@@ -39,7 +40,7 @@ func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 		primary, _ = s.backend(list[0])
 	}
 	if len(list) == 1 && !p.bounced {
-		return owner{primary, 0, t.proto == protoUDP}, true // of which no packet says that it opens a flow
+		return owner{Backend: primary, accept: t.proto == protoUDP}, true // of which no packet says that it opens a flow
 	}
 	if p.isSYN() {
 		delete(m.learned, t)
@@ -54,17 +55,22 @@ func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 	if p.bounced && p.asked != packet.HopLearned {
 		next = int(p.asked) + 1
 	}
-	for hop, addr := range s.owners(row) {
-		b, ok := s.backend(addr)
-		if hop < next || !ok || !b.Tunnel.IsValid() || m.dead[b.Tunnel] {
-			continue // asked before, or nobody could be asked there
-		}
+	version := m.cfg.Version(s.Name, row)
+	stamp := m.stampOf(p, t)
+	if beginsAnew(p, stamp, version) {
+		next, stamp = 0, again
+	}
+	if hop, b := m.nextOwner(s, row, next); hop < hopEnd {
 		if p.bounced && hop > 0 {
 			m.learned[t] = keeper{s.Name, b.Addr} // if not, it will be overwritten
 		} else if p.bounced {
 			delete(m.learned, t)
 		}
-		return owner{Backend: b, hop: uint8(hop)}, true
+		stamp &= again
+		if hop > 0 {
+			stamp |= version
+		}
+		return owner{Backend: b, hop: hop, stamp: stamp}, true
 	}
 	delete(m.learned, t)
 	if p.proto != protoUDP {
@@ -81,7 +87,17 @@ func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 			return owner{Backend: silent[0], hop: hopEnd}, true
 		}
 	}
-	return owner{primary, hopEnd, true}, len(list) > 0
+	return owner{Backend: primary, hop: hopEnd, accept: true}, len(list) > 0
+}
+
+// nextOwner is the first from a hop on who can be asked, and hopEnd if nobody can.
+func (m *Model) nextOwner(s *service, row uint32, from int) (uint8, maps.Backend) {
+	for hop, addr := range s.owners(row) {
+		if b, ok := s.backend(addr); hop >= from && ok && b.Tunnel.IsValid() && !m.dead[b.Tunnel] {
+			return uint8(hop), b
+		}
+	}
+	return hopEnd, maps.Backend{}
 }
 
 // owners are a row's by hop: the primary; where there is a chain, its owners, of

@@ -67,12 +67,13 @@ type parsed struct {
 	part         part
 	id           uint32
 	ports
-	tcpFlags uint8
-	seq, ack uint32 // of TCP
-	icmpType uint8
-	broken   bool  // the headers do not fit
-	bounced  bool  // an ingress node sent it back,
-	asked    uint8 // the owner of this hop
+	tcpFlags  uint8
+	seq, ack  uint32 // of TCP
+	icmpType  uint8
+	broken    bool   // the headers do not fit
+	bounced   bool   // an ingress node sent it back,
+	asked     uint8  // the owner of this hop,
+	outerPort uint16 // from this source port
 }
 
 func (p *parsed) ipv6() bool  { return p.src.Is6() }

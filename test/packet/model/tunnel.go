@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -9,18 +8,7 @@ import (
 	"github.com/penstock-lb/penstock/test/packet"
 )
 
-const (
-	tunnelTTL       = 64
-	tunnelPortFirst = 49152
-)
-
-// mark is what tells a flow's tunnel packets from others' on their way, the same in
-// all of them. Only those over IPv6 show the label.
-type mark struct {
-	port    uint16
-	label   uint32
-	labeled bool
-}
+const tunnelTTL = 64
 
 func (m *Model) isOwnTunnel(p *parsed) bool {
 	return m.cfg.TunnelPort != 0 && p.proto == protoUDP && p.part == whole && p.dport == m.cfg.TunnelPort && m.members[p.dst].Self
@@ -53,21 +41,21 @@ func (m *Model) unwrap(p *parsed) (*parsed, Result) {
 	if !ok || inner.broken || inner.length() != len(g.Inner) || inner.isSYN() {
 		return nil, drop("drop_tunnel") // a SYN is never sent back: any pod takes it
 	}
-	inner.bounced, inner.asked = true, g.Hop
+	inner.bounced, inner.asked, inner.outerPort = true, g.Hop, p.sport
 	return inner, Result{}
 }
 
 // encap sends a packet of flow t, or an error about one, to its owner's node.
-func (m *Model) encap(p *parsed, t tuple, o owner, observed []byte) (Result, error) {
+func (m *Model) encap(p *parsed, t tuple, o owner, observed []byte) Result {
 	node, source := o.Tunnel, m.sources[o.Tunnel]
 	length := p.length() + packet.TunnelOverhead(node, p.src)
 	switch {
 	case !source.IsValid():
-		return drop("drop_no_route"), nil
+		return drop("drop_no_route")
 	case p.ttl <= 1 && p.isICMP(): // no errors about errors
-		return drop("drop_icmp"), nil
+		return drop("drop_icmp")
 	case p.ttl <= 1:
-		return m.timeExceeded(p, p.dst), nil
+		return m.timeExceeded(p, p.dst)
 	}
 	hop := m.hops[node]
 	route := Route{Kind: RouteDirect, NextHop: hop}
@@ -79,18 +67,17 @@ func (m *Model) encap(p *parsed, t tuple, o owner, observed []byte) (Result, err
 	}
 	switch {
 	case route.Kind == RouteNone, route.Kind == RouteTooBig && p.isICMP():
-		return drop("drop_no_route"), nil
+		return drop("drop_no_route")
 	case route.Kind == RouteTooBig: // also what may be fragmented: a tunnel packet may not
-		return m.tooBig(p, route.MTU-uint16(length-p.length())), nil
+		return m.tooBig(p, route.MTU-uint16(length-p.length()))
 	}
 	g := packet.Geneve{Pod: o.Addr, Hop: o.hop, Inner: p.frame[p.l3:p.end]}
 	if o.accept {
 		g.Flags = packet.Accept
 	}
-	mark, err := m.markOf(t, observed)
-	tunnel := packet.Tunnel(netip.AddrPortFrom(source, mark.port), netip.AddrPortFrom(node, m.cfg.TunnelPort), g)
-	tunnel.TTL, tunnel.TOS, tunnel.Label = tunnelTTL, p.tos, mark.label
-	return m.sendTunnel(p, tunnel, route), err
+	tunnel := packet.Tunnel(netip.AddrPortFrom(source, m.flowPort(t)^o.stamp), netip.AddrPortFrom(node, m.cfg.TunnelPort), g)
+	tunnel.TTL, tunnel.TOS, tunnel.Label = tunnelTTL, p.tos, m.labelOf(t, observed)
+	return m.sendTunnel(p, tunnel, route)
 }
 
 // sendTunnel lets a tunnel packet go. The kernel gets it with the MACs that the
@@ -112,22 +99,12 @@ func (m *Model) sendTunnel(p *parsed, tunnel packet.Packet, route Route) Result 
 	return Result{Verdict: verdict + "_kernel", Action: Pass, Frame: link(ip, tunnel.Src.Is6(), came)}
 }
 
-// markOf takes the flow's mark from what the program has made of its first packet.
-func (m *Model) markOf(t tuple, observed []byte) (mark, error) {
-	known := m.marks[t]
-	o, err := packet.OpenTunnel(observed)
-	if err != nil {
-		return known, nil // and the frame will differ
+// labelOf takes the flow's label, which those over IPv6 show, from what the program has made of its first packet.
+func (m *Model) labelOf(t tuple, observed []byte) uint32 {
+	label, known := m.labels[t]
+	if seen, err := packet.OpenTunnel(observed); !known && err == nil && seen.Src.Addr().Is6() {
+		label = seen.Label
+		m.labels[t] = label
 	}
-	if o.Src.Port() < tunnelPortFirst {
-		return known, fmt.Errorf("source port %d of the tunnel for flow %v is not of %d to 65535", o.Src.Port(), t, tunnelPortFirst)
-	}
-	if known.port == 0 {
-		known.port = o.Src.Port()
-	}
-	if !known.labeled && o.Src.Addr().Is6() {
-		known.label, known.labeled = o.Label, true
-	}
-	m.marks[t] = known
-	return known, nil
+	return label
 }

@@ -20,10 +20,11 @@ type direct struct {
 	client, vip netip.AddrPort
 	self        netip.Addr
 	want        maps.Want
+	version     uint16 // of every row
 }
 
 func directWorld(inner6, outer6 bool) *direct {
-	d := &direct{client: client4, vip: vip4, self: node4.Addr()}
+	d := &direct{client: client4, vip: vip4, self: node4.Addr(), version: 0x1234}
 	pod, node := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.2.0.1")
 	if inner6 {
 		d.client, d.vip, pod = client6, vip6, netip.MustParseAddr("2001:db8:2::1")
@@ -32,7 +33,8 @@ func directWorld(inner6, outer6 bool) *direct {
 		d.self, node = node6.Addr(), netip.MustParseAddr("2001:db8:3::1")
 	}
 	d.Model = New(Config{Rows: 64, Reject: true, Ingress: ingress, TunnelPort: tunnelPort,
-		Chain: chain.Options{Retention: time.Hour, Slack: time.Second, ExtraRanks: 3, Longest: 15}})
+		Version: func(string, uint32) uint16 { return d.version },
+		Chain:   chain.Options{Retention: time.Hour, Slack: time.Second, ExtraRanks: 3, Longest: 15}})
 	d.want = maps.Want{NextHops: map[netip.Addr]maps.NextHop{}, Members: []maps.Member{{Addr: d.self, Self: true}}}
 	var backends []maps.Backend
 	for range 3 {
@@ -50,12 +52,10 @@ func directWorld(inner6, outer6 bool) *direct {
 	return d
 }
 
-// put runs a frame and takes apart what leaves. What marks the flow is the program's
-// choice, so a tunnel packet stands for it.
+// put runs a frame and takes apart what leaves.
 func (d *direct) put(t *testing.T, verdict string, frame []byte) packet.Opened {
 	t.Helper()
-	mark := packet.Tunnel(netip.AddrPortFrom(d.self, 50123), netip.AddrPortFrom(d.self, 1), packet.Geneve{Pod: d.vip})
-	r, err := d.Process(frame, mark.Frame())
+	r, err := d.Process(frame, nil)
 	if err != nil || r.Verdict != verdict {
 		t.Fatalf("verdict %s, want %s, %v", r.Verdict, verdict, err)
 	}
@@ -91,7 +91,7 @@ func testTunnels(t *testing.T, inner6, outer6 bool) {
 	syn := packet.TCP(d.client, d.vip, packet.SYN, nil)
 	syn.TOS = 0xb9
 	o := d.put(t, "encap", syn.Frame())
-	if o.Hop != 0 || o.Flags != 0 || o.TOS != 0xb9 || o.TTL != 64 || o.Src != netip.AddrPortFrom(d.self, 50123) || string(o.Inner) != string(syn.IP()) {
+	if o.Hop != 0 || o.Flags != 0 || o.TOS != 0xb9 || o.TTL != 64 || o.Src.Addr() != d.self || string(o.Inner) != string(syn.IP()) {
 		t.Errorf("a SYN leaves as %+v", o)
 	}
 	primary := o.Dst
@@ -113,6 +113,18 @@ func testTunnels(t *testing.T, inner6, outer6 bool) {
 		t.Errorf("asked in turn: %v, at last %+v", asked, o.Geneve)
 	}
 	d.put(t, "drop_tunnel", back(o))
+
+	// Where the row changes meanwhile the search begins anew, once.
+	var hops []uint8
+	o = d.put(t, "encap_next", back(d.put(t, "encap_next", back(d.put(t, "encap", ack.Frame())))))
+	for o.Flags == 0 {
+		d.version++
+		o = d.put(t, "encap_next", back(o))
+		hops = append(hops, o.Hop)
+	}
+	if want := []uint8{0, 2, 3, hopEnd}; !slices.Equal(hops, want) {
+		t.Errorf("a row that changes is asked by hops %d, want %d", hops, want)
+	}
 
 	// A node that does not answer is not asked.
 	d.want.Dead = map[netip.Addr]bool{primary.Addr(): true}
