@@ -27,8 +27,8 @@
 //   - Sockets are ours: passive peers share one listener although each has a GoBGP of its own, keys
 //     change under a living session, link-local and unnumbered peers need nothing of GoBGP, and every
 //     session is ended with the subcode that says why (RFC 4486, 9003, 9384).
-//   - The send hold timer (RFC 9687) goes by what the router's TCP has acknowledged. GoBGP's goes by its own
-//     writes, which fail only when megabytes wait.
+//   - The send hold timer (RFC 9687) goes by what the router's TCP has acknowledged, which is nothing once its
+//     buffer is full. GoBGP's goes by its own writes, which fail only when megabytes wait here, too.
 //   - GoBGP tells neither why a connection failed nor what the router said at the end. The relay has
 //     both.
 //   - Our OPEN says that forwarding went on (the F bits of RFC 4724) after every loss, which GoBGP says

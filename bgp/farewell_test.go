@@ -25,6 +25,7 @@ func TestFarewell(t *testing.T) {
 				conn := r.establish(t)
 				heard := make(chan error, 1)
 				go func() { heard <- heardFarewell(conn) }()
+				go keepAlive(t.Context(), conn)
 				waitState(t, s, bgp.Established)
 				for round := range 20 { // so that GoBGP has much to say
 					if err := s.Sync(t.Context(), manyPaths(family, 100+round)); err != nil {
@@ -42,26 +43,28 @@ func TestFarewell(t *testing.T) {
 	}
 }
 
-// heardFarewell reads to the end, which is to be a Cease.
+// heardFarewell reads to the end. The last word is to be a Cease.
 func heardFarewell(conn net.Conn) error {
 	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		return err
 	}
-	var last wire.Message
+	var said *wire.Notification
 	for {
 		m, err := wire.Read(conn)
 		switch {
-		case err == nil:
-			last = m
-			continue
-		case !errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && said == nil:
+			return errors.New("the end came without a word")
+		case errors.Is(err, io.EOF) && (said.Code != wire.ErrCease || said.Subcode != wire.CeaseShutdown):
+			return fmt.Errorf("%+v", said)
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
 			return err
-		case last.Type != wire.TypeNotification:
-			return fmt.Errorf("the last message is of type %d", last.Type)
+		case said != nil:
+			return fmt.Errorf("a message of type %d after %+v", m.Type, said)
+		case m.Type == wire.TypeNotification:
+			n := wire.ParseNotification(m.Body)
+			said = &n
 		}
-		if n := wire.ParseNotification(last.Body); n.Code != wire.ErrCease || n.Subcode != wire.CeaseShutdown {
-			return fmt.Errorf("%+v", n)
-		}
-		return nil
 	}
 }

@@ -119,7 +119,7 @@ func (l *link) write(m wire.Message) error {
 func (l *link) sentNotification(n wire.Notification) {
 	switch n.Code {
 	case wire.ErrHoldTimer:
-		l.note(CauseHoldTimer, fmt.Sprintf("hold timer expired: the router was silent for %s", l.holdTime))
+		l.note(CauseHoldTimer, l.wasSilent())
 	case wire.ErrCease:
 		l.note(CauseConfig, "closed: "+n.String())
 	default:
@@ -142,7 +142,7 @@ func (l *link) fromRouter() {
 		case errors.As(err, &bad):
 			l.close(CauseProtocol, l.refusal(bad), bad.Notification)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			l.close(CauseHoldTimer, fmt.Sprintf("hold timer expired: the router was silent for %s", l.holdTime), wire.Notification{Code: wire.ErrHoldTimer})
+			l.close(CauseHoldTimer, l.wasSilent(), wire.Notification{Code: wire.ErrHoldTimer})
 		case errors.Is(err, io.EOF):
 			l.end(CauseConnection, "connection closed by the router")
 		default:
@@ -241,6 +241,10 @@ func (l *link) up() {
 	if first {
 		l.relay.up(holdTime)
 	}
+}
+
+func (l *link) wasSilent() string {
+	return fmt.Sprintf("hold timer expired: the router was silent for %s", l.negotiated())
 }
 
 // negotiated is the hold time of both sides.

@@ -37,13 +37,18 @@ func (l *link) end(cause Cause, reason string) {
 	}
 }
 
-// close ends the session from our side with a word to the router, before which nobody hangs up.
+// close ends the session from our side with a word to the router, before which nobody hangs up, and after
+// which nothing else is said.
 func (l *link) close(cause Cause, reason string, n wire.Notification) {
-	if l.claim(cause, reason) {
-		_ = l.outer.SetWriteDeadline(time.Now().Add(time.Second)) // a router that takes nothing hears nothing
-		_ = l.write(n.Message())
-		l.finish()
+	if !l.claim(cause, reason) {
+		return
 	}
+	_ = l.outer.SetWriteDeadline(time.Now().Add(time.Second)) // a router that takes nothing hears nothing
+	l.writing.Lock()
+	_, _ = l.outer.Write(n.Message().Bytes())
+	_ = l.outer.CloseWrite()
+	l.writing.Unlock()
+	l.finish()
 }
 
 func (l *link) finish() {

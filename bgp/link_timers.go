@@ -65,7 +65,7 @@ func (l *link) feed(ended <-chan struct{}) {
 }
 
 // sendHold is RFC 9687's send hold timer. It goes by what the router's TCP has acknowledged, and so does not
-// depend on the sizes of our buffers.
+// depend on the sizes of our buffers; that takes all until the router's own is full.
 type sendHold struct {
 	acked uint64    // bytes
 	since time.Time // nothing waited then, or the last of acked came

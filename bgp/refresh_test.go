@@ -85,16 +85,7 @@ func TestRouterThatTakesNothing(t *testing.T) {
 			conn := r.establish(t)
 			waitState(t, s, bgp.Established)
 			began := time.Now()
-			go func() {
-				tick := time.NewTicker(time.Second)
-				defer tick.Stop()
-				for t.Context().Err() == nil {
-					if _, err := conn.Write(wire.Keepalive.Bytes()); err != nil {
-						return
-					}
-					<-tick.C
-				}
-			}()
+			go keepAlive(t.Context(), conn)
 			if err := s.Sync(t.Context(), manyPaths(family, 3000)); err != nil {
 				t.Fatal(err)
 			}

@@ -99,6 +99,22 @@ func write(t *testing.T, conn net.Conn, messages ...wire.Message) {
 	}
 }
 
+// keepAlive keeps a session up until it ends or ctx does.
+func keepAlive(ctx context.Context, conn net.Conn) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if _, err := conn.Write(wire.Keepalive.Bytes()); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // notification reads until the speaker ends the session, and says how.
 func notification(t *testing.T, conn net.Conn) wire.Notification {
 	t.Helper()
