@@ -7,9 +7,8 @@
  *
  * A row may change while a packet is away, and a position then means another owner. So
  * the packet carries the version of the row that it was sent by, and if that is not the
- * row's any more the search begins anew: once, so that it ends whatever becomes of the
- * row. Who was asked by position 0, of whatever version, has been primary; who is now
- * is told to accept in the end.
+ * row's any more the search begins anew: RESTARTS_MAX times, so that it ends whatever
+ * becomes of the row. One Sync can give a row two versions, see putRow in maps.
  *
  * Owners whose nodes do not answer are passed over, or what is behind them would not be
  * found. A flow that nobody else knows may be theirs, so that nobody else takes it: its
@@ -109,11 +108,19 @@ static __always_inline void wait_for(struct packet *p, __u32 service, __u64 sile
 		learn(p, service);
 }
 
-#define VERSION_BITS  (TUNNEL_PORT_BITS - 1)
-#define VERSION_AGAIN (1 << VERSION_BITS) /* the search has begun anew */
+/* A packet's p->version: how often its search has begun anew, and which version asks. */
+#define VERSION_BITS  12
+#define VERSION_MASK  ((1 << VERSION_BITS) - 1)
+#define RESTARTS_MAX  3
+#define RESTARTS_MASK (RESTARTS_MAX << VERSION_BITS)
+
+static __always_inline __u16 version_hash(__u32 v)
+{
+	return v * 0x9e3779b1 >> (32 - VERSION_BITS);
+}
 
 /*
- * version_of is another one, but for one time in 8192, once the row has other owners: a
+ * version_of is another one, but for one time in 4096, once the row has other owners: a
  * chain keeps its place as long as a row names it.
  */
 static __always_inline __u16 version_of(__u32 primary, int chained, __u32 row)
@@ -127,14 +134,17 @@ static __always_inline __u16 version_of(__u32 primary, int chained, __u32 row)
 		v = v * 31 + r->owners[i];
 	if (chained)
 		v = v * 31 + r->chain + 1;
-	return v * 0x9e3779b1 >> (32 - VERSION_BITS);
+	return version_hash(v);
 }
 
-/* begins_anew says whether a packet that came back was sent by another version. */
-static __always_inline int begins_anew(const struct packet *p, __u16 came, __u16 now)
+/*
+ * begins_anew says whether a packet that came back was sent by another version. Of who is
+ * asked first no more matters than that it is the primary.
+ */
+static __always_inline int begins_anew(const struct packet *p, __u16 came, __u32 primary, __u16 now)
 {
-	return p->bounced && p->asked && p->asked != HOP_LEARNED && !(came & VERSION_AGAIN) &&
-	       came != now;
+	return p->bounced && p->asked != HOP_LEARNED && (came & RESTARTS_MASK) != RESTARTS_MASK &&
+	       (came & VERSION_MASK) != (p->asked ? now : version_hash(primary));
 }
 
 /*
@@ -144,7 +154,7 @@ static __always_inline int begins_anew(const struct packet *p, __u16 came, __u16
  */
 __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 {
-	__u16 came, now, again;
+	__u16 came, now, restarts;
 	__u32 next, primary;
 	__u64 silent;
 
@@ -153,7 +163,7 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 	next = p->bounced ? (__u8)(p->asked + 1) : 0;
 	primary = p->backend;
 	came = p->bounced ? p->version ^ flow_mark(p) : 0;
-	p->version = 0;
+	p->version = version_hash(primary);
 	p->accept = 0;
 	if (is_new_syn(p)) {
 		forget(p); /* the tuple is used again */
@@ -161,12 +171,13 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 	}
 	if (!p->bounced && recall(p, service)) {
 		p->asked = HOP_LEARNED;
+		p->version = 0;
 		return 0;
 	}
 	now = version_of(primary, chained, row);
-	again = came & VERSION_AGAIN;
-	if (begins_anew(p, came, now)) {
-		again = VERSION_AGAIN;
+	restarts = came & RESTARTS_MASK;
+	if (begins_anew(p, came, primary, now)) {
+		restarts += 1 << VERSION_BITS;
 		next = 0;
 	}
 	for (; next < OWNERS_MAX; next++) {
@@ -176,7 +187,7 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 			continue;
 		p->backend = owner;
 		p->asked = next;
-		p->version = again | (next ? now : 0);
+		p->version = restarts | (next ? now : p->version);
 		if (p->bounced && next)
 			learn(p, service);
 		else if (p->bounced)
@@ -184,6 +195,7 @@ __noinline int search(struct packet *p, __u32 service, __u32 row, int chained)
 		return 0;
 	}
 	forget(p);
+	p->version = 0;
 	p->asked = OWNERS_MAX;
 	if (p->tuple.proto != IPPROTO_UDP) { /* a datagram may as well begin a flow */
 		silent = silent_owners(primary, service, row, chained);

@@ -2,8 +2,8 @@
 /*
  * encap: puts the packet, as it is, into a tunnel to the ingress node of its backend.
  * The outer header says what routers have to know: don't fragment, the inner traffic
- * class and ECN (RFC 6040, normal mode), and in the UDP source port which flow it is, or
- * of a search which version of the row it is by.
+ * class and ECN (RFC 6040, normal mode), and in the UDP source port which flow it is. That
+ * also says which version of the row it is by, see chain.h.
  * No UDP checksum, also in IPv6 (RFC 6935): the inner packet has its own, and who
  * receives it compares addresses and flow.
  */

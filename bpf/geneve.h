@@ -27,8 +27,8 @@ struct tunnel_headers {
 };
 
 /*
- * flow_mark tells flows apart on their way, without the bits of their hash that all flows
- * of a row have in common.
+ * flow_mark tells flows apart on their way by the bits of their hash that those of a row
+ * do not have in common, unless it is one of more than 2^18.
  */
 static __always_inline __u16 flow_mark(const struct packet *p)
 {

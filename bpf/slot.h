@@ -45,8 +45,9 @@ static __always_inline struct backend *select_backend(struct packet *p, const st
 	if (p->bounced || (chained && !(filtered(p->hash) && answers(b)))) {
 		search(p, service, row, chained);
 		b = backend_at(p->backend);
-	} else if (!chained) {
-		p->accept = t->proto == IPPROTO_UDP; /* which has no SYN */
+	} else {
+		p->version = version_hash(p->backend);
+		p->accept = !chained && t->proto == IPPROTO_UDP; /* which has no SYN */
 	}
 	return b && b->service == service ? b : NULL;
 }

@@ -215,8 +215,8 @@ func (l *lab) config() model.Config {
 	}
 }
 
-// version is chain.h's version_of.
-func (l *lab) version(service string, row uint32) uint16 {
+// version is chain.h's version_of, and version_hash of the primary.
+func (l *lab) version(service string, row uint32) model.Version {
 	var id, next uint32
 	var name []byte
 	for entries := l.lb.Map("services").Iterate(); entries.Next(&next, &name); {
@@ -234,14 +234,16 @@ func (l *lab) version(service string, row uint32) uint16 {
 		panic(fmt.Sprintf("row %d of service %s: %v", row, service, err))
 	}
 	word := line.Rows[row%bpf.SlotsPerLine]
-	v := word &^ bpf.SlotChained
+	primary := word &^ bpf.SlotChained
+	v := primary
 	for _, owner := range rank.Owners {
 		v = v*31 + owner
 	}
 	if word&bpf.SlotChained != 0 {
 		v = v*31 + rank.Chain + 1
 	}
-	return uint16(v * 0x9e3779b1 >> 19)
+	const multiplier, shift = 0x9e3779b1, 20
+	return model.Version{Row: uint16(v * multiplier >> shift), Primary: uint16(primary * multiplier >> shift)}
 }
 
 // route is what the kernel says to a packet, as newLab has told it.

@@ -21,6 +21,9 @@ const tunnelPort = 6082
 // the primary again.
 const turnsMax = 1 + 1 + bpf.ChainMax + bpf.RanksMax + 1
 
+// restartsMax is how often a search begins anew: RESTARTS_MAX in chain.h.
+const restartsMax = 3
+
 var chainOptions = chain.Options{Retention: time.Hour, Slack: 5 * time.Second, ExtraRanks: bpf.RanksMax, Longest: bpf.ChainMax}
 
 // ingressNode is the i-th one's address, of either family.

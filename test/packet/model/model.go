@@ -20,13 +20,17 @@ type Config struct {
 	Ingress             uint32 // index of the device that frames come in by
 	Devices             map[uint32]bool
 
-	// Version is the number that the program has for a row's owners, of 13 bits.
-	Version func(service string, row uint32) uint16
+	// Version is the program's of a row. Without it that of all rows is zero.
+	Version func(service string, row uint32) Version
 
 	// Route is the kernel's answer for a packet of some bytes. Without it the
 	// kernel is left to send all packets whose next hop is not known.
 	Route func(src, dst netip.Addr, length int) Route
 }
+
+// Version is what numbers the program has for a row's owners and for its primary, of
+// 12 bits each.
+type Version struct{ Row, Primary uint16 }
 
 // RouteKind is what the kernel says about a destination.
 type RouteKind uint8
@@ -88,6 +92,9 @@ type Model struct {
 
 // New returns a model without services.
 func New(cfg Config) *Model {
+	if cfg.Version == nil {
+		cfg.Version = func(string, uint32) (v Version) { return v }
+	}
 	m := &Model{
 		cfg: cfg, requests: map[tuple]*flow{}, replies: map[tuple]*flow{}, fragments: map[datagram]fragment{},
 		learned: map[tuple]keeper{}, labels: map[tuple]uint32{},

@@ -35,16 +35,17 @@ const hopEnd = 1 + 15 + 3
 func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 	row := m.row(s, t)
 	list := s.table.AppendChain(nil, row)
+	version := m.cfg.Version(s.Name, row)
 	var primary maps.Backend
 	if len(list) > 0 {
 		primary, _ = s.backend(list[0])
 	}
 	if len(list) == 1 && !p.bounced {
-		return owner{Backend: primary, accept: t.proto == protoUDP}, true // of which no packet says that it opens a flow
+		return owner{Backend: primary, accept: t.proto == protoUDP, stamp: version.Primary}, true // of which no packet says that it opens a flow
 	}
 	if p.isSYN() {
 		delete(m.learned, t)
-		return owner{Backend: primary}, true
+		return owner{Backend: primary, stamp: version.Primary}, true
 	}
 	if k, ok := m.learned[t]; ok && !p.bounced && k.service == s.Name {
 		if b, ok := s.backend(k.backend); ok && b.Tunnel.IsValid() {
@@ -55,10 +56,9 @@ func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 	if p.bounced && p.asked != packet.HopLearned {
 		next = int(p.asked) + 1
 	}
-	version := m.cfg.Version(s.Name, row)
 	stamp := m.stampOf(p, t)
-	if beginsAnew(p, stamp, version) {
-		next, stamp = 0, again
+	if version.beginsAnew(p, stamp) {
+		next, stamp = 0, stamp+restart
 	}
 	if hop, b := m.nextOwner(s, row, next); hop < hopEnd {
 		if p.bounced && hop > 0 {
@@ -66,11 +66,7 @@ func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 		} else if p.bounced {
 			delete(m.learned, t)
 		}
-		stamp &= again
-		if hop > 0 {
-			stamp |= version
-		}
-		return owner{Backend: b, hop: hop, stamp: stamp}, true
+		return owner{Backend: b, hop: hop, stamp: stamp&restarts | version.at(hop)}, true
 	}
 	delete(m.learned, t)
 	if p.proto != protoUDP {
