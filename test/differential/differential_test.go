@@ -25,6 +25,7 @@ func TestDifferential(t *testing.T) {
 			if rapid.IntRange(0, 19).Draw(rt, "change services") == 19 {
 				g.change()
 				l.sync(rt, g.model, g.wanted)
+				l.bounce(rt, g)
 			}
 			for _, frame := range g.frames() {
 				l.send(rt, g, frame)
@@ -77,7 +78,9 @@ var often = []string{
 // compare runs one frame through both and returns what the program made of it.
 func (l *lab) compare(t judge, m *model.Model, frame []byte) []byte {
 	action, out, verdict := l.run(t, frame)
+	restarts := m.Restarts
 	want, err := m.Process(frame, out)
+	l.seen["begun anew"] += m.Restarts - restarts
 	if want.Unsure {
 		return out
 	}

@@ -129,7 +129,7 @@ func (g *generator) fromTunnel() []byte {
 	case "flags":
 		inside.Flags = packet.TunnelFlags(g.number("flags", 0, 7))
 	case "hop":
-		inside.Hop = uint8(pick(g, "hop", 0, 17, 18, 19, 20, 254, 255))
+		inside.Hop = uint8(pick(g, "hop", 0, 1, 2, 17, 18, 19, 20, 254, 255))
 	case "probe":
 		inside.Flags, inside.Inner = packet.Probe|packet.Bounce, nil
 	case "source":

@@ -75,6 +75,8 @@ type Result struct {
 
 // Model is the load balancer's state.
 type Model struct {
+	Restarts int // of searches, so far
+
 	cfg       Config
 	byName    map[string]*service
 	services  map[maps.Frontend]*service

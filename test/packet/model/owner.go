@@ -59,6 +59,7 @@ func (m *Model) choose(p *parsed, s *service, t tuple) (owner, bool) {
 	stamp := m.stampOf(p, t)
 	if version.beginsAnew(p, stamp) {
 		next, stamp = 0, stamp+restart
+		m.Restarts++
 	}
 	if hop, b := m.nextOwner(s, row, next); hop < hopEnd {
 		if p.bounced && hop > 0 {
