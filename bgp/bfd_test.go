@@ -122,6 +122,7 @@ func TestBFDPortThatIsTaken(t *testing.T) {
 			return nil
 		})
 	}
+	time.Sleep(9 * time.Second) // some attempts more, which are no news
 	for _, conn := range others {
 		conn.Close()
 	}

@@ -1,9 +1,11 @@
 package bgp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -96,10 +98,10 @@ func (s *Speaker) watchPaths(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
-	err := s.bfd.Sync(ctx, same)
-	if len(same) < len(want) {
-		err = errors.Join(s.bfd.Sync(ctx, want), err)
+	if len(same) < len(want) { // those that came back begin anew
+		_ = s.bfd.Sync(ctx, same) // whose failures come again
 	}
+	err := s.bfd.Sync(ctx, want)
 	failure := ""
 	if err != nil && !errors.Is(err, bfd.ErrStopped) && !errors.Is(err, context.DeadlineExceeded) {
 		failure = err.Error()
@@ -124,6 +126,7 @@ func (s *Speaker) unwatched() bool {
 	return s.watcher.failure != ""
 }
 
+// pathsToWatch are in the order of their names, so that failures that stay read the same.
 func (s *Speaker) pathsToWatch() (want []bfd.Session, since map[string]time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,6 +149,7 @@ func (s *Speaker) pathsToWatch() (want []bfd.Session, since map[string]time.Time
 		}
 		want = append(want, w)
 	}
+	slices.SortFunc(want, func(a, b bfd.Session) int { return cmp.Compare(a.Name, b.Name) })
 	return want, since
 }
 
