@@ -24,7 +24,7 @@ type function struct {
 func functions(prog asm.Instructions) (main string, all map[string]*function) {
 	all = map[string]*function{}
 	var f *function
-	for _, ins := range prog {
+	for i, ins := range prog {
 		if name := ins.Symbol(); name != "" {
 			f = &function{calls: map[string]bool{}}
 			all[name] = f
@@ -38,26 +38,18 @@ func functions(prog asm.Instructions) (main string, all map[string]*function) {
 			f.calls[ins.Reference()] = true
 		case class.IsLoad() && ins.Src == asm.RFP, class.IsStore() && ins.Dst == asm.RFP:
 			f.bytes = max(f.bytes, -int(ins.Offset))
-		}
-	}
-	addresses(prog, all)
-	return main, all
-}
-
-// addresses adds what functions point to on their stack: a copy of the frame pointer and, next, what is added.
-func addresses(prog asm.Instructions, all map[string]*function) {
-	var f *function
-	for i, ins := range prog {
-		if name := ins.Symbol(); name != "" {
-			f = all[name]
-		}
-		if i == 0 || !ins.OpCode.Class().IsALU() || ins.OpCode.ALUOp() != asm.Add || ins.OpCode.Source() != asm.ImmSource {
-			continue
-		}
-		if before := prog[i-1]; before.Src == asm.RFP && before.Dst == ins.Dst && before.OpCode.Class().IsALU() && before.OpCode.ALUOp() == asm.Mov {
+		case i > 0 && isAddress(prog[i-1], ins):
 			f.bytes = max(f.bytes, -int(ins.Constant))
 		}
 	}
+	return main, all
+}
+
+// isAddress says whether two instructions make an address on the stack: a copy of the frame pointer, and what is
+// added to it.
+func isAddress(mov, add asm.Instruction) bool {
+	return mov.OpCode.Class().IsALU() && mov.OpCode.ALUOp() == asm.Mov && mov.Src == asm.RFP &&
+		add.OpCode.Class().IsALU() && add.OpCode.ALUOp() == asm.Add && add.OpCode.Source() == asm.ImmSource && add.Dst == mov.Dst
 }
 
 // deepest is the most that a function and those that it calls have on the stack, and the way there.
